@@ -1,0 +1,36 @@
+# Thin front of the workbench; with no target, says what there is.
+
+MACHINE ?= powernv8
+KERNEL ?= ours
+export MACHINE KERNEL BASE_SRC
+export WB_START := $(shell date +%s)
+W := workbench
+
+help:
+	@echo 'make demo          a KVM guest with a passed-through NVMe in an emulated POWER host'
+	@echo 'make check         all tests; KERNEL=base runs them on the unmodified base'
+	@echo 'make bench         instruction counts, ours beside base'
+	@echo 'make shell         a root shell in the emulated host'
+	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
+	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
+	@echo 'make clean         remove build/ and out/'
+	@echo
+	@echo 'MACHINE=powernv8|powernv9|powernv10 (demo, shell)  KERNEL=ours|base (demo, shell, check)'
+	@echo 'TESTS="name ..." (check)  BASE_SRC=dir: your own 6.12 tree instead of the Debian package'
+
+demo check shell: deps
+	@$W/$@
+
+bench: deps
+	@$W/bench/run
+
+kernel base-kernel debug-kernel: deps
+	@$W/kernel $(or $(filter base debug,$(@:-kernel=)),ours)
+
+deps:
+	@$W/deps
+
+clean:
+	rm -rf build out
+
+.PHONY: help demo check bench shell kernel base-kernel debug-kernel deps clean

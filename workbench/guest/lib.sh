@@ -1,0 +1,38 @@
+# What commands inside an emulated machine may use; read by /init before the command.
+
+# KTAP of every KUnit suite that ran at boot (kunit.enable=1).
+kunit_results()
+{
+	[ ! -d /sys/kernel/debug/kunit ] || find /sys/kernel/debug/kunit -name results -exec cat {} +
+}
+
+# Bind every NVMe to vfio-pci; prints "PCI-address IOMMU-group" per device.
+vfio_bind()
+{
+	local d a
+	for d in /sys/bus/pci/devices/*; do
+		case $(cat "$d/class") in 0x010802) ;; *) continue ;; esac
+		a=${d##*/}
+		echo vfio-pci >"$d/driver_override"
+		[ ! -e "$d/driver" ] || echo "$a" >"$d/driver/unbind"
+		echo "$a" >/sys/bus/pci/drivers_probe
+		[ "$(basename "$(readlink "$d/driver")")" = vfio-pci ] || return 1
+		echo "$a $(basename "$(readlink "$d/iommu_group")")"
+	done
+}
+
+# The same for programs: VFIO_DEVICES="address:group ..." and VFIO_SELFTESTS_BDF, the first address.
+vfio_export()
+{
+	VFIO_DEVICES=$(vfio_bind | tr ' ' :)
+	VFIO_SELFTESTS_BDF=$(echo "$VFIO_DEVICES" | sed -n '1s/:[0-9]*$//p')
+	export VFIO_DEVICES VFIO_SELFTESTS_BDF
+}
+
+interactive()
+{
+	echo "NVMe on vfio-pci (address, group):"
+	vfio_bind
+	echo "Debian's QEMU: chroot /host. Ctrl-A x leaves."
+	setsid cttyhack sh
+}

@@ -1,0 +1,58 @@
+#!/bin/bash
+# The workbench's own promises: what must fail, fails, and says where.
+# TAP on standard output.
+
+. "$(dirname "$0")/../lib.sh"
+
+w=$root/workbench
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+n=0
+
+t()	# t NAME STATUS : STATUS 0 is a pass
+{
+	n=$((n + 1))
+	if [ "$2" = 0 ]; then echo "ok $n $1"; else echo "not ok $n $1"; fi
+}
+
+boot()
+{
+	timeout 90 "$w/boot" --smp 1 --out "$tmp/run" "$@" >"$tmp/out" 2>"$tmp/err"
+}
+
+rc=0; boot -- 'echo hello; false' || rc=$?
+t "boot: a failing command gives 1" "$([ $rc = 1 ] && grep -qx hello "$tmp/out"; echo $?)"
+rc=0; boot -- 'echo "WARNING: made up" >/dev/kmsg' || rc=$?
+t "boot: a complaint on the console gives 2" "$([ $rc = 2 ] && grep -q 'made up' "$tmp/err"; echo $?)"
+rc=0; boot -- 'echo c >/proc/sysrq-trigger' || rc=$?
+t "boot: a panic gives 3" "$([ $rc = 3 ]; echo $?)"
+rc=0; boot --timeout 8 -- 'sleep 100' || rc=$?
+t "boot: a hang gives 3" "$([ $rc = 3 ] && grep -q 'no verdict after' "$tmp/err"; echo $?)"
+
+# A clone of the workbench, over the same base, with one hook that cannot apply.
+mkdir -p "$tmp/tree/build/src" "$tmp/tree/base/hooks"
+cp -r "$w" "$tmp/tree/workbench"
+cp "$root/base/KERNEL" "$tmp/tree/base/"
+ln -s "$build/src/base" "$tmp/tree/build/src/base"
+cp "$build/src/base.stamp" "$tmp/tree/build/src/"
+echo 0001-never.patch >"$tmp/tree/base/series"
+cat >"$tmp/tree/base/hooks/0001-never.patch" <<'P'
+--- a/mm/gup.c
++++ b/mm/gup.c
+@@ -1,3 +1,3 @@
+ nothing of this
+-stands in
++was ever in
+ that file
+P
+rc=0; BASE_SRC='' "$tmp/tree/workbench/prepare" >"$tmp/out" 2>"$tmp/err" || rc=$?
+t "prepare: a hook that does not apply is named with its file and hunk, nothing is made" \
+	"$([ $rc != 0 ] && grep -q '0001-never.patch' "$tmp/err" && grep -q 'mm/gup.c: Hunk #1' "$tmp/err" &&
+	   [ ! -e "$tmp/tree/build/src/ours" ]; echo $?)"
+
+echo CONFIG_NO_SUCH_OPTION=y >>"$tmp/tree/workbench/config/common.config"
+rc=0; BASE_SRC='' "$tmp/tree/workbench/kernel" base >"$tmp/out" 2>"$tmp/err" || rc=$?
+t "kernel: an option that is not on in the result is named" \
+	"$([ $rc != 0 ] && grep -q 'common.config: asked for CONFIG_NO_SUCH_OPTION=y, got n' "$tmp/err"; echo $?)"
+
+echo "1..$n"
