@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Pre-registered DMA memory: pin user memory once, map it for DMA cheaply.
+ *
+ * A *region* is a range of a process's address space (ua, size) whose pages
+ * are pinned and whose host physical addresses (hpa) are kept in the mm. Two
+ * counters rule its life:
+ *
+ *   used    registrations: one per mm_iommu_register(), under the store's lock
+ *   mapped  1 while the region lives, plus 1 per live TCE that reaches into it
+ *
+ *   state     mapped  in index  what may happen
+ *   CLAIMED   0       yes       being pinned: overlaps are refused, not found
+ *   LIVE      >= 1    yes       translated, mapped, registered again
+ *   BUSY      > 1     yes       as LIVE; the last unregister gets -EBUSY
+ *   DEAD      0       no        waits for RCU readers, then pages are unpinned
+ *
+ * Who may call what:
+ *
+ *   function                 may sleep  RCU read side  MMU off
+ *   mm_iommu_register*()     yes        no             no
+ *   mm_iommu_unregister()    no         no             no
+ *   mm_iommu_drain()         yes        no             no
+ *   mm_iommu_map_get()       no         taken inside   mm_iommu_map_get_rm()
+ *   mm_iommu_map_put()       no         taken inside   mm_iommu_map_put_rm()
+ *   mm_iommu_translate()     no         by the caller  mm_iommu_translate_rm()
+ */
+#ifndef _ASM_POWERPC_MM_IOMMU_H
+#define _ASM_POWERPC_MM_IOMMU_H
+
+#include <linux/types.h>
+
+struct mm_struct;
+struct page;
+struct mm_iommu_table_group_mem_t;
+
+#ifdef CONFIG_SPAPR_TCE_IOMMU
+
+int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
+		      unsigned long size,
+		      struct mm_iommu_table_group_mem_t **pmem);
+int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
+			  unsigned long size, unsigned long hpa,
+			  struct mm_iommu_table_group_mem_t **pmem);
+int mm_iommu_unregister(struct mm_struct *mm,
+			struct mm_iommu_table_group_mem_t *mem);
+int mm_iommu_drain(struct mm_struct *mm);
+
+long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
+		      unsigned long size, unsigned int shift, bool write,
+		      unsigned long *hpa);
+int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);
+long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
+			unsigned long *hpa);
+
+long mm_iommu_map_get_rm(struct mm_struct *mm, unsigned long ua,
+			 unsigned long size, unsigned int shift, bool write,
+			 unsigned long *hpa);
+int mm_iommu_map_put_rm(struct mm_struct *mm, unsigned long ua,
+			unsigned long n);
+long mm_iommu_translate_rm(struct mm_struct *mm, unsigned long ua,
+			   unsigned long *hpa);
+
+void mm_iommu_init(struct mm_struct *mm);
+void mm_iommu_exit(struct mm_struct *mm);
+
+#else
+
+static inline void mm_iommu_init(struct mm_struct *mm) { }
+static inline void mm_iommu_exit(struct mm_struct *mm) { }
+
+#endif /* CONFIG_SPAPR_TCE_IOMMU */
+
+struct page *realmode_pfn_to_page(unsigned long pfn);
+bool put_page_unless_one(struct page *head);
+bool unpin_user_page_unless_last(struct page *head);
+
+#endif /* _ASM_POWERPC_MM_IOMMU_H */
