@@ -262,7 +262,14 @@ static void index_remove(struct mm_iommu_store *store,
 	/* A late reader must not find a freed region in an unused slot. */
 	leaf_set(leaf, slot, NULL);
 
-	if (!leaf->nr) {
+	if (leaf->nr) {
+		/*
+		 * A later region may start below the one that is gone and reach
+		 * beyond its start: it goes into the leaf before, and must be
+		 * looked for there.
+		 */
+		WRITE_ONCE(top->e[i].ua, leaf->ua[0]);
+	} else {
 		WRITE_ONCE(top->nr, top->nr - 1);
 		for (; i < top->nr; i++)
 			top_set(top, i, top->e[i + 1].ua, top->e[i + 1].leaf);

@@ -94,7 +94,11 @@ struct mm_iommu_leaf {
 	struct mm_iommu_table_group_mem_t *mem[MM_IOMMU_LEAF];
 };
 
-/* @ua[0] is not looked at: the first leaf takes everything below the second. */
+/*
+ * e[i].ua is where the leaf's first region starts, so that a region which covers
+ * an address is always in the leaf that the address leads to. e[0].ua is not looked
+ * at: the first leaf takes everything below the second.
+ */
 struct mm_iommu_top {
 	struct rcu_head rcu;
 	unsigned int cap;

@@ -1,0 +1,1635 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Tests of pre-registered regions on a real mm.
+ *
+ * Each case runs in a kthread of its own with a fresh mm (kunit_vm_mmap()). What
+ * get_user_pages() says about that mm is the oracle: struct model repeats, from
+ * it alone, what translations, run lengths and metadata must be. Whatever a case
+ * does, at its end nothing is pinned, charged, pending or indexed: see
+ * expect_clean(), which every case's exit calls too.
+ */
+#include <kunit/test.h>
+#include <linux/cred.h>
+#include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/kthread.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/prandom.h>
+#include <linux/sched/mm.h>
+#include <linux/swap.h>
+#include <linux/uaccess.h>
+#include <linux/vmstat.h>
+#include <asm/code-patching.h>
+#include <asm/hw_irq.h>
+#include <asm/interrupt.h>
+#include <asm/mm_iommu.h>
+#include <asm/pgtable.h>
+#include "../mm_iommu_core.h"
+
+#define P		PAGE_SIZE
+#define CHUNK_PAGES	BIT(PMD_SHIFT - PAGE_SHIFT)
+#define BATCH_PAGES	1024UL	/* iommu_api.c: pinned at a time */
+
+/* realmode_call.S */
+asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
+
+struct fixture {
+	struct mm_struct *mm;
+	long pins;
+	struct rnd_state rnd;
+};
+
+/* ---- what must be back at the end ---- */
+
+/* Pins taken and not released, the drift that per-cpu counters hold included. */
+static long pins_live(void)
+{
+	struct pglist_data *node;
+	long n = 0;
+	int cpu;
+
+	for_each_online_pgdat(node) {
+		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
+		     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
+		for_each_possible_cpu(cpu) {
+			s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
+					       cpu)->vm_node_stat_diff;
+
+			n += diff[NR_FOLL_PIN_ACQUIRED] -
+			     diff[NR_FOLL_PIN_RELEASED];
+		}
+	}
+	return n;
+}
+
+/* Regions in the index; -1 if they are not sorted or overlap. */
+static long index_count(struct mm_struct *mm)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_top *top;
+	unsigned long last = 0;
+	unsigned int i, j;
+	struct mm_iommu_table_group_mem_t *mem;
+	long n = 0;
+
+	if (!store)
+		return 0;
+	spin_lock(&store->lock);
+	top = rcu_dereference_protected(store->top, true);
+	for (i = 0; top && n >= 0 && i < top->nr; i++) {
+		for (j = 0; j < top->e[i].leaf->nr; j++) {
+			mem = top->e[i].leaf->mem[j];
+			if (mem->ua < last || mem->ua >= mem->end) {
+				n = -1;
+				break;
+			}
+			last = mem->end;
+			n++;
+		}
+	}
+	spin_unlock(&store->lock);
+	return n;
+}
+
+static void expect_clean(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct mm_iommu_store *store = mm_iommu_store(f->mm);
+
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	KUNIT_EXPECT_EQ(test, index_count(f->mm), 0);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 0UL);
+	if (store)
+		KUNIT_EXPECT_EQ(test, atomic_read(&store->pending), 0);
+}
+
+static int mm_iommu_test_init(struct kunit *test)
+{
+	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	/* The first mapping is what gives this kthread a mm. */
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)
+		kunit_vm_mmap(test, NULL, 0, P, PROT_READ,
+			      MAP_PRIVATE | MAP_ANONYMOUS, 0)));
+	f->mm = current->mm;
+	mmgrab(f->mm);
+	f->pins = pins_live();
+	prandom_seed_state(&f->rnd, 20250607);
+	test->priv = f;
+	return 0;
+}
+
+/* A failed case may have left regions: the kernel has to survive that. */
+static void mm_iommu_test_exit(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct mm_iommu_store *store;
+	struct mm_iommu_top *top;
+	long left;
+
+	if (!f)
+		return;
+	left = index_count(f->mm);
+	KUNIT_EXPECT_EQ_MSG(test, left, 0L, "regions left behind");
+	store = mm_iommu_store(f->mm);
+	while (left > 0 && store) {
+		struct mm_iommu_table_group_mem_t *mem;
+
+		top = rcu_dereference_protected(store->top, true);
+		if (!top || !top->nr)
+			break;
+		mem = top->e[0].leaf->mem[0];
+		mem->used = 1;
+		atomic64_set(&mem->mapped, 1);
+		mm_iommu_unregister(f->mm, mem);
+	}
+	expect_clean(test);
+	mmdrop(f->mm);
+	test->priv = NULL;
+}
+
+/* ---- user memory ---- */
+
+static unsigned long map_user(struct kunit *test, unsigned long len,
+			      unsigned long align, int prot, int flags)
+{
+	unsigned long ua = kunit_vm_mmap(test, NULL, 0, len + align + P, prot,
+					 flags | MAP_ANONYMOUS, 0);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
+	return ALIGN(ua, align);
+}
+
+static void set_vm_flags(struct kunit *test, unsigned long ua, vm_flags_t flags)
+{
+	struct vm_area_struct *vma;
+
+	mmap_write_lock(current->mm);
+	vma = vma_lookup(current->mm, ua);
+	if (vma)
+		vm_flags_set(vma, flags);
+	mmap_write_unlock(current->mm);
+	KUNIT_ASSERT_NOT_NULL(test, vma);
+}
+
+static void touch(struct kunit *test, unsigned long ua)
+{
+	KUNIT_ASSERT_EQ(test, put_user((u8)1, (u8 __user *)ua), 0);
+}
+
+static unsigned int *permutation(struct kunit *test, unsigned int n)
+{
+	struct fixture *f = test->priv;
+	unsigned int *at = kunit_kmalloc_array(test, n, sizeof(*at), GFP_KERNEL);
+	unsigned int i, j;
+
+	KUNIT_ASSERT_NOT_NULL(test, at);
+	for (i = 0; i < n; i++)
+		at[i] = i;
+	for (i = n - 1; i; i--) {
+		j = prandom_u32_state(&f->rnd) % (i + 1);
+		swap(at[i], at[j]);
+	}
+	return at;
+}
+
+/* Small pages, touched in an order that makes neighbours rare. */
+static unsigned long map_scattered(struct kunit *test, unsigned long pages)
+{
+	unsigned long ua = map_user(test, pages * P, BIT(PMD_SHIFT),
+				    PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	unsigned int *at = permutation(test, pages), i;
+
+	set_vm_flags(test, ua, VM_NOHUGEPAGE);
+	for (i = 0; i < pages; i++)
+		touch(test, ua + at[i] * P);
+	return ua;
+}
+
+static unsigned long map_small(struct kunit *test, unsigned long pages)
+{
+	unsigned long ua = map_user(test, pages * P, BIT(PMD_SHIFT),
+				    PROT_READ | PROT_WRITE, MAP_PRIVATE), i;
+
+	set_vm_flags(test, ua, VM_NOHUGEPAGE);
+	for (i = 0; i < pages; i++)
+		touch(test, ua + i * P);
+	return ua;
+}
+
+static struct page *user_page(struct kunit *test, unsigned long ua)
+{
+	struct page *page = NULL;
+
+	KUNIT_ASSERT_EQ(test, get_user_pages_fast(ua & PAGE_MASK, 1, 0, &page), 1);
+	return page;
+}
+
+static unsigned long oracle(struct kunit *test, unsigned long ua)
+{
+	struct page *page = user_page(test, ua);
+	unsigned long hpa = page_to_phys(page) + offset_in_page(ua);
+
+	put_page(page);
+	return hpa;
+}
+
+/* Huge pages, or skip the case. */
+static unsigned long map_huge(struct kunit *test, unsigned long n)
+{
+	unsigned long ua, i;
+	struct page *page;
+	bool huge;
+
+	if (!IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE))
+		kunit_skip(test, "no CONFIG_TRANSPARENT_HUGEPAGE");
+	ua = map_user(test, n * BIT(PMD_SHIFT), BIT(PMD_SHIFT),
+		      PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	set_vm_flags(test, ua, VM_HUGEPAGE);
+	for (i = 0; i < n; i++) {
+		touch(test, ua + i * BIT(PMD_SHIFT));
+		page = user_page(test, ua + i * BIT(PMD_SHIFT));
+		huge = PageTransCompound(page);
+		put_page(page);
+		if (!huge)
+			kunit_skip(test, "no transparent huge page of %lu MiB came",
+				   BIT(PMD_SHIFT) >> 20);
+	}
+	return ua;
+}
+
+/* ---- the oracle's view of a region ---- */
+
+struct model {
+	unsigned long ua, pages;
+	unsigned long *hpa;	/* of each page */
+	unsigned long *len;	/* contiguous bytes from each page on, as stored */
+	unsigned long contig, scattered;
+};
+
+static struct model *model_make(struct kunit *test, unsigned long ua,
+				unsigned long pages)
+{
+	struct model *m = kunit_kzalloc(test, sizeof(*m), GFP_KERNEL);
+	unsigned long i, first, end, next, run;
+
+	KUNIT_ASSERT_NOT_NULL(test, m);
+	m->ua = ua;
+	m->pages = pages;
+	m->hpa = kunit_kmalloc_array(test, pages, sizeof(long), GFP_KERNEL);
+	m->len = kunit_kmalloc_array(test, pages, sizeof(long), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, m->hpa);
+	KUNIT_ASSERT_NOT_NULL(test, m->len);
+	for (i = 0; i < pages; i++)
+		m->hpa[i] = oracle(test, ua + i * P);
+
+	/* From the last chunk to the first; @next: the next chunk is whole. */
+	for (end = pages, next = 0; end; end = first) {
+		first = (ALIGN_DOWN(ua + (end - 1) * P, BIT(PMD_SHIFT)));
+		first = first <= ua ? 0 : (first - ua) / P;
+		for (i = end, run = 0; i-- > first;) {
+			if (i + 1 < end && m->hpa[i] + P == m->hpa[i + 1])
+				run++;
+			else
+				run = 1;
+			m->len[i] = run * P;
+		}
+		if (run < end - first) {
+			m->scattered++;
+			next = 0;
+			continue;
+		}
+		m->contig++;
+		if (next && m->hpa[end - 1] + P == m->hpa[end])
+			for (i = first; i < end; i++)
+				m->len[i] += m->len[end];
+		next = 1;
+	}
+	return m;
+}
+
+static long translate(struct mm_struct *mm, unsigned long ua, unsigned long *hpa)
+{
+	guard(rcu)();
+	return mm_iommu_translate(mm, ua, hpa);
+}
+
+/* Page by page, at odd places of each page, and nothing beyond. */
+static void expect_translated(struct kunit *test, struct model *m)
+{
+	static const unsigned long at[] = { 0, 1, 0x1008, PAGE_SIZE - 1 };
+	struct fixture *f = test->priv;
+	unsigned long i, j, k, hpa;
+	long len;
+
+	for (i = 0; i < m->pages; i++) {
+		for (j = 0; j < ARRAY_SIZE(at); j++) {
+			hpa = 0;
+			len = translate(f->mm, m->ua + i * P + at[j], &hpa);
+			KUNIT_ASSERT_EQ(test, hpa, m->hpa[i] + at[j]);
+			KUNIT_ASSERT_EQ(test, (unsigned long)len, m->len[i] - at[j]);
+			KUNIT_ASSERT_LE(test, i * P + at[j] + len, m->pages * P);
+		}
+		/* Said once more without the model's idea of chunks. */
+		for (k = 0; k < m->len[i] / P; k++)
+			if (m->hpa[i + k] != m->hpa[i] + k * P)
+				break;
+		KUNIT_ASSERT_EQ(test, k * P, m->len[i]);
+	}
+	hpa = 4711;
+	KUNIT_EXPECT_EQ(test, translate(f->mm, m->ua - 1, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, translate(f->mm, m->ua + m->pages * P, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, hpa, 4711UL);
+}
+
+static void expect_metadata(struct kunit *test, struct model *m,
+			    struct mm_iommu_table_group_mem_t *mem)
+{
+	unsigned long chunks = m->contig + m->scattered;
+	unsigned long blocks = DIV_ROUND_UP(chunks, P / sizeof(u64));
+
+	KUNIT_EXPECT_EQ(test, mem->contig, m->contig);
+	KUNIT_EXPECT_EQ(test, mem->metadata,
+			sizeof(*mem) + blocks * sizeof(u64 *) +
+			chunks * sizeof(u64) +
+			m->scattered * CHUNK_PAGES * sizeof(u64));
+	KUNIT_EXPECT_EQ(test, mem->charged, m->pages);
+}
+
+/* IOMMU pages of every size against what the oracle says is possible. */
+static void expect_map_get(struct kunit *test, struct model *m,
+			   struct mm_iommu_table_group_mem_t *mem)
+{
+	static const unsigned int shifts[] = { 12, 16, 20, 21, 24 };
+	struct fixture *f = test->priv;
+	unsigned long i, k, ua, hpa, want, mask;
+	unsigned int s;
+	long ret;
+
+	for (s = 0; s < ARRAY_SIZE(shifts); s++) {
+		mask = BIT(shifts[s]) - 1;
+		for (i = 0; i < m->pages; i++) {
+			ua = m->ua + i * P;
+			want = m->len[i] & ~mask;
+			if ((ua | m->hpa[i]) & mask)
+				want = 0;
+			hpa = 0;
+			ret = mm_iommu_map_get(f->mm, ua, ULONG_MAX, shifts[s],
+					       false, &hpa);
+			KUNIT_ASSERT_EQ(test, ret, want ? (long)want : -EINVAL);
+			if (ret < 0)
+				continue;
+			KUNIT_ASSERT_EQ(test, hpa, m->hpa[i]);
+			for (k = 0; k < want / P; k++)
+				KUNIT_ASSERT_EQ(test, m->hpa[i + k], hpa + k * P);
+			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped),
+					1 + (ret >> shifts[s]));
+			KUNIT_ASSERT_EQ(test, mm_iommu_map_put(f->mm, ua,
+							       ret >> shifts[s]), 0);
+			/* Not more than was asked for. */
+			ret = mm_iommu_map_get(f->mm, ua, mask + 1, shifts[s],
+					       false, &hpa);
+			KUNIT_ASSERT_EQ(test, ret, (long)mask + 1);
+			KUNIT_ASSERT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+		}
+	}
+	/* Not aligned to the IOMMU page, or less than one asked for. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua + 8, P, 12, false, &hpa),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua, 4095, 12, false, &hpa),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua, 0, 12, false, &hpa),
+			-EINVAL);
+	/* IOMMU pages below the kernel's: offsets within the page are kept. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua + 4096, 8192, 12, false,
+					       &hpa), 8192);
+	KUNIT_EXPECT_EQ(test, hpa, m->hpa[0] + 4096);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 3);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, m->ua, 2), 0);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
+}
+
+/* Register, compare everything with the oracle, unregister. */
+static struct model *check_range(struct kunit *test, unsigned long ua,
+				 unsigned long pages)
+{
+	struct fixture *f = test->priv;
+	struct model *m;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, pages * P, &mem), 0);
+	m = model_make(test, ua, pages);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)pages);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, pages);
+	expect_translated(test, m);
+	expect_metadata(test, m, mem);
+	expect_map_get(test, m, mem);
+	KUNIT_ASSERT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	expect_clean(test);
+	return m;
+}
+
+/* ---- cases ---- */
+
+static void transitions(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 4), hpa = 0, size = 4 * P;
+	struct mm_iommu_table_group_mem_t *mem, *again, *other;
+	struct page *page;
+
+	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, 16, true, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), -ENOENT);
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, size, &mem), 0);
+	KUNIT_EXPECT_EQ(test, mem->used, 1UL);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
+	KUNIT_EXPECT_FALSE(test, mem->claimed);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 4);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 4UL);
+
+	/* Again: one more use, nothing pinned or charged again. */
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, size, &again), 0);
+	KUNIT_EXPECT_PTR_EQ(test, again, mem);
+	KUNIT_EXPECT_EQ(test, mem->used, 2UL);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 4);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 4UL);
+
+	/* Three IOMMU pages of 4K, one of 64K. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, 3 << 12, 12, true, &hpa),
+			3 << 12);
+	KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua));
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 4);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + 3 * P, P, 16, false, &hpa),
+			(long)P);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 5);
+
+	/* The first unregister gives a use back, the last is refused. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, mem->used, 1UL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), -EBUSY);
+	KUNIT_EXPECT_EQ(test, mem->used, 1UL);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 5);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 4UL);
+	KUNIT_EXPECT_GT(test, translate(f->mm, ua + P + 5, &hpa), 0);
+	KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua + P + 5));
+
+	/* Busy: can still be registered again and mapped. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, size, &again), 0);
+	KUNIT_EXPECT_EQ(test, mem->used, 2UL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + P, P, 16, false, &hpa),
+			(long)P);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 6);
+
+	/* More than there are: refused, and nothing is dropped. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 6), -ERANGE);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, LONG_MAX), -ERANGE);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 6);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + 3 * P + 9, 4), 0);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 2);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), -EBUSY);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), -ERANGE);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
+
+	/* Dead: the region lives until rcu_read_unlock(), but nothing starts. */
+	page = user_page(test, ua);
+	rcu_read_lock();
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, 16, true, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), -ENOENT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_translate(f->mm, ua, &hpa), -EFAULT);
+	KUNIT_EXPECT_TRUE(test, folio_maybe_dma_pinned(page_folio(page)));
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	KUNIT_EXPECT_FALSE(test, folio_maybe_dma_pinned(page_folio(page)));
+	put_page(page);
+	expect_clean(test);
+
+	/* The range is free for another shape at once. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua + P, P, &other), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, other), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 2 * P, &other), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, other), 0);
+}
+
+/* A region that is still in the index, but claimed (mapped 0): refused. */
+static void claimed_refused(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 1), hpa = 0;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
+	atomic64_set(&mem->mapped, 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, 16, true, &hpa), -ENXIO);
+	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
+	KUNIT_EXPECT_NE(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 0);
+	atomic64_set(&mem->mapped, 1);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+/* Registered: pages 4 to 7. */
+static const struct overlap_case {
+	const char *name;
+	unsigned int first, pages;
+	int ret;
+} overlap_cases[] = {
+	{ "equal", 4, 4, 0 },
+	{ "first page", 4, 1, -EINVAL },
+	{ "inside", 5, 2, -EINVAL },
+	{ "last page", 7, 1, -EINVAL },
+	{ "all but the first page", 5, 3, -EINVAL },
+	{ "all but the last page", 4, 3, -EINVAL },
+	{ "around", 3, 6, -EINVAL },
+	{ "far around", 0, 12, -EINVAL },
+	{ "one page more before", 3, 5, -EINVAL },
+	{ "one page more after", 4, 5, -EINVAL },
+	{ "into the first page", 2, 3, -EINVAL },
+	{ "into the last page", 7, 3, -EINVAL },
+	{ "touching before", 2, 2, 0 },
+	{ "touching after", 8, 2, 0 },
+	{ "before with a gap", 1, 2, 0 },
+	{ "after with a gap", 9, 2, 0 },
+};
+
+static void overlap_desc(const struct overlap_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(overlap, overlap_cases, overlap_desc);
+
+static void overlaps(struct kunit *test)
+{
+	const struct overlap_case *c = test->param_value;
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 12), pages = 4, hpa;
+	struct mm_iommu_table_group_mem_t *mem, *other = NULL;
+	bool equal = c->first == 4 && c->pages == 4;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 4 * P, 4 * P, &mem), 0);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + c->first * P,
+						c->pages * P, &other), c->ret);
+	if (!c->ret && !equal)
+		pages += c->pages;
+	KUNIT_EXPECT_EQ(test, mem->used, equal ? 2UL : 1UL);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)pages);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, pages);
+	KUNIT_EXPECT_EQ(test, index_count(f->mm), pages > 4 ? 2L : 1L);
+	KUNIT_EXPECT_GT(test, translate(f->mm, ua + 8 * P - 1, &hpa), 0);
+	KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua + 8 * P - 1));
+	if (!c->ret) {
+		KUNIT_EXPECT_GT(test, translate(f->mm, ua + c->first * P, &hpa), 0);
+		KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua + c->first * P));
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, other), 0);
+	}
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+static void bad_arguments(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 2);
+	unsigned long top = f->mm->task_size;
+	struct mm_iommu_table_group_mem_t *mem = NULL;
+	const struct {
+		unsigned long ua, size;
+		int ret;
+	} c[] = {
+		{ ua, 0, -EINVAL },
+		{ ua, 1, -EINVAL },
+		{ ua, P - 1, -EINVAL },
+		{ ua, P + 1, -EINVAL },
+		{ ua + 1, P, -EINVAL },
+		{ ua + P / 2, P, -EINVAL },
+		{ -P, 2 * P, -EINVAL },
+		{ -P, P, -EINVAL },
+		{ P, -P, -EINVAL },
+		{ ua, -P, -EINVAL },
+		{ top, P, -EFAULT },
+		{ top - P, 2 * P, -EFAULT },
+		{ TASK_SIZE_MAX, P, -EFAULT },
+		{ TASK_SIZE_MAX - P, 2 * P, -EFAULT },
+		{ PAGE_OFFSET, P, -EFAULT },
+		{ ua, PAGE_OFFSET, -EFAULT },
+	};
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(c); i++) {
+		ret = mm_iommu_register(f->mm, c[i].ua, c[i].size, &mem);
+		KUNIT_EXPECT_EQ_MSG(test, ret, c[i].ret, "case %u: ua %lx size %lx",
+				    i, c[i].ua, c[i].size);
+		expect_clean(test);
+		if (c[i].ret != -EINVAL)
+			continue;
+		ret = mm_iommu_register_dev(f->mm, c[i].ua, c[i].size, 0, &mem);
+		KUNIT_EXPECT_EQ_MSG(test, ret, c[i].ret, "device, case %u", i);
+		expect_clean(test);
+	}
+	KUNIT_EXPECT_EQ(test, mm_iommu_register_dev(f->mm, ua, P, 1, &mem), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(&init_mm, ua, P, &mem), -EPERM);
+	KUNIT_EXPECT_NULL(test, mem);
+}
+
+static void read_only(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_user(test, 4 * P, P, PROT_READ, MAP_PRIVATE);
+	struct mm_iommu_table_group_mem_t *mem;
+
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), -EFAULT);
+	expect_clean(test);
+	ua = map_user(test, 4 * P, P, PROT_NONE, MAP_PRIVATE);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), -EFAULT);
+}
+
+/* A hole in the first, a middle and the last of three batches. */
+static const struct hole_case {
+	const char *name;
+	unsigned long page;
+} hole_cases[] = {
+	{ "first page", 0 },
+	{ "second page", 1 },
+	{ "end of first batch", BATCH_PAGES - 1 },
+	{ "start of middle batch", BATCH_PAGES },
+	{ "middle batch", BATCH_PAGES + 77 },
+	{ "start of last batch", 2 * BATCH_PAGES },
+	{ "last page", 3 * BATCH_PAGES - 1 },
+};
+
+static void hole_desc(const struct hole_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(hole, hole_cases, hole_desc);
+
+static void holes(struct kunit *test)
+{
+	const struct hole_case *c = test->param_value;
+	struct fixture *f = test->priv;
+	unsigned long size = 3 * BATCH_PAGES * P, i, hpa;
+	unsigned long ua = map_user(test, size, BATCH_PAGES * P,
+				    PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	struct page *page;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	KUNIT_ASSERT_EQ(test, vm_munmap(ua + c->page * P, P), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, size, &mem), -EFAULT);
+	expect_clean(test);
+	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
+	for (i = 0; i < 3 * BATCH_PAGES; i += 97) {
+		if (i == c->page)
+			continue;
+		page = user_page(test, ua + i * P);
+		KUNIT_EXPECT_FALSE(test, folio_maybe_dma_pinned(page_folio(page)));
+		put_page(page);
+	}
+	/* What does not reach the hole can be registered now. */
+	if (c->page) {
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	}
+}
+
+/* RLIMIT_MEMLOCK, for a caller without CAP_IPC_LOCK. */
+static void memlock_limit(struct kunit *test)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, ua;
+	struct fixture *f = test->priv;
+	const struct cred *old;
+	struct mm_iommu_table_group_mem_t *mem, *one;
+	struct cred *cred;
+
+	if (limit < 2 || limit > 8192)
+		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
+	ua = map_small(test, limit + 1);
+	cred = prepare_creds();
+	KUNIT_ASSERT_NOT_NULL(test, cred);
+	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
+	old = override_creds(cred);
+
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, (limit + 1) * P, &mem),
+			-ENOMEM);
+	expect_clean(test);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, limit * P, &mem), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua + limit * P, P, &one),
+			-ENOMEM);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, limit);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)limit);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	/* What is on its way back counts as free. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua + P, limit * P, &mem), 0);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, limit);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+
+	revert_creds(old);
+	put_cred(cred);
+}
+
+static void translate_small(struct kunit *test)
+{
+	unsigned long n = 2 * CHUNK_PAGES + CHUNK_PAGES / 2;
+	unsigned long ua = map_small(test, n);
+
+	check_range(test, ua, n);
+	check_range(test, ua, 1);
+	check_range(test, ua + CHUNK_PAGES * P, 1);
+	check_range(test, ua + (CHUNK_PAGES - 1) * P, 2);
+	check_range(test, ua + 5 * P, n - 7);
+}
+
+static void translate_scattered(struct kunit *test)
+{
+	unsigned long n = 2 * CHUNK_PAGES + CHUNK_PAGES / 2;
+	unsigned long ua = map_scattered(test, n);
+	struct model *m = check_range(test, ua, n);
+
+	KUNIT_EXPECT_GE(test, m->scattered, 2UL);
+	m = check_range(test, ua + 3 * P, n - 4);
+	KUNIT_EXPECT_GE(test, m->scattered, 2UL);
+	check_range(test, ua + (CHUNK_PAGES - 1) * P, CHUNK_PAGES + 2);
+}
+
+static void translate_huge(struct kunit *test)
+{
+	unsigned long ua = map_huge(test, 3);
+	struct model *m = check_range(test, ua, 3 * CHUNK_PAGES);
+
+	KUNIT_EXPECT_EQ(test, m->contig, 3UL);
+	KUNIT_EXPECT_EQ(test, m->scattered, 0UL);
+	/* Partial first and last chunks are contiguous as well. */
+	m = check_range(test, ua + P, 3 * CHUNK_PAGES - 2);
+	KUNIT_EXPECT_EQ(test, m->contig, 3UL);
+	m = check_range(test, ua + (CHUNK_PAGES - 1) * P, 2);
+	KUNIT_EXPECT_EQ(test, m->contig, 2UL);
+	m = check_range(test, ua + 7 * P, 9);
+	KUNIT_EXPECT_EQ(test, m->contig, 1UL);
+}
+
+/* One huge page, one chunk of single pages, one huge page. */
+static void translate_mixed(struct kunit *test)
+{
+	unsigned long ua = map_huge(test, 3), i;
+	unsigned int *at = permutation(test, CHUNK_PAGES);
+	struct model *m;
+
+	KUNIT_ASSERT_EQ(test, vm_munmap(ua + BIT(PMD_SHIFT), BIT(PMD_SHIFT)), 0);
+	KUNIT_ASSERT_EQ(test, vm_mmap(NULL, ua + BIT(PMD_SHIFT), BIT(PMD_SHIFT),
+				      PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, 0),
+			ua + BIT(PMD_SHIFT));
+	set_vm_flags(test, ua + BIT(PMD_SHIFT), VM_NOHUGEPAGE);
+	for (i = 0; i < CHUNK_PAGES; i++)
+		touch(test, ua + BIT(PMD_SHIFT) + at[i] * P);
+	m = check_range(test, ua, 3 * CHUNK_PAGES);
+	KUNIT_EXPECT_EQ(test, m->contig, 2UL);
+	KUNIT_EXPECT_EQ(test, m->scattered, 1UL);
+	m = check_range(test, ua + 2 * P, 3 * CHUNK_PAGES - 5);
+	KUNIT_EXPECT_EQ(test, m->contig, 2UL);
+	m = check_range(test, ua + (CHUNK_PAGES - 1) * P, CHUNK_PAGES);
+	KUNIT_EXPECT_EQ(test, m->contig, 1UL);
+}
+
+/* The page tables above a region may change, the region does not. */
+static void translate_after_split(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_huge(test, 1), hpa;
+	struct model *m;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, BIT(PMD_SHIFT), &mem), 0);
+	m = model_make(test, ua, CHUNK_PAGES);
+	KUNIT_EXPECT_EQ(test, m->contig, 1UL);
+	KUNIT_EXPECT_EQ(test, vm_munmap(ua + P, P), 0);
+	expect_translated(test, m);
+	KUNIT_EXPECT_EQ(test, vm_munmap(ua, BIT(PMD_SHIFT)), 0);
+	expect_translated(test, m);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, ULONG_MAX, 16, true, &hpa),
+			(long)BIT(PMD_SHIFT));
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, CHUNK_PAGES), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+static bool test_clear_dirty(struct page *page)
+{
+	return folio_test_clear_dirty(page_folio(page));
+}
+
+/* Two single pages in a scattered chunk: only what was mapped to write is dirty. */
+static void dirty(struct kunit *test)
+{
+	static const int flags[] = { MAP_PRIVATE, MAP_SHARED };
+	struct fixture *f = test->priv;
+	struct page *page[8];
+	unsigned long ua, hpa, i, k;
+	struct mm_iommu_table_group_mem_t *mem[2];
+
+	for (k = 0; k < ARRAY_SIZE(flags); k++) {
+		ua = map_user(test, 8 * P, 8 * P, PROT_READ | PROT_WRITE, flags[k]);
+		set_vm_flags(test, ua, VM_NOHUGEPAGE);
+		for (i = 0; i < 8; i += 2)
+			touch(test, ua + i * P);
+		for (i = 1; i < 8; i += 2)
+			touch(test, ua + i * P);
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem[0]), 0);
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 4 * P, 4 * P,
+							&mem[1]), 0);
+		for (i = 0; i < 8; i++) {
+			page[i] = user_page(test, ua + i * P);
+			test_clear_dirty(page[i]);
+		}
+		/* Region 0: page 1 for reading. Region 1: page 6 for writing. */
+		KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + P, P, 12, false,
+						       &hpa), (long)P);
+		KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + 6 * P, P, 12, true,
+						       &hpa), (long)P);
+		KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + P, P >> 12), 0);
+		KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + 6 * P, P >> 12), 0);
+		KUNIT_EXPECT_FALSE(test, PageDirty(page[6]));
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[0]), 0);
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[1]), 0);
+		KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+		for (i = 0; i < 8; i++) {
+			if (i < 4)
+				KUNIT_EXPECT_FALSE(test, PageDirty(page[i]));
+			if (i == 6)
+				KUNIT_EXPECT_TRUE(test, PageDirty(page[i]));
+			put_page(page[i]);
+		}
+	}
+}
+
+/* Dirty page by page in a scattered chunk, and over the whole of a long run. */
+static void dirty_exact(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long n = CHUNK_PAGES, ua = map_scattered(test, n), hpa, i, at;
+	struct page **page = kunit_kcalloc(test, n, sizeof(*page), GFP_KERNEL);
+	struct model *m;
+	struct mm_iommu_table_group_mem_t *mem;
+	long ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, n * P, &mem), 0);
+	m = model_make(test, ua, n);
+	if (!m->scattered) {
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+		kunit_skip(test, "shuffled faults gave contiguous memory");
+	}
+	for (i = 0; i < n; i++) {
+		page[i] = user_page(test, ua + i * P);
+		test_clear_dirty(page[i]);
+	}
+	/* Every second run to write, as long as it is. */
+	for (i = 0, at = 0; i < n; i += ret / P, at++) {
+		ret = mm_iommu_map_get(f->mm, ua + i * P, ULONG_MAX, 16, at & 1, &hpa);
+		KUNIT_ASSERT_EQ(test, (unsigned long)ret, m->len[i]);
+		KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + i * P, ret >> 16), 0);
+	}
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	for (i = 0, at = 0; i < n; i++) {
+		KUNIT_EXPECT_EQ_MSG(test, PageDirty(page[i]), (int)(at & 1),
+				    "page %lu", i);
+		if (m->len[i] == P)
+			at++;
+		put_page(page[i]);
+	}
+}
+
+/* ---- many regions ---- */
+
+#define MANY	1000
+
+static void find_all(struct kunit *test, unsigned long ua, struct mm_iommu_table_group_mem_t **mem,
+		     unsigned long *hpas, unsigned int i)
+{
+	struct fixture *f = test->priv;
+	unsigned long at = ua + 2 * i * P, hpa = 0;
+
+	if (mem[i]) {
+		KUNIT_ASSERT_EQ(test, translate(f->mm, at + P - 1, &hpa), 1);
+		KUNIT_ASSERT_EQ(test, hpa, hpas[i] + P - 1);
+		KUNIT_ASSERT_EQ(test, translate(f->mm, at, &hpa), (long)P);
+		KUNIT_ASSERT_EQ(test, hpa, hpas[i]);
+	} else {
+		KUNIT_ASSERT_EQ(test, translate(f->mm, at, &hpa), -EFAULT);
+	}
+	/* The gaps on both sides. */
+	KUNIT_ASSERT_EQ(test, translate(f->mm, at - 1, &hpa), -EFAULT);
+	KUNIT_ASSERT_EQ(test, translate(f->mm, at + P, &hpa), -EFAULT);
+}
+
+enum { ASCENDING, DESCENDING, SHUFFLED };
+static const struct order_case {
+	const char *name;
+	int order;
+} order_cases[] = {
+	{ "ascending", ASCENDING },
+	{ "descending", DESCENDING },
+	{ "shuffled", SHUFFLED },
+};
+
+static void order_desc(const struct order_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(order, order_cases, order_desc);
+
+static void many_regions(struct kunit *test)
+{
+	const struct order_case *c = test->param_value;
+	struct fixture *f = test->priv;
+	struct mm_iommu_table_group_mem_t **mem;
+	unsigned long *hpas = kunit_kcalloc(test, MANY, sizeof(*hpas), GFP_KERNEL);
+	unsigned int *in = permutation(test, MANY), *out = permutation(test, MANY);
+	unsigned long ua = map_user(test, 2 * MANY * P, P, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE) + P;
+	unsigned int i, k;
+
+	mem = kunit_kcalloc(test, MANY, sizeof(*mem), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	KUNIT_ASSERT_NOT_NULL(test, hpas);
+	set_vm_flags(test, ua, VM_NOHUGEPAGE);
+	for (i = 0; i < MANY; i++) {
+		k = c->order == ASCENDING ? i :
+		    c->order == DESCENDING ? MANY - 1 - i : in[i];
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 2 * k * P, P,
+							&mem[k]), 0);
+		hpas[k] = oracle(test, ua + 2 * k * P);
+		find_all(test, ua, mem, hpas, k);
+		find_all(test, ua, mem, hpas, out[i]);
+		KUNIT_ASSERT_EQ(test, index_count(f->mm), (long)i + 1);
+	}
+	for (i = 0; i < MANY; i++)
+		find_all(test, ua, mem, hpas, i);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, (unsigned long)MANY);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + MANY);
+
+	for (i = 0; i < MANY; i++) {
+		KUNIT_ASSERT_EQ(test, mm_iommu_unregister(f->mm, mem[out[i]]), 0);
+		mem[out[i]] = NULL;
+		find_all(test, ua, mem, hpas, out[i]);
+		find_all(test, ua, mem, hpas, in[i]);
+		find_all(test, ua, mem, hpas, (i * 7) % MANY);
+		KUNIT_ASSERT_EQ(test, index_count(f->mm), (long)MANY - 1 - i);
+	}
+}
+
+/*
+ * A region that reaches over where a leaf of the index once began: the leaf's
+ * first region went, its neighbours stayed.
+ */
+static void over_leaf_border(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	const unsigned int n = 3 * MM_IOMMU_LEAF;
+	unsigned long ua = map_small(test, 2 * n + 2) + P, hpa = 0;
+	struct mm_iommu_table_group_mem_t *mem[3 * MM_IOMMU_LEAF], *wide, *other;
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 2 * i * P, P,
+							&mem[i]), 0);
+	for (i = 0; i < n; i++) {
+		unsigned long at = ua + 2 * i * P;
+		int ret;
+
+		/* Instead of region i one that also covers the gap before it. */
+		KUNIT_ASSERT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, at - P, 2 * P, &wide), 0);
+		KUNIT_EXPECT_GT_MSG(test, translate(f->mm, at - P, &hpa), 0L,
+				    "region %u, first page", i);
+		KUNIT_EXPECT_GT_MSG(test, translate(f->mm, at, &hpa), 0L,
+				    "region %u, second page", i);
+		KUNIT_EXPECT_EQ(test, hpa, oracle(test, at));
+		ret = mm_iommu_register(f->mm, at, P, &other);
+		KUNIT_EXPECT_EQ_MSG(test, ret, -EINVAL, "region %u overlapped", i);
+		if (!ret)
+			KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, other), 0);
+		KUNIT_ASSERT_EQ(test, mm_iommu_unregister(f->mm, wide), 0);
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, at, P, &mem[i]), 0);
+	}
+	for (i = 0; i < n; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+}
+
+static void device_memory(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_user(test, 8 * P, 8 * P, PROT_NONE, MAP_PRIVATE);
+	unsigned long base = 0x6000000000000UL, hpa, i;
+	struct mm_iommu_table_group_mem_t *mem, *other;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register_dev(f->mm, ua, 8 * P, base, &mem), 0);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 0UL);
+	KUNIT_EXPECT_EQ(test, mem->metadata, sizeof(*mem));
+	KUNIT_EXPECT_EQ(test, mem->contig, 0UL);
+	for (i = 0; i < 8 * P; i += P / 2 - 1) {
+		KUNIT_EXPECT_EQ(test, translate(f->mm, ua + i, &hpa), (long)(8 * P - i));
+		KUNIT_EXPECT_EQ(test, hpa, base + i);
+	}
+	KUNIT_EXPECT_EQ(test, translate(f->mm, ua + 8 * P, &hpa), -EFAULT);
+	/* A writable mapping has nothing to mark dirty, and must not try. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, 8 * P, 16, true, &hpa),
+			(long)(8 * P));
+	KUNIT_EXPECT_EQ(test, hpa, base);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, 8 * P, 24, true, &hpa),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), -EBUSY);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 8), 0);
+	/* The same range as another memory is not the same. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 8 * P, &other), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register_dev(f->mm, ua, 8 * P, base + P, &other),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register_dev(f->mm, ua, 8 * P, base, &other), 0);
+	KUNIT_EXPECT_PTR_EQ(test, other, mem);
+	KUNIT_EXPECT_EQ(test, mem->used, 2UL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+/* ---- threads ---- */
+
+#define THREADS		4
+#define SLOTS		40	/* more than a leaf */
+#define ROUNDS		400
+
+struct crowd {
+	struct mm_struct *mm;
+	unsigned long ua;
+	unsigned long hpa[SLOTS];
+	atomic_t wrong, registered, refused, busy;
+	atomic_t seed;
+	atomic_t left;
+	struct completion done;
+};
+
+#define crowd_check(c, cond)						\
+do {									\
+	if (!(cond) && atomic_inc_return(&(c)->wrong) <= 10)		\
+		pr_err("mm_iommu: crowd: %s, line %d\n", #cond, __LINE__); \
+} while (0)
+
+static void crowd_lookup(struct crowd *c, unsigned int slot)
+{
+	unsigned long at = c->ua + 2 * slot * P, hpa = 0;
+	long ret;
+
+	ret = translate(c->mm, at, &hpa);
+	crowd_check(c, ret == -EFAULT ||
+		    (hpa == c->hpa[slot] && ret >= (long)P && ret <= (long)(2 * P)));
+	ret = mm_iommu_map_get(c->mm, at, P, 16, true, &hpa);
+	crowd_check(c, ret == -EFAULT || ret == -ENXIO ||
+		    (ret == (long)P && hpa == c->hpa[slot]));
+	if (ret > 0) {
+		if (slot % 4 == 0)
+			usleep_range(20, 60);
+		/* The reference holds it: whoever unregisters now, it is found. */
+		crowd_check(c, translate(c->mm, at, &hpa) >= (long)P);
+		crowd_check(c, hpa == c->hpa[slot]);
+		crowd_check(c, mm_iommu_map_put(c->mm, at, 1) == 0);
+	}
+}
+
+static int crowd_thread(void *arg)
+{
+	struct crowd *c = arg;
+	struct rnd_state rnd;
+	unsigned int i, slot, tries;
+	unsigned long size, hpa;
+	struct mm_iommu_table_group_mem_t *mem;
+	long ret;
+
+	prandom_seed_state(&rnd, atomic_inc_return(&c->seed));
+	kthread_use_mm(c->mm);
+	for (i = 0; i < ROUNDS; i++) {
+		/* Often the same few. */
+		slot = prandom_u32_state(&rnd) % (i % 4 ? 5 : SLOTS);
+		size = prandom_u32_state(&rnd) % 8 ? P : 2 * P;
+		ret = mm_iommu_register(c->mm, c->ua + 2 * slot * P, size, &mem);
+		crowd_check(c, ret == 0 || ret == -EINVAL);
+		if (ret)
+			atomic_inc(&c->refused);
+		else
+			atomic_inc(&c->registered);
+		crowd_lookup(c, prandom_u32_state(&rnd) % (i % 8 ? 5 : SLOTS));
+		if (ret)
+			continue;
+		ret = mm_iommu_map_get(c->mm, c->ua + 2 * slot * P, P, 16, i & 1, &hpa);
+		crowd_check(c, ret == (long)P && hpa == c->hpa[slot]);
+		/* Held over a while, so that others meet it. */
+		if (i % 4 == 0)
+			usleep_range(50, 150);
+		cond_resched();
+		crowd_lookup(c, slot);
+		crowd_check(c, mm_iommu_map_put(c->mm, c->ua + 2 * slot * P, 1) == 0);
+		for (tries = 0; tries < 1000; tries++) {
+			ret = mm_iommu_unregister(c->mm, mem);
+			if (ret != -EBUSY)
+				break;
+			atomic_inc(&c->busy);
+			schedule_timeout_uninterruptible(1);
+		}
+		crowd_check(c, ret == 0);
+	}
+	kthread_unuse_mm(c->mm);
+	if (atomic_dec_and_test(&c->left))
+		complete(&c->done);
+	return 0;
+}
+
+static void threads(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct crowd *c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
+	struct task_struct *t;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	c->mm = f->mm;
+	c->ua = map_small(test, 2 * SLOTS);
+	for (i = 0; i < SLOTS; i++)
+		c->hpa[i] = oracle(test, c->ua + 2 * i * P);
+	init_completion(&c->done);
+	atomic_set(&c->left, THREADS + 1);
+	for (i = 0; i < THREADS; i++) {
+		t = kthread_run(crowd_thread, c, "mm_iommu_test/%u", i);
+		if (IS_ERR(t)) {
+			KUNIT_FAIL(test, "no thread");
+			atomic_dec(&c->left);
+		}
+	}
+	if (!atomic_dec_and_test(&c->left))
+		wait_for_completion(&c->done);
+	KUNIT_EXPECT_EQ(test, atomic_read(&c->wrong), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&c->registered) + atomic_read(&c->refused),
+			THREADS * ROUNDS);
+	KUNIT_EXPECT_GT(test, atomic_read(&c->registered), THREADS * ROUNDS / 4);
+	kunit_info(test, "%d registered, %d refused, %d busy",
+		   atomic_read(&c->registered), atomic_read(&c->refused),
+		   atomic_read(&c->busy));
+	for (i = 0; i < SLOTS; i++) {
+		struct page *page = user_page(test, c->ua + 2 * i * P);
+
+		mm_iommu_drain(f->mm);
+		KUNIT_EXPECT_FALSE(test, folio_maybe_dma_pinned(page_folio(page)));
+		put_page(page);
+	}
+}
+
+/* ---- real mode ---- */
+
+/*
+ * Nothing that can fault may run here, so no KUNIT_ macro either. Answers are
+ * compared after the MMU is on again.
+ */
+static long call_real(void *fn, unsigned long a0, unsigned long a1,
+		      unsigned long a2, unsigned long a3, unsigned long a4,
+		      unsigned long a5)
+{
+	const unsigned long arg[6] = { a0, a1, a2, a3, a4, a5 };
+	unsigned long flags;
+	long ret;
+
+	local_irq_save(flags);
+	hard_irq_disable();
+	ret = mm_iommu_test_call_real(ppc_function_entry(fn), arg);
+	srr_regs_clobbered();
+	local_irq_restore(flags);
+	return ret;
+}
+
+static unsigned long real_msr(void)
+{
+	return mfmsr();
+}
+
+static void need_real_mode(struct kunit *test)
+{
+	unsigned long msr;
+
+	if (radix_enabled())
+		kunit_skip(test, "radix translation: nothing runs in real mode");
+	if (!(mfmsr() & MSR_HV))
+		kunit_skip(test, "not a hypervisor: real mode is not all memory");
+	if (!virt_addr_valid((void *)current_stack_pointer))
+		kunit_skip(test, "the stack is not in the linear map");
+	/* Is the MMU really off, and on again? */
+	msr = call_real(real_msr, 0, 0, 0, 0, 0, 0);
+	KUNIT_ASSERT_EQ(test, msr & (MSR_IR | MSR_DR | MSR_EE | MSR_RI), 0UL);
+	KUNIT_ASSERT_EQ(test, msr & MSR_HV, MSR_HV);
+	KUNIT_ASSERT_EQ(test, mfmsr() & (MSR_IR | MSR_DR | MSR_RI),
+			(unsigned long)(MSR_IR | MSR_DR | MSR_RI));
+}
+
+static void real_range(struct kunit *test, unsigned long ua, unsigned long pages)
+{
+	struct fixture *f = test->priv;
+	unsigned long mm = (unsigned long)f->mm, i, at, hpa, want;
+	static const unsigned int shifts[] = { 12, 16, 21, 24 };
+	struct mm_iommu_table_group_mem_t *mem;
+	long len, ret, n;
+	unsigned int s;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, pages * P, &mem), 0);
+	for (i = 0; i < pages; i++) {
+		at = ua + i * P + (i & 1) * 0x1238;
+		len = translate(f->mm, at, &want);
+		KUNIT_ASSERT_EQ(test, want, oracle(test, at));
+		hpa = 0;
+		ret = call_real(mm_iommu_translate_rm, mm, at, (unsigned long)&hpa,
+				0, 0, 0);
+		KUNIT_ASSERT_EQ(test, ret, len);
+		KUNIT_ASSERT_EQ(test, hpa, want);
+
+		at = ua + i * P;
+		for (s = 0; s < ARRAY_SIZE(shifts); s++) {
+			len = mm_iommu_map_get(f->mm, at, ULONG_MAX, shifts[s], false,
+					       &want);
+			n = len >> shifts[s];
+			if (len > 0)
+				KUNIT_ASSERT_EQ(test, mm_iommu_map_put(f->mm, at, n), 0);
+			hpa = 0;
+			ret = call_real(mm_iommu_map_get_rm, mm, at, ULONG_MAX,
+					shifts[s], true, (unsigned long)&hpa);
+			KUNIT_ASSERT_EQ(test, ret, len);
+			if (ret < 0)
+				continue;
+			KUNIT_ASSERT_EQ(test, hpa, want);
+			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1 + n);
+			ret = call_real(mm_iommu_map_put_rm, mm, at, n + 1, 0, 0, 0);
+			KUNIT_ASSERT_EQ(test, ret, -ERANGE);
+			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1 + n);
+			ret = call_real(mm_iommu_map_put_rm, mm, at, n, 0, 0, 0);
+			KUNIT_ASSERT_EQ(test, ret, 0);
+			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
+		}
+	}
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate_rm, mm, ua + pages * P,
+					(unsigned long)&hpa, 0, 0, 0), -EFAULT);
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate_rm, mm, ua - 1,
+					(unsigned long)&hpa, 0, 0, 0), -EFAULT);
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put_rm, mm, ua - 1, 1, 0, 0, 0),
+			-ENOENT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get_rm, mm, ua, P, 16, 0,
+					(unsigned long)&hpa), -EFAULT);
+}
+
+/*
+ * Metadata of one word, of a leaf, of both. More than one block of words takes
+ * 128 GiB of 16M chunks, which a test has not got; blocks are reached through the
+ * region itself and are in the linear map like everything else.
+ */
+static void real_mode(struct kunit *test)
+{
+	need_real_mode(test);
+	real_range(test, map_small(test, 1), 1);
+	real_range(test, map_scattered(test, CHUNK_PAGES + 40) + 3 * P,
+		   CHUNK_PAGES + 20);
+}
+
+static void real_mode_huge(struct kunit *test)
+{
+	need_real_mode(test);
+	real_range(test, map_huge(test, 2), 2 * CHUNK_PAGES);
+}
+
+/* A writable mapping made in real mode dirties the page. */
+static void real_mode_dirty(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 2), hpa;
+	struct page *page;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	need_real_mode(test);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
+	page = user_page(test, ua);
+	test_clear_dirty(page);
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get_rm, (unsigned long)f->mm, ua,
+					P, 16, true, (unsigned long)&hpa), (long)P);
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put_rm, (unsigned long)f->mm, ua,
+					1, 0, 0, 0), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	KUNIT_EXPECT_TRUE(test, PageDirty(page));
+	put_page(page);
+}
+
+/* Many regions: the index's search with the MMU off. */
+static void real_mode_many(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	const unsigned int n = 5 * MM_IOMMU_LEAF;
+	unsigned long ua = map_small(test, 2 * n), hpa, i;
+	struct mm_iommu_table_group_mem_t **mem = kunit_kcalloc(test, n, sizeof(*mem), GFP_KERNEL);
+
+	need_real_mode(test);
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	for (i = 0; i < n; i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 2 * i * P, P,
+							&mem[i]), 0);
+	for (i = 0; i < 2 * n; i++) {
+		hpa = 0;
+		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate_rm,
+						(unsigned long)f->mm, ua + i * P + 16,
+						(unsigned long)&hpa, 0, 0, 0),
+				i & 1 ? -EFAULT : (long)P - 16);
+		KUNIT_EXPECT_EQ(test, hpa, i & 1 ? 0 : oracle(test, ua + i * P) + 16);
+	}
+	for (i = 0; i < n; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+}
+
+/* ---- struct pages in real mode ---- */
+
+/* How the helpers are called: in virtual mode, or with the MMU off. */
+static long call_virt(void *fn, unsigned long a0, unsigned long a1,
+		      unsigned long a2, unsigned long a3, unsigned long a4,
+		      unsigned long a5)
+{
+	return ((long (*)(unsigned long))fn)(a0);
+}
+
+typedef long (*call_t)(void *fn, unsigned long, unsigned long, unsigned long,
+		       unsigned long, unsigned long, unsigned long);
+
+/* bool results leave the upper bits of a register undefined. */
+static bool call_bool(call_t call, void *fn, struct page *page)
+{
+	return call(fn, (unsigned long)page, 0, 0, 0, 0, 0) & 0xff;
+}
+
+static void check_put_page(struct kunit *test, struct page *page,
+			   struct page *as, call_t call)
+{
+	KUNIT_ASSERT_EQ(test, page_ref_count(page), 1);
+	KUNIT_EXPECT_FALSE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_EQ(test, page_ref_count(page), 1);
+	get_page(page);
+	get_page(page);
+	KUNIT_EXPECT_TRUE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_EQ(test, page_ref_count(page), 2);
+	KUNIT_EXPECT_TRUE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_FALSE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_EQ(test, page_ref_count(page), 1);
+}
+
+/* Pin the user page twice, drop one pin, then all but the last use. */
+static void check_unpin(struct kunit *test, unsigned long ua, bool huge, call_t call)
+{
+	struct fixture *f = test->priv;
+	struct page *page, *head, *as;
+	long pins = pins_live();
+	int i, refs;
+
+	lru_add_drain_all();
+	page = user_page(test, ua);
+	head = compound_head(page);
+	put_page(page);
+	refs = page_ref_count(head);
+	as = call == call_virt ? head :
+		(struct page *)call(realmode_pfn_to_page, page_to_pfn(head),
+				    0, 0, 0, 0, 0);
+	KUNIT_ASSERT_NOT_NULL(test, as);
+	for (i = 0; i < 2; i++)
+		KUNIT_ASSERT_EQ(test, pin_user_pages_fast(ua, 1, FOLL_WRITE, &page), 1);
+	KUNIT_EXPECT_EQ(test, pins_live(), pins + 2);
+
+	KUNIT_EXPECT_TRUE(test, call_bool(call, unpin_user_page_unless_last, as));
+	KUNIT_EXPECT_EQ(test, pins_live(), pins + 1);
+	KUNIT_EXPECT_EQ(test, page_ref_count(head),
+			refs + (huge ? 1 : GUP_PIN_COUNTING_BIAS));
+	if (huge)
+		KUNIT_EXPECT_EQ(test, atomic_read(&page_folio(head)->_pincount), 1);
+	KUNIT_EXPECT_TRUE(test, folio_maybe_dma_pinned(page_folio(head)));
+
+	/* The mapping goes, the pin is all that holds the page. */
+	KUNIT_ASSERT_EQ(test, vm_munmap(ALIGN_DOWN(ua, huge ? BIT(PMD_SHIFT) : P),
+					huge ? BIT(PMD_SHIFT) : P), 0);
+	lru_add_drain_all();
+	KUNIT_EXPECT_EQ(test, page_ref_count(head), huge ? 1 : GUP_PIN_COUNTING_BIAS);
+	KUNIT_EXPECT_FALSE(test, call_bool(call, unpin_user_page_unless_last, as));
+	KUNIT_EXPECT_EQ(test, page_ref_count(head), huge ? 1 : GUP_PIN_COUNTING_BIAS);
+	KUNIT_EXPECT_EQ(test, pins_live(), pins + 1);
+	if (huge)
+		KUNIT_EXPECT_EQ(test, atomic_read(&page_folio(head)->_pincount), 1);
+
+	/* One more reference than the pin: now it may go. */
+	get_page(head);
+	KUNIT_EXPECT_TRUE(test, call_bool(call, unpin_user_page_unless_last, as));
+	KUNIT_EXPECT_EQ(test, page_ref_count(head), 1);
+	if (huge)
+		KUNIT_EXPECT_EQ(test, atomic_read(&page_folio(head)->_pincount), 0);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
+	put_page(head);
+}
+
+static void page_helpers(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	check_put_page(test, page, page, call_virt);
+	__free_page(page);
+	check_unpin(test, map_small(test, 1), false, call_virt);
+}
+
+static void page_helpers_huge(struct kunit *test)
+{
+	check_unpin(test, map_huge(test, 1) + 3 * P, true, call_virt);
+}
+
+static void pfn_to_page_real(struct kunit *test)
+{
+	unsigned long pfn, bad = BIT(46 - PAGE_SHIFT);
+	struct page *page, *virt, *real;
+	unsigned int n = 0;
+
+	page = alloc_page(GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	if (radix_enabled()) {
+		KUNIT_EXPECT_NULL(test, realmode_pfn_to_page(page_to_pfn(page)));
+		__free_page(page);
+		kunit_skip(test, "radix translation: answers NULL, as it should");
+	}
+	need_real_mode(test);
+	for (pfn = 0; pfn < max_pfn; pfn += 61) {
+		if (!pfn_valid(pfn))
+			continue;
+		virt = realmode_pfn_to_page(pfn);
+		real = (void *)call_real(realmode_pfn_to_page, pfn, 0, 0, 0, 0, 0);
+		KUNIT_ASSERT_NOT_NULL(test, virt);
+		KUNIT_ASSERT_PTR_EQ(test, virt, real);
+		/* In the linear map, and not what pfn_to_page() says. */
+		KUNIT_ASSERT_TRUE(test, virt_addr_valid(virt));
+		KUNIT_ASSERT_PTR_NE(test, virt, pfn_to_page(pfn));
+		n++;
+	}
+	KUNIT_EXPECT_GT(test, n, 100U);
+	KUNIT_EXPECT_NULL(test, realmode_pfn_to_page(bad));
+	KUNIT_EXPECT_EQ(test, call_real(realmode_pfn_to_page, bad, 0, 0, 0, 0, 0), 0L);
+
+	/* The same struct page: what is done through one is seen in the other. */
+	real = realmode_pfn_to_page(page_to_pfn(page));
+	KUNIT_EXPECT_EQ(test, real->flags, page->flags);
+	get_page(page);
+	KUNIT_EXPECT_EQ(test, atomic_read(&real->_refcount), 2);
+	put_page(page);
+	KUNIT_EXPECT_EQ(test, atomic_read(&real->_refcount), 1);
+	__free_page(page);
+}
+
+static void page_helpers_real(struct kunit *test)
+{
+	struct page *page;
+
+	need_real_mode(test);
+	page = alloc_page(GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	check_put_page(test, page, realmode_pfn_to_page(page_to_pfn(page)), call_real);
+	__free_page(page);
+	check_unpin(test, map_small(test, 1), false, call_real);
+}
+
+static void page_helpers_real_huge(struct kunit *test)
+{
+	need_real_mode(test);
+	check_unpin(test, map_huge(test, 1) + 3 * P, true, call_real);
+}
+
+/* ---- allocation failures ---- */
+
+#if defined(CONFIG_FAILSLAB) && defined(CONFIG_FAULT_INJECTION_DEBUG_FS)
+/* A knob of fault injection, found by its debugfs file. */
+static void *knob(const char *dir, const char *name)
+{
+	struct dentry *d = debugfs_lookup(dir, NULL), *file;
+	void *value = NULL;
+
+	if (!d)
+		return NULL;
+	file = debugfs_lookup(name, d);
+	if (file)
+		value = d_inode(file)->i_private;
+	dput(file);
+	dput(d);
+	return value;
+}
+
+/* Let the nth allocation of each register fail, until none is left to fail. */
+static void no_memory(struct kunit *test)
+{
+	bool *reclaim = knob("failslab", "ignore-gfp-wait");
+	unsigned long *verbose = knob("failslab", "verbose"), was;
+	struct fixture *f = test->priv;
+	unsigned long pages = 2 * CHUNK_PAGES + 3, ua, hpa;
+	struct mm_iommu_table_group_mem_t *mem, *have[MM_IOMMU_LEAF];
+	unsigned int nth, failed = 0, left, i;
+	int ret = -ENOMEM;
+
+	if (!reclaim || !verbose)
+		kunit_skip(test, "no debugfs knobs for failslab");
+	ua = map_scattered(test, pages + 2 * MM_IOMMU_LEAF);
+	/* A full leaf in the index, so that the next region has to split it. */
+	for (i = 0; i < MM_IOMMU_LEAF; i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + (pages + 2 * i) * P,
+							P, &have[i]), 0);
+	was = *verbose;
+	*verbose = 0;
+	*reclaim = false;
+	for (nth = 1; nth < 200; nth++) {
+		current->fail_nth = nth;
+		ret = mm_iommu_register(f->mm, ua, pages * P, &mem);
+		left = current->fail_nth;
+		current->fail_nth = 0;
+		if (ret && ret != -ENOMEM)
+			break;
+		if (!ret && left)
+			break;
+		if (!ret) {
+			mm_iommu_unregister(f->mm, mem);
+		} else {
+			failed++;
+			KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
+		}
+		KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+		KUNIT_EXPECT_EQ(test, index_count(f->mm), (long)MM_IOMMU_LEAF);
+		KUNIT_EXPECT_EQ(test, pins_live(), f->pins + MM_IOMMU_LEAF);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, (unsigned long)MM_IOMMU_LEAF);
+	}
+	*reclaim = true;
+	*verbose = was;
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	/* Region, two index leaves, words, pages array, a leaf per chunk. */
+	KUNIT_EXPECT_GE(test, failed, 6U);
+	kunit_info(test, "%u allocations failed in turn", failed);
+	if (!ret)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	for (i = 0; i < MM_IOMMU_LEAF; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, have[i]), 0);
+}
+#else
+static void no_memory(struct kunit *test)
+{
+	kunit_skip(test, "no CONFIG_FAILSLAB with debugfs: see make debug-kernel");
+}
+#endif
+
+static struct kunit_case mm_iommu_cases[] = {
+	KUNIT_CASE(transitions),
+	KUNIT_CASE(claimed_refused),
+	KUNIT_CASE_PARAM(overlaps, overlap_gen_params),
+	KUNIT_CASE(bad_arguments),
+	KUNIT_CASE(read_only),
+	KUNIT_CASE_PARAM(holes, hole_gen_params),
+	KUNIT_CASE(memlock_limit),
+	KUNIT_CASE(translate_small),
+	KUNIT_CASE(translate_scattered),
+	KUNIT_CASE(translate_huge),
+	KUNIT_CASE(translate_mixed),
+	KUNIT_CASE(translate_after_split),
+	KUNIT_CASE(dirty),
+	KUNIT_CASE(dirty_exact),
+	KUNIT_CASE_PARAM(many_regions, order_gen_params),
+	KUNIT_CASE(over_leaf_border),
+	KUNIT_CASE(device_memory),
+	KUNIT_CASE(threads),
+	KUNIT_CASE(no_memory),
+	KUNIT_CASE(page_helpers),
+	KUNIT_CASE(page_helpers_huge),
+	KUNIT_CASE(pfn_to_page_real),
+	KUNIT_CASE(real_mode),
+	KUNIT_CASE(real_mode_huge),
+	KUNIT_CASE(real_mode_dirty),
+	KUNIT_CASE(real_mode_many),
+	KUNIT_CASE(page_helpers_real),
+	KUNIT_CASE(page_helpers_real_huge),
+	{}
+};
+
+static struct kunit_suite mm_iommu_suite = {
+	.name = "mm_iommu",
+	.init = mm_iommu_test_init,
+	.exit = mm_iommu_test_exit,
+	.test_cases = mm_iommu_cases,
+};
+
+kunit_test_suite(mm_iommu_suite);
