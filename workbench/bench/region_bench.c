@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What pre-registered regions cost, through the ioctls of a VFIO sPAPR TCE v2
+ * container: 'name value' lines, instructions (of -icount: 1 ns = 1 instruction).
+ *
+ *	region_bench page64k|thp|scattered|many...
+ *
+ * page64k, thp, scattered: 1 GIB touched in order without THP, with THP, or page by
+ * page in random order. register.* and unregister.* are per 64K page, metadata.* is
+ * KiB per GIB as debugfs tells. many: one page with 10 and with 1000 regions there.
+ *
+ * Unregistering is the ioctl and what the kernel does later for it. That is found by
+ * calling sched_yield() over and over on the only CPU, which is then never idle: each
+ * call takes the same time unless something else ran, and the excess is counted. The
+ * same is done beforehand with nothing to do, and subtracted: ticks and the like. RCU's
+ * own work for the one grace period stays in.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/vfio.h>
+
+#define GIB		(1UL << 30)
+#define PAGE		65536UL
+#define WINDOW_NS	100000000L	/* grace period and unpinning of 1 GIB fit in */
+#define ROUNDS		3
+#define MAX_YIELDS	1000000
+
+static int container = -1;
+static uint32_t took[MAX_YIELDS];
+
+static void die(const char *what)
+{
+	fprintf(stderr, "region_bench: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static long now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static int by_long(const void *a, const void *b)
+{
+	long x = *(const long *)a, y = *(const long *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The mean without the top tenth, which holds ticks. */
+static double typical(long *v, int n)
+{
+	double sum = 0;
+	int i, most = n - n / 10;
+
+	qsort(v, n, sizeof(*v), by_long);
+	for (i = 0; i < most; i++)
+		sum += v[i];
+	return sum / most;
+}
+
+static void open_container(void)
+{
+	struct dirent *e;
+	char path[300];
+	int group = -1;
+	DIR *d = opendir("/dev/vfio");
+
+	container = open("/dev/vfio/vfio", O_RDWR);
+	while (d && group < 0 && (e = readdir(d))) {
+		if (e->d_name[0] < '0' || e->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof(path), "/dev/vfio/%s", e->d_name);
+		group = open(path, O_RDWR);
+	}
+	if (container < 0 || group < 0 ||
+	    ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) ||
+	    ioctl(container, VFIO_SET_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU))
+		die("no sPAPR TCE v2 container");
+}
+
+/* Instructions of one REGISTER or UNREGISTER */
+static long reg(int request, char *addr, unsigned long size)
+{
+	struct vfio_iommu_spapr_register_memory r = {
+		.argsz = sizeof(r), .vaddr = (uint64_t)addr, .size = size,
+	};
+	long began = now();
+
+	if (ioctl(container, request, &r))
+		die(request == (int)VFIO_IOMMU_SPAPR_REGISTER_MEMORY ? "register" : "unregister");
+	return now() - began;
+}
+
+static long map(uint64_t iova, char *addr, unsigned long size)
+{
+	struct vfio_iommu_type1_dma_map m = {
+		.argsz = sizeof(m), .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uint64_t)addr, .iova = iova, .size = size,
+	};
+	struct vfio_iommu_type1_dma_unmap u = {
+		.argsz = sizeof(u), .iova = iova, .size = size,
+	};
+	long cost = now();
+
+	if (ioctl(container, VFIO_IOMMU_MAP_DMA, &m))
+		die("map");
+	cost = now() - cost;
+	if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &u))
+		die("unmap");
+	return cost;
+}
+
+static long pages_pinned(void)
+{
+	long pinned = 0;
+	char line[200];
+	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY);
+	FILE *f;
+
+	/* Counters are per CPU and gathered lazily: gather them now. */
+	while (fd >= 0 && read(fd, line, 1) > 0)
+		;
+	close(fd);
+	f = fopen("/proc/vmstat", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, "nr_foll_pin_acquired ", 21))
+			pinned += atol(line + 21);
+		if (!strncmp(line, "nr_foll_pin_released ", 21))
+			pinned -= atol(line + 21);
+	}
+	fclose(f);
+	return pinned;
+}
+
+/* What others ran during the next WINDOW_NS. */
+static long others(void)
+{
+	long began = now(), t = began, n, excess = 0;
+	uint32_t least = ~0U;
+	int i, nr = 0;
+
+	while (t < began + WINDOW_NS && nr < MAX_YIELDS) {
+		sched_yield();
+		n = now();
+		took[nr] = n - t;
+		if (took[nr] < least)
+			least = took[nr];
+		nr++;
+		t = n;
+	}
+	/* The clock's own steps are some instructions long. */
+	for (i = 0; i < nr; i++)
+		if (took[i] > least + 200)
+			excess += took[i] - least;
+	return excess;
+}
+
+static double metadata_kib(unsigned long ua)
+{
+	unsigned long at, bytes;
+	char line[300];
+	double kib = -1;
+	FILE *f = fopen("/sys/kernel/debug/powerpc/mm_iommu", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%*d %*s 0x%lx 0x%*x %*u %*u %*u %*d %lu", &at, &bytes) == 2 &&
+		    at == ua)
+			kib = bytes / 1024.0;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static void touch(char *m, int scattered)
+{
+	static unsigned int order[GIB / PAGE];
+	unsigned int i, j, x, nr = GIB / PAGE;
+
+	for (i = 0; i < nr; i++)
+		order[i] = i;
+	srand(1);
+	for (i = nr - 1; scattered && i > 0; i--) {
+		j = rand() % (i + 1);
+		x = order[i];
+		order[i] = order[j];
+		order[j] = x;
+	}
+	for (i = 0; i < nr; i++)
+		m[order[i] * PAGE] = 1;
+}
+
+static void bench_big(const char *name)
+{
+	long in[ROUNDS], out[ROUNDS], later[ROUNDS], pinned = pages_pinned(), quiet;
+	int thp = !strcmp(name, "thp"), i, tries;
+	double kib;
+	char *m;
+
+	m = mmap(NULL, GIB + (16UL << 20), PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED)
+		die("mmap");
+	m = (char *)(((unsigned long)m + (16UL << 20) - 1) & ~((16UL << 20) - 1));
+	if (madvise(m, GIB, thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
+		die("madvise");
+	touch(m, !strcmp(name, "scattered"));
+
+	for (i = 0; i < ROUNDS; i++) {
+		in[i] = reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m, GIB);
+		kib = metadata_kib((unsigned long)m);
+		quiet = others();
+		out[i] = reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, GIB);
+		later[i] = 0;
+		for (tries = 0; !tries || pages_pinned() != pinned; tries++) {
+			if (tries == 50) {
+				fprintf(stderr, "region_bench: never unpinned\n");
+				exit(1);
+			}
+			later[i] += others() - quiet;
+		}
+		fprintf(stderr, "%s: register %ld unregister %ld later %ld (%d) quiet %ld metadata %.2f\n",
+			name, in[i], out[i], later[i], tries, quiet, kib);
+		out[i] += later[i];
+	}
+	qsort(in, ROUNDS, sizeof(in[0]), by_long);
+	qsort(out, ROUNDS, sizeof(out[0]), by_long);
+	qsort(later, ROUNDS, sizeof(later[0]), by_long);
+	printf("register.%s %.2f\n", name, (double)in[ROUNDS / 2] / (GIB / PAGE));
+	printf("unregister.%s %.2f\n", name, (double)out[ROUNDS / 2] / (GIB / PAGE));
+	printf("unregister.%s.deferred %.2f\n", name, (double)later[ROUNDS / 2] / (GIB / PAGE));
+	if (kib >= 0)
+		printf("metadata.%s %.2f\n", name, kib);
+	munmap(m, GIB);
+}
+
+#define SAMPLES 100
+
+/* @nr regions of a page each, every other page; the samples go over all of them. */
+static void bench_among(char *m, int nr, uint64_t window64k)
+{
+	long in[SAMPLES], map4k[SAMPLES], map64k[SAMPLES];
+	char *at;
+	int i;
+
+	for (i = 0; i < SAMPLES; i++) {
+		at = m + (long)i * nr / SAMPLES * 2 * PAGE;
+		map4k[i] = map(0, at, 4096);
+		map64k[i] = map(window64k, at, PAGE);
+		in[i] = reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, at + PAGE, PAGE);
+		reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, at + PAGE, PAGE);
+	}
+	printf("register.among%d %.0f\n", nr, typical(in, SAMPLES));
+	printf("map4k.among%d %.0f\n", nr, typical(map4k, SAMPLES));
+	printf("map64k.among%d %.0f\n", nr, typical(map64k, SAMPLES));
+	others();
+}
+
+static void bench_many(void)
+{
+	struct vfio_iommu_spapr_tce_create w = {
+		.argsz = sizeof(w), .page_shift = 16, .window_size = GIB, .levels = 1,
+	};
+	char *m;
+	int i;
+
+	m = mmap(NULL, 2000 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED || madvise(m, 2000 * PAGE, MADV_NOHUGEPAGE))
+		die("mmap");
+	memset(m, 1, 2000 * PAGE);
+	for (i = 0; i < 10; i++)
+		reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m + i * 2 * PAGE, PAGE);
+	if (ioctl(container, VFIO_IOMMU_SPAPR_TCE_CREATE, &w))
+		die("window of 64K pages");
+	bench_among(m, 10, w.start_addr);
+	for (; i < 1000; i++)
+		reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m + i * 2 * PAGE, PAGE);
+	bench_among(m, 1000, w.start_addr);
+	for (i = 0; i < 1000; i++)
+		reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m + i * 2 * PAGE, PAGE);
+	others();
+}
+
+int main(int argc, char **argv)
+{
+	int i;
+
+	setlinebuf(stdout);
+	open_container();
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "many"))
+			bench_many();
+		else
+			bench_big(argv[i]);
+	}
+	return 0;
+}
