@@ -231,7 +231,7 @@ static void bench_big(const char *name)
 			}
 			later[i] += others() - quiet;
 		}
-		fprintf(stderr, "%s: register %ld unregister %ld later %ld (%d) quiet %ld metadata %.2f\n",
+		fprintf(stderr, "%s: in %ld out %ld later %ld (%d) quiet %ld metadata %.2f\n",
 			name, in[i], out[i], later[i], tries, quiet, kib);
 		out[i] += later[i];
 	}

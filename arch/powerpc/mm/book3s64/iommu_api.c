@@ -672,7 +672,8 @@ static int region_register(struct mm_struct *mm, unsigned long ua,
 	unsigned long pages = size >> PAGE_SHIFT;
 	int ret;
 
-	if (!size || ((ua | size | dev_hpa) & ~PAGE_MASK) || ua + size < ua)
+	if (!size || ((ua | size | dev_hpa) & ~PAGE_MASK) || ua + size < ua ||
+	    dev_hpa + size < dev_hpa)
 		return -EINVAL;
 	if (!access_ok((void __user *)ua, size))
 		return -EFAULT;
@@ -797,7 +798,7 @@ static void region_release_work(struct work_struct *work)
  * any more. Its pages are unpinned and uncharged after an RCU grace period, by a
  * worker: see mm_iommu_drain().
  *
- * Context: any but real mode and NMI; does not sleep.
+ * Context: process context; does not sleep.
  * Return: 0; -EBUSY if this is the last registration and TCEs still reach the
  * region: then nothing has changed and the caller still owns it.
  */

@@ -4,9 +4,12 @@
  *
  * Entry points for hypercalls that a POWER8 guest makes and the host answers in
  * real mode. Always built in, never instrumented (see the Makefile): text, data
- * and everything reached from here is in the linear map. A CPU in real mode is
- * an RCU reader for as long as it serves its guest, because it passes no
- * quiescent state before it has left it.
+ * and everything reached from here is in the linear map.
+ *
+ * A core that serves a guest in real mode holds up RCU: its primary thread waits,
+ * interrupts off, for the secondaries, and passes no quiescent state before all of
+ * them have left the guest. That does not hold with context tracking (nohz_full),
+ * where guest entry is an extended quiescent state: callers refuse then.
  *
  * All of these also work in virtual mode, under rcu_read_lock().
  */

@@ -316,15 +316,22 @@ __mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n,
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 	struct mm_iommu_table_group_mem_t *mem;
+	s64 mapped;
 
 	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
 	if (!mem)
 		return -ENOENT;
-	/* Never below the 1 that the registration itself holds. */
-	if (atomic64_sub_return_release(n, &mem->mapped) >= 1)
-		return 0;
-	atomic64_add(n, &mem->mapped);
-	return -ERANGE;
+	/*
+	 * Never below the 1 that the registration itself holds, not even for a
+	 * moment: others would be refused. Release: what the caller did to its
+	 * TCEs comes before the region may die.
+	 */
+	mapped = atomic64_read(&mem->mapped);
+	do {
+		if (mapped < 1 || n > (unsigned long)mapped - 1)
+			return -ERANGE;
+	} while (!atomic64_try_cmpxchg_release(&mem->mapped, &mapped, mapped - n));
+	return 0;
 }
 
 /* See mm_iommu_translate(). */
