@@ -420,8 +420,11 @@ static void leaf_unpin(u64 *w, unsigned long n)
 				       MM_IOMMU_RUN_MAX) &&
 		       !((w[i] ^ w[i + run]) & MM_IOMMU_DIRTY))
 			run++;
-		unpin_user_page_range_dirty_lock(page, run,
-						 w[i] & MM_IOMMU_DIRTY);
+		if (run == 1 && !(w[i] & MM_IOMMU_DIRTY))
+			unpin_user_page(page);
+		else
+			unpin_user_page_range_dirty_lock(page, run,
+							 w[i] & MM_IOMMU_DIRTY);
 	}
 }
 
@@ -470,7 +473,7 @@ static int chunk_record(struct mm_iommu_table_group_mem_t *mem,
 	u64 *leaf;
 
 	for (i = 1; i < n; i++)
-		if (page_to_pfn(pages[i]) != pfn + i)
+		if (pages[i] != nth_page(pages[0], i))
 			break;
 	if (i == n) {
 		*region_word(mem, chunk) = ((pfn << PAGE_SHIFT) - off) |

@@ -561,7 +561,7 @@ TEST_F(region, two_containers)
 	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
 }
 
-/* Leave as @how says without tidying up; a child's part. */
+/* Leave without tidying up, or as DPDK does; a child's part. */
 static int leave(bool map, bool unregister)
 {
 	struct container c;
@@ -589,36 +589,38 @@ static int leave(bool map, bool unregister)
 	return 0;
 }
 
-#define LEAVE(map, unregister) do {					\
-	long pinned = pages_pinned();					\
-	int status;							\
-	pid_t pid;							\
-									\
-	pid = fork();							\
-	ASSERT_LE(0, pid);						\
-	if (!pid)							\
-		_exit(leave(map, unregister));				\
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));			\
-	ASSERT_TRUE(WIFEXITED(status));					\
-	if (WEXITSTATUS(status) == KSFT_SKIP)				\
-		SKIP(return, "no sPAPR TCE v2 container here");		\
-	EXPECT_EQ(0, WEXITSTATUS(status));				\
-	EXPECT_EQ(pinned, settle(pages_pinned, pinned));		\
-} while (0)
+static void check_leaving(struct __test_metadata *_metadata, bool map,
+			  bool unregister)
+{
+	long pinned = pages_pinned();
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(leave(map, unregister));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFEXITED(status));
+	if (WEXITSTATUS(status) == KSFT_SKIP)
+		SKIP(return, "no sPAPR TCE v2 container here");
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	EXPECT_EQ(pinned, settle(pages_pinned, pinned));
+}
 
 TEST(exit_while_registered)
 {
-	LEAVE(false, false);
+	check_leaving(_metadata, false, false);
 }
 
 TEST(exit_while_mapped)
 {
-	LEAVE(true, false);
+	check_leaving(_metadata, true, false);
 }
 
 TEST(exit_as_dpdk_does)
 {
-	LEAVE(true, true);
+	check_leaving(_metadata, true, true);
 }
 
 TEST(no_regions_in_v1)
