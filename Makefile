@@ -13,16 +13,23 @@ help:
 	@echo 'make shell         a root shell in the emulated host'
 	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
+	@echo 'make patches       the series as mails, in out/patches'
+	@echo 'make patches-check looks at the series as a maintainer would; builds every step of it'
+	@echo 'make configs       compiles our files in the configurations that others use'
+	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
 	@echo 'make clean         remove build/ and out/'
 	@echo
 	@echo 'MACHINE=powernv8|powernv9|powernv10 (demo, shell)  KERNEL=ours|base (demo, shell, check)'
 	@echo 'TESTS="name ..." (check)  BASE_SRC=dir: your own 6.12 tree instead of the Debian package'
 
-demo check shell: deps
+demo check shell patches patches-check deb: deps
 	@$W/$@
 
 bench: deps
 	@$W/bench/run
+
+configs: deps
+	@$W/configs/run
 
 kernel base-kernel debug-kernel: deps
 	@$W/kernel $(or $(filter base debug,$(@:-kernel=)),ours)
@@ -33,4 +40,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check bench shell kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check bench shell patches patches-check configs deb kernel base-kernel debug-kernel deps clean

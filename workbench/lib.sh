@@ -40,6 +40,17 @@ step()
 	say "$name done in $(( $(date +%s) - began )) s"
 }
 
+# try LOG COMMAND... : run it with set -e in force (a caller's || would switch that off); its status is in $rc
+try()
+{
+	local log=$1
+	shift
+	set +e
+	( set -e; "$@" ) >"$log" 2>&1 </dev/null
+	rc=$?
+	set -e
+}
+
 # lock PART [-s] : one change of a part of build/ at a time, whoever asks; -s shared, for who only reads it
 lock()
 {
