@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Multilevel TCE tables: their shape, and how they are walked.
+ *
+ * A table is a tree of equal levels. A level is a power of two of 64-bit words,
+ * 4K bytes at least, naturally aligned, in the linear map. The words of an
+ * indirect level are *links*, just as IODA hardware reads them: big endian
+ * physical address of the next level | read | write. A word without read and
+ * write leads nowhere: a *hole*. Only the top level exists from the start.
+ *
+ * A *leaf* holds the hardware's TCEs and, if the table belongs to user space,
+ * one *view word* per TCE right behind them: one walk finds both, one allocation
+ * makes both, one free ends both. (With one level only, the two halves are two
+ * allocations if one would be too large.) Where the TCEs are a hypervisor's
+ * (pSeries) the leaf holds view words only.
+ *
+ *   function                    may sleep   RCU read side   MMU off
+ *   iommu_levels_walk()         no          by the caller   yes
+ *   iommu_levels_grow()         yes         no              no
+ *   iommu_levels_grow_atomic()  no          not needed      no
+ *   iommu_levels_reclaim()      yes         no              no
+ *
+ * What a walk found stays valid until the caller's RCU read side (real mode: the
+ * guest's exit) ends. Entries are numbered from the table's start here.
+ *
+ * Growth, reclaim and why they are safe: arch/powerpc/kernel/iommu_levels.c.
+ */
+#ifndef _ASM_POWERPC_IOMMU_LEVELS_H
+#define _ASM_POWERPC_IOMMU_LEVELS_H
+
+#include <linux/bits.h>
+#include <linux/compiler.h>
+#include <linux/log2.h>
+#include <linux/minmax.h>
+#include <asm/iommu.h>
+#include <asm/page.h>
+#include <asm/tce.h>
+
+/*
+ * A view word tells which user page its TCE leads to: ua[63:12] | flags.
+ * 0: the TCE is clear.
+ */
+#define IOMMU_VIEW_LOCK		BIT(0)	/* the pair (TCE, word) is being changed */
+#define IOMMU_VIEW_LIVE		BIT(1)	/* the TCE is set; ua may be 0 */
+#define IOMMU_VIEW_PIN		BIT(2)	/* holds a page pin (v1), not a region's mapped */
+#define IOMMU_VIEW_WRITE	BIT(3)	/* the device may write (v1: dirty at unpin) */
+#define IOMMU_VIEW_DEAD		BIT(4)	/* the leaf is being given back: walk again */
+#define IOMMU_VIEW_UA		(~0xfffUL)
+
+#define IOMMU_LINK_VALID	(TCE_PCI_READ | TCE_PCI_WRITE)
+#define IOMMU_LINK_PA		(~0xfffUL)
+
+#define IOMMU_LEVEL_MIN_SHIFT	9	/* log2 of words: IODA's smallest level is 4K */
+
+/**
+ * struct iommu_span - entries in one leaf, or in one hole
+ * @tce: first hardware entry; NULL in a hole, or where it is the hypervisor's
+ * @view: first view word; NULL in a hole, or in a table without a view
+ * @nr: entries from here to the end of the leaf, the hole or the table
+ */
+struct iommu_span {
+	__be64 *tce;
+	u64 *view;
+	unsigned long nr;
+};
+
+/* Is it user space's table: are there view words in its leaves? */
+static __always_inline bool iommu_table_has_view(struct iommu_table *tbl)
+{
+	return tbl->it_mm;
+}
+
+/**
+ * iommu_levels_walk - find an entry, and how many follow it in the same leaf
+ * @tbl: table made by iommu_levels_init()
+ * @idx: entry, counted from the table's start; below @tbl->it_size
+ * @span: filled in
+ *
+ * Never allocates and never changes anything. What the new words of a level
+ * hold is visible to whoever finds the level (address dependency; the link was
+ * stored with cmpxchg()).
+ *
+ * Context: RCU read side, or MMU off.
+ */
+static __always_inline void iommu_levels_walk(struct iommu_table *tbl,
+					      unsigned long idx,
+					      struct iommu_span *span)
+{
+	unsigned int shift = ilog2(tbl->it_level_size);
+	unsigned int below = tbl->it_indirect_levels * shift;
+	unsigned long mask = tbl->it_level_size - 1;
+	unsigned long left = tbl->it_size - idx;
+	__be64 *block = tbl->it_root;
+	unsigned long link;
+
+	/* @below: bits of the index that this level's word leaves open */
+	for (; below; below -= shift) {
+		link = be64_to_cpu(READ_ONCE(block[(idx >> below) & mask]));
+		if (!(link & IOMMU_LINK_VALID)) {
+			span->tce = NULL;
+			span->view = NULL;
+			span->nr = min(left, BIT(below) - (idx & (BIT(below) - 1)));
+			return;
+		}
+		block = __va(link & IOMMU_LINK_PA);
+	}
+
+	idx &= mask;
+	block += idx;
+	span->nr = min(left, mask + 1 - idx);
+	span->tce = block;
+	span->view = NULL;
+	if (iommu_table_has_view(tbl)) {
+		span->view = (u64 __force *)block + tbl->it_view_off;
+		if (!tbl->it_view_off)
+			span->tce = NULL;
+	}
+}
+
+int iommu_levels_shape(unsigned int bits, unsigned int levels,
+		       unsigned int max_bits, bool pair, unsigned int *shift);
+unsigned long iommu_levels_size(unsigned int levels, unsigned int shift,
+				bool tces, bool view);
+int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
+		      unsigned int shift, bool tces, struct mm_struct *mm);
+void iommu_levels_destroy(struct iommu_table *tbl);
+
+int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx);
+int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx);
+void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
+			  unsigned long nr);
+
+#endif /* _ASM_POWERPC_IOMMU_LEVELS_H */

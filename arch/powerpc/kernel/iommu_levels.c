@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Multilevel TCE tables: how they come, grow, shrink and go.
+ *
+ * See asm/iommu_levels.h for the words and the walk.
+ *
+ * Growth. What is missing between the deepest level that exists and the wanted
+ * leaf is built as a chain of its own and then linked with one cmpxchg(): there
+ * is never half a path, a failed allocation has nothing to undo in the table, and
+ * of two CPUs that meet on one missing level the loser frees its whole chain.
+ *
+ *   user's table   iommu_levels_grow(), under it_grow, GFP_KERNEL_ACCOUNT. What
+ *                  it adds is charged to the owner's locked_vm before anything
+ *                  is allocated.
+ *   host's table   iommu_levels_grow_atomic(), lockless, GFP_ATOMIC, not charged.
+ *
+ * Nothing else allocates: not a walk, not a clear, nothing with the MMU off.
+ *
+ * Shrinking (user's tables only). Why a leaf can be given back under the feet of
+ * setters, of real mode and of the hardware:
+ *
+ *   1. Every view word of the leaf is moved from 0 to DEAD with cmpxchg(). A word
+ *      that is not 0 belongs to a live or just changing entry: the words moved so
+ *      far go back to 0 and the leaf stays. Once all are DEAD nobody can change an
+ *      entry of the leaf: a setter must get hold of the word first, does not
+ *      find 0, and walks again. A word is 0 only after its TCE has been cleared, so
+ *      no TCE of the leaf lets a device through from here on.
+ *   2. The link above is cleared. New walkers, software or hardware, find a hole;
+ *      a setter that walks again waits for it_grow and gets a new leaf. An
+ *      indirect level left without links is unlinked the same way. Only holders of
+ *      it_grow set links, so it can't get a new one meanwhile.
+ *   3. tce_kill over the range: the hardware forgets the links it has cached. What
+ *      it may still have fetched from the leaf are TCEs without permission bits.
+ *   4. The blocks are freed after an RCU grace period: walkers who found the leaf
+ *      before 2. are done then, those with the MMU off included.
+ *
+ * Destruction. Whoever walks holds a reference on the table, or is known to
+ * (by RCU or SRCU) to someone who drops his only after the walkers are gone; and
+ * the hardware's window was closed and invalidated before. So the levels go at
+ * once, and so does the charge. Only struct iommu_table itself waits for a grace
+ * period, for iommu_group_table_get().
+ *
+ * Charge. locked_vm of it_mm carries it_allocated_size, rounded up to pages as a
+ * whole, at any time it_grow is not held. Memory that only waits for its grace
+ * period is no longer charged there; the memory cgroup sees it to the end.
+ *
+ * Lock order: it_grow, then mm->mmap_lock.
+ */
+
+#include <linux/kernel.h>
+#include <linux/kmemleak.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include <asm/iommu.h>
+#include <asm/iommu_levels.h>
+
+static unsigned long level_bytes(struct iommu_table *tbl)
+{
+	return tbl->it_level_size * sizeof(__be64);
+}
+
+static bool leaf_has_tces(struct iommu_table *tbl)
+{
+	return !iommu_table_has_view(tbl) || tbl->it_view_off;
+}
+
+/* Bytes of a block @level steps above the leaves. */
+static unsigned long block_bytes(struct iommu_table *tbl, unsigned int level)
+{
+	bool pair = !level && iommu_table_has_view(tbl) && leaf_has_tces(tbl);
+
+	return level_bytes(tbl) << pair;
+}
+
+/*
+ * A power of two from kmalloc is naturally aligned, which the hardware wants; its
+ * links hold physical addresses, where kmemleak wouldn't find the block.
+ */
+static void *block_alloc(unsigned long bytes, int nid, gfp_t gfp)
+{
+	void *block = kmalloc_node(bytes, gfp | __GFP_ZERO | __GFP_NOWARN, nid);
+
+	if (block)
+		kmemleak_ignore(block);
+	return block;
+}
+
+static void block_free(void *block)
+{
+	kfree(block);
+}
+
+static unsigned int level_shift(struct iommu_table *tbl)
+{
+	return ilog2(tbl->it_level_size);
+}
+
+/* The word for entry @idx in a block @level steps above the leaves. */
+static __be64 *block_slot(struct iommu_table *tbl, __be64 *block,
+			  unsigned long idx, unsigned int level)
+{
+	return block + ((idx >> (level * level_shift(tbl))) &
+			(tbl->it_level_size - 1));
+}
+
+static __be64 link_make(void *block)
+{
+	return cpu_to_be64(__pa(block) | IOMMU_LINK_VALID);
+}
+
+static __be64 *link_follow(__be64 *slot)
+{
+	unsigned long link = be64_to_cpu(READ_ONCE(*slot));
+
+	return link & IOMMU_LINK_VALID ? __va(link & IOMMU_LINK_PA) : NULL;
+}
+
+/* Free @block and all below it. @level is 4 at most (IODA has five levels). */
+static void tree_free(struct iommu_table *tbl, __be64 *block, unsigned int level)
+{
+	unsigned long i;
+	__be64 *below;
+
+	for (i = 0; level && i < tbl->it_level_size; i++) {
+		below = link_follow(block + i);
+		if (below)
+			tree_free(tbl, below, level - 1);
+	}
+	block_free(block);
+	if (iommu_table_has_view(tbl))
+		cond_resched();
+}
+
+/* Blocks from @level down to the leaf of @idx, linked among themselves. */
+static __be64 *chain_alloc(struct iommu_table *tbl, unsigned long idx,
+			   unsigned int level, gfp_t gfp)
+{
+	__be64 *block, *below = NULL;
+	unsigned int l;
+
+	for (l = 0; l <= level; l++) {
+		block = block_alloc(block_bytes(tbl, l), tbl->it_nid, gfp);
+		if (!block) {
+			if (below)
+				tree_free(tbl, below, l - 1);
+			return NULL;
+		}
+		if (l)
+			*block_slot(tbl, block, idx, l) = link_make(below);
+		below = block;
+	}
+	return block;
+}
+
+/*
+ * The empty slot on the way to @idx, and how many levels above the leaves the
+ * block is that belongs there. NULL: the leaf exists.
+ */
+static __be64 *hole_find(struct iommu_table *tbl, unsigned long idx,
+			 unsigned int *level)
+{
+	__be64 *block = tbl->it_root;
+	unsigned int l;
+	__be64 *slot;
+
+	for (l = tbl->it_indirect_levels; l; l--) {
+		slot = block_slot(tbl, block, idx, l);
+		block = link_follow(slot);
+		if (!block) {
+			*level = l - 1;
+			return slot;
+		}
+	}
+	return NULL;
+}
+
+/* Charge @bytes more, or give them back if negative. Returning never fails. */
+static int table_charge(struct iommu_table *tbl, long bytes)
+{
+	unsigned long was = tbl->it_allocated_size, now = was + bytes;
+	long pages = DIV_ROUND_UP(now, PAGE_SIZE) - DIV_ROUND_UP(was, PAGE_SIZE);
+	int ret;
+
+	ret = account_locked_vm(tbl->it_mm, abs(pages), pages > 0);
+	if (!ret)
+		tbl->it_allocated_size = now;
+	return ret;
+}
+
+/**
+ * iommu_levels_grow_atomic - make the leaf of an entry of a host's own table
+ * @tbl: table without a view
+ * @idx: entry, counted from the table's start
+ *
+ * Context: any with the MMU on; against others of its kind.
+ * Return: 0 if the leaf exists now, else -ENOMEM, and nothing has changed.
+ */
+int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx)
+{
+	unsigned long bytes, was;
+	unsigned int level;
+	__be64 *slot, *chain;
+
+	for (;;) {
+		slot = hole_find(tbl, idx, &level);
+		if (!slot)
+			return 0;
+		chain = chain_alloc(tbl, idx, level, GFP_ATOMIC);
+		if (!chain)
+			return -ENOMEM;
+		if (!cmpxchg(slot, 0, link_make(chain)))
+			break;
+		/* Somebody else was faster, if perhaps not down to our leaf. */
+		tree_free(tbl, chain, level);
+	}
+
+	bytes = level * level_bytes(tbl) + block_bytes(tbl, 0);
+	was = READ_ONCE(tbl->it_allocated_size);
+	while (!try_cmpxchg(&tbl->it_allocated_size, &was, was + bytes))
+		;
+	return 0;
+}
+
+#ifdef CONFIG_IOMMU_API
+/**
+ * iommu_levels_grow - make the leaf of an entry of a user's table
+ * @tbl: table with a view
+ * @idx: entry, counted from the table's start
+ *
+ * What is added is charged to locked_vm of @tbl->it_mm, against current's limit.
+ *
+ * Context: may sleep; not under mmap_lock.
+ * Return: 0 if the leaf exists now. -ENOMEM: no memory, or the limit is reached;
+ * -ENODEV: the table has been revoked. On failure nothing has changed.
+ */
+int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx)
+{
+	unsigned int level;
+	__be64 *slot, *chain;
+	long bytes;
+	int ret = 0;
+
+	mutex_lock(&tbl->it_grow);
+	if (READ_ONCE(tbl->it_revoked)) {
+		ret = -ENODEV;
+		goto unlock;
+	}
+	slot = hole_find(tbl, idx, &level);
+	if (!slot)
+		goto unlock;
+
+	bytes = level * level_bytes(tbl) + block_bytes(tbl, 0);
+	ret = table_charge(tbl, bytes);
+	if (ret)
+		goto unlock;
+	chain = chain_alloc(tbl, idx, level, GFP_KERNEL_ACCOUNT);
+	if (chain) {
+		/* Full barrier: the zeroes are out before the link to them. */
+		cmpxchg(slot, 0, link_make(chain));
+	} else {
+		table_charge(tbl, -bytes);
+		ret = -ENOMEM;
+	}
+unlock:
+	mutex_unlock(&tbl->it_grow);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(iommu_levels_grow);
+
+/* Unlinked blocks that wait for a grace period. */
+struct reclaim_batch {
+	struct rcu_head rcu;
+	unsigned int nr;
+	void *block[126];
+};
+
+struct reclaim {
+	struct iommu_table *tbl;
+	unsigned long first, end;
+	unsigned long bytes;
+	struct reclaim_batch *batch;
+};
+
+static void reclaim_free(struct rcu_head *rcu)
+{
+	struct reclaim_batch *batch = container_of(rcu, struct reclaim_batch, rcu);
+
+	while (batch->nr)
+		block_free(batch->block[--batch->nr]);
+	kfree(batch);
+}
+
+/* Steps 3 and 4 of the header. */
+static void reclaim_flush(struct reclaim *r)
+{
+	if (!r->batch || !r->batch->nr)
+		return;
+	iommu_tce_kill(r->tbl, r->tbl->it_offset + r->first, r->end - r->first);
+	call_rcu(&r->batch->rcu, reclaim_free);
+	r->batch = NULL;
+}
+
+/* Room for one more block: giving back must not need memory, so it may be no. */
+static bool reclaim_room(struct reclaim *r)
+{
+	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
+		reclaim_flush(r);
+	if (!r->batch)
+		r->batch = kzalloc(sizeof(*r->batch), GFP_KERNEL | __GFP_NOWARN);
+	return r->batch;
+}
+
+static void reclaim_unlink(struct reclaim *r, __be64 *slot, void *block,
+			   unsigned int level)
+{
+	WRITE_ONCE(*slot, 0);
+	r->batch->block[r->batch->nr++] = block;
+	r->bytes += block_bytes(r->tbl, level);
+}
+
+/* Step 1 of the header, on all words of a leaf. */
+static bool leaf_kill(struct iommu_table *tbl, __be64 *leaf)
+{
+	u64 *view = (u64 __force *)leaf + tbl->it_view_off;
+	unsigned long i;
+
+	for (i = 0; i < tbl->it_level_size; i++)
+		if (READ_ONCE(view[i]))
+			return false;
+
+	for (i = 0; i < tbl->it_level_size; i++)
+		if (cmpxchg(&view[i], 0, IOMMU_VIEW_DEAD))
+			break;
+	if (i == tbl->it_level_size)
+		return true;
+
+	while (i--)
+		WRITE_ONCE(view[i], 0);
+	return false;
+}
+
+static bool level_is_empty(struct iommu_table *tbl, __be64 *block)
+{
+	unsigned long i;
+
+	for (i = 0; i < tbl->it_level_size; i++)
+		if (READ_ONCE(block[i]))
+			return false;
+	return true;
+}
+
+/*
+ * Unlink what is empty below @block, which is @level steps above the leaves and
+ * starts at entry @start. Recursion ends after four steps.
+ */
+static void reclaim_below(struct reclaim *r, __be64 *block, unsigned int level,
+			  unsigned long start)
+{
+	unsigned int below = level * level_shift(r->tbl);
+	unsigned long first = max(r->first, start);
+	unsigned long end = min(r->end, start + (r->tbl->it_level_size << below));
+	unsigned long idx;
+	__be64 *slot, *child;
+
+	for (idx = round_down(first, BIT(below)); idx < end; idx += BIT(below)) {
+		slot = block_slot(r->tbl, block, idx, level);
+		child = link_follow(slot);
+		if (!child)
+			continue;
+		if (!reclaim_room(r))
+			return;
+		if (level > 1) {
+			reclaim_below(r, child, level - 1, idx);
+			if (reclaim_room(r) && level_is_empty(r->tbl, child))
+				reclaim_unlink(r, slot, child, level - 1);
+			continue;
+		}
+		/* A leaf that reaches beyond the table is whole to the table's end. */
+		if (idx >= r->first && min(idx + BIT(below), r->tbl->it_size) <= r->end &&
+		    leaf_kill(r->tbl, child))
+			reclaim_unlink(r, slot, child, 0);
+		cond_resched();
+	}
+}
+
+/**
+ * iommu_levels_reclaim - give back the empty levels of a range
+ * @tbl: user's table
+ * @idx: first entry, counted from the table's start
+ * @nr: entries; the range lies within the table
+ *
+ * Frees the leaves that lie wholly in the range and hold no entry, and the
+ * indirect levels that lead nowhere then, never the top level. Returns their
+ * charge. Safe against everything that may happen to the table meanwhile; what
+ * can't be freed now just stays.
+ *
+ * Context: may sleep; not under mmap_lock.
+ */
+void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
+			  unsigned long nr)
+{
+	struct reclaim r = { .tbl = tbl, .first = idx, .end = idx + nr };
+
+	if (!iommu_table_has_view(tbl) || !tbl->it_indirect_levels || !nr)
+		return;
+
+	mutex_lock(&tbl->it_grow);
+	reclaim_below(&r, tbl->it_root, tbl->it_indirect_levels, 0);
+	reclaim_flush(&r);
+	if (r.bytes)
+		table_charge(tbl, -(long)r.bytes);
+	mutex_unlock(&tbl->it_grow);
+	kfree(r.batch);
+}
+EXPORT_SYMBOL_GPL(iommu_levels_reclaim);
+#endif /* CONFIG_IOMMU_API */
+
+/**
+ * iommu_levels_shape - choose levels
+ * @bits: log2 of the table's entries
+ * @levels: how many levels at most (0 counts as 1)
+ * @max_bits: what levels times log2 of a level's words may reach at most
+ * @pair: leaves of several levels hold TCEs and view words
+ * @shift: log2 of the words of a level
+ *
+ * A level that would have a single word in use is never made: it would cost
+ * memory and a step per walk, and feed index bits to the hardware that no address
+ * of the window has. So @levels is a limit, and small tables have fewer.
+ *
+ * Return: number of levels; -EINVAL if a level would be too large to allocate.
+ */
+int iommu_levels_shape(unsigned int bits, unsigned int levels,
+		       unsigned int max_bits, bool pair, unsigned int *shift)
+{
+	unsigned int n = min(levels, DIV_ROUND_UP(bits, IOMMU_LEVEL_MIN_SHIFT));
+
+	for (n = max(n, 1U); n; n--) {
+		*shift = max_t(unsigned int, DIV_ROUND_UP(bits, n), IOMMU_LEVEL_MIN_SHIFT);
+		if (n * *shift <= max_bits)
+			break;
+	}
+	/* One level may be made of two allocations, the leaves of more may not. */
+	if (!n || *shift + 3 + (pair && n > 1) > ilog2(KMALLOC_MAX_SIZE))
+		return -EINVAL;
+	return n;
+}
+
+/**
+ * iommu_levels_size - what creation allocates, and charges
+ * @levels: see iommu_levels_shape()
+ * @shift: see iommu_levels_shape()
+ * @tces: leaves hold TCEs
+ * @view: leaves hold view words
+ *
+ * Return: bytes.
+ */
+unsigned long iommu_levels_size(unsigned int levels, unsigned int shift,
+				bool tces, bool view)
+{
+	unsigned long bytes = sizeof(__be64) << shift;
+
+	return levels == 1 && tces && view ? 2 * bytes : bytes;
+}
+
+/* The only level, where TCEs and view don't fit into one allocation. */
+static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
+{
+	u64 *view;
+
+	tbl->it_root = block_alloc(level_bytes(tbl), tbl->it_nid, gfp);
+	view = block_alloc(level_bytes(tbl), tbl->it_nid, gfp);
+	if (!tbl->it_root || !view) {
+		block_free(tbl->it_root);
+		block_free(view);
+		tbl->it_root = NULL;
+		return -ENOMEM;
+	}
+	tbl->it_view_off = view - (u64 __force *)tbl->it_root;
+	return 0;
+}
+
+static bool leaf_is_split(struct iommu_table *tbl)
+{
+	return tbl->it_view_off && tbl->it_view_off != tbl->it_level_size;
+}
+
+/**
+ * iommu_levels_init - give a table its top level, and its owner
+ * @tbl: zeroed table; @tbl->it_size has been set
+ * @nid: node for this level and all that follow
+ * @levels: see iommu_levels_shape()
+ * @shift: see iommu_levels_shape()
+ * @tces: leaves hold TCEs (else they are a hypervisor's)
+ * @mm: whose addresses the view will hold; NULL: a host's own table, no view
+ *
+ * The one place where table and view begin; iommu_levels_destroy() is the one
+ * where they end. Charges what it allocates to @mm's locked_vm, against current's
+ * limit.
+ *
+ * Context: may sleep; not under mmap_lock.
+ * Return: 0, -ENOMEM: no memory or over the limit. On failure nothing stays.
+ */
+int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
+		      unsigned int shift, bool tces, struct mm_struct *mm)
+{
+	gfp_t gfp = mm ? GFP_KERNEL_ACCOUNT : GFP_KERNEL;
+	unsigned long bytes = iommu_levels_size(levels, shift, tces, mm);
+	int ret;
+
+	mutex_init(&tbl->it_grow);
+	tbl->it_nid = nid;
+	tbl->it_level_size = BIT(shift);
+	tbl->it_indirect_levels = levels - 1;
+	tbl->it_view_off = mm && tces ? tbl->it_level_size : 0;
+	tbl->it_mm = mm;
+
+	if (mm) {
+		ret = table_charge(tbl, bytes);
+		if (ret)
+			goto no_owner;
+		mmgrab(mm);
+	} else {
+		tbl->it_allocated_size = bytes;
+	}
+
+	if (bytes > KMALLOC_MAX_SIZE) {
+		ret = leaf_alloc_split(tbl, gfp);
+	} else {
+		tbl->it_root = block_alloc(bytes, nid, gfp);
+		ret = tbl->it_root ? 0 : -ENOMEM;
+	}
+	if (!ret)
+		return 0;
+
+	if (mm) {
+		table_charge(tbl, -(long)bytes);
+		mmdrop(mm);
+	}
+no_owner:
+	tbl->it_mm = NULL;
+	tbl->it_allocated_size = 0;
+	return ret;
+}
+
+/**
+ * iommu_levels_destroy - free all levels, return the charge, let go of the owner
+ * @tbl: table that no walker and no hardware can reach any more; one that never
+ *	got levels will do
+ *
+ * Context: may sleep if @tbl has a view.
+ */
+void iommu_levels_destroy(struct iommu_table *tbl)
+{
+	struct mm_struct *mm = tbl->it_mm;
+
+	if (!tbl->it_root)
+		return;
+	if (leaf_is_split(tbl))
+		block_free((u64 __force *)tbl->it_root + tbl->it_view_off);
+	tree_free(tbl, tbl->it_root, tbl->it_indirect_levels);
+	tbl->it_root = NULL;
+	if (mm) {
+		table_charge(tbl, -(long)tbl->it_allocated_size);
+		tbl->it_mm = NULL;
+		mmdrop(mm);
+	}
+}

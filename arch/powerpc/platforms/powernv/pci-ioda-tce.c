@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * TCE tables of IODA2 and IODA3 PHBs.
+ *
+ * A table (asm/iommu_levels.h) is created, then shown to the hardware as a
+ * window of one or more groups, and freed when the last of them and everyone else
+ * has let go. What the hardware takes, from skiboot and the PHB3/PHB4 models:
+ *
+ *   TCEs    4K, 64K, 16M and 256M on PHB3; 4K, 64K, 2M and 1G on PHB4: the firmware
+ *           says so, see pnv_ioda_parse_tce_sizes()
+ *   levels  1 to 5 of the same size, a power of two of 4K at least
+ *   window  bit 59 of a bus address chooses it, so an index never has that bit
+ *
+ * The window is exactly as large as was asked for (it_size) though the table may
+ * have room for more: entries beyond it_size are never set, so the hardware refuses
+ * them.
+ *
+ * Host's own tables (no view) are used by drivers in any context: set() makes
+ * missing levels first and changes nothing if it can't. Who clears or reads never
+ * allocates. Entries of user space's tables are changed by the protocol of
+ * asm/iommu_user.h, never by these functions.
+ */
+
+#include <linux/kernel.h>
+#include <linux/iommu.h>
+#include <linux/log2.h>
+#include <linux/of.h>
+#include <linux/rculist.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include <asm/iommu.h>
+#include <asm/iommu_levels.h>
+#include <asm/tce.h>
+#include "pci.h"
+
+/* Index bits plus page bits stay below this, as they always have on IODA2. */
+#define PNV_TCE_ADDR_BITS	54
+
+/**
+ * pnv_ioda_parse_tce_sizes - which IOMMU pages a PHB can do
+ * @phb: the PHB
+ *
+ * Return: bitmap of page sizes; what the PHB3 has where the firmware doesn't say.
+ */
+unsigned long pnv_ioda_parse_tce_sizes(struct pnv_phb *phb)
+{
+	struct device_node *dn = phb->hose->dn;
+	unsigned long sizes = 0;
+	u32 shift;
+	int i;
+
+	for (i = 0; !of_property_read_u32_index(dn, "ibm,supported-tce-sizes", i, &shift); i++)
+		if (shift < BITS_PER_LONG)
+			sizes |= BIT(shift);
+	if (sizes)
+		return sizes;
+
+	sizes = SZ_4K | SZ_64K;
+	if (cpu_has_feature(CPU_FTR_ARCH_207S) && !cpu_has_feature(CPU_FTR_ARCH_300))
+		sizes |= SZ_16M | SZ_256M;
+	return sizes;
+}
+
+/**
+ * pnv_tce_set - map kernel memory in a host's own table
+ * @tbl: the table
+ * @index: first entry, as on the bus
+ * @npages: entries
+ * @uaddr: linear map address of the memory
+ * @direction: what the device may do
+ *
+ * A device that may write may read too.
+ *
+ * Context: any with the MMU on.
+ * Return: 0, or -ENOMEM with no entry changed.
+ */
+int pnv_tce_set(struct iommu_table *tbl, long index, long npages,
+		unsigned long uaddr, enum dma_data_direction direction)
+{
+	const unsigned long first = index - tbl->it_offset, end = first + npages;
+	const unsigned long size = BIT(tbl->it_page_shift);
+	unsigned long i, n, tce = __pa(uaddr) & ~(size - 1);
+	struct iommu_span span;
+
+	for (i = first; i < end; i += span.nr) {
+		iommu_levels_walk(tbl, i, &span);
+		if (!span.tce) {
+			if (iommu_levels_grow_atomic(tbl, i))
+				return -ENOMEM;
+			span.nr = 0;
+		}
+	}
+
+	tce |= iommu_direction_to_tce_perm(direction);
+	if (tce & TCE_PCI_WRITE)
+		tce |= TCE_PCI_READ;
+	for (i = first; i < end; i += n) {
+		iommu_levels_walk(tbl, i, &span);
+		n = min(span.nr, end - i);
+		for (__be64 *p = span.tce; p < span.tce + n; p++, tce += size)
+			WRITE_ONCE(*p, cpu_to_be64(tce));
+	}
+	return 0;
+}
+
+/**
+ * pnv_tce_clear - clear entries of a host's own table
+ * @tbl: the table
+ * @index: first entry, as on the bus
+ * @npages: entries
+ *
+ * Holes are skipped whole.
+ *
+ * Context: any with the MMU on.
+ */
+void pnv_tce_clear(struct iommu_table *tbl, long index, long npages)
+{
+	const unsigned long first = index - tbl->it_offset, end = first + npages;
+	struct iommu_span span;
+	unsigned long i, n;
+
+	for (i = first; i < end; i += n) {
+		iommu_levels_walk(tbl, i, &span);
+		n = min(span.nr, end - i);
+		if (!span.tce)
+			continue;
+		for (__be64 *p = span.tce; p < span.tce + n; p++)
+			WRITE_ONCE(*p, 0);
+	}
+}
+
+/**
+ * pnv_tce_get - read an entry
+ * @tbl: the table
+ * @index: entry, as on the bus
+ *
+ * Context: RCU read side if @tbl has a view; any with the MMU on otherwise.
+ * Return: the TCE, 0 where there is no level.
+ */
+unsigned long pnv_tce_get(struct iommu_table *tbl, long index)
+{
+	struct iommu_span span;
+
+	iommu_levels_walk(tbl, index - tbl->it_offset, &span);
+	return span.tce ? be64_to_cpu(READ_ONCE(*span.tce)) : 0;
+}
+
+/*
+ * Number of levels, their size in @shift. @page_shift, @window_size and @levels are
+ * user space's, unchecked.
+ */
+static int pnv_table_shape(u32 page_shift, u64 window_size, u32 levels, bool view,
+			   unsigned int *shift)
+{
+	if (!levels || levels > POWERNV_IOMMU_MAX_LEVELS ||
+	    page_shift < IOMMU_PAGE_SHIFT_4K || page_shift > PNV_TCE_ADDR_BITS ||
+	    !is_power_of_2(window_size) || window_size < BIT(page_shift) ||
+	    window_size > BIT(PNV_TCE_ADDR_BITS))
+		return -EINVAL;
+
+	return iommu_levels_shape(ilog2(window_size) - page_shift, levels,
+				  PNV_TCE_ADDR_BITS - page_shift, view, shift);
+}
+
+/**
+ * pnv_pci_ioda2_get_table_size - what creating a user's table allocates
+ * @page_shift: log2 of the IOMMU page
+ * @window_size: bytes
+ * @levels: levels asked for
+ *
+ * The rest is charged as it is allocated.
+ *
+ * Return: bytes, view included; 0 if such a table is not possible.
+ */
+unsigned long pnv_pci_ioda2_get_table_size(__u32 page_shift, __u64 window_size,
+					   __u32 levels)
+{
+	unsigned int shift;
+	int n;
+
+	n = pnv_table_shape(page_shift, window_size, levels, true, &shift);
+	return n < 0 ? 0 : iommu_levels_size(n, shift, true, true);
+}
+
+/**
+ * pnv_pci_ioda2_table_init - make a table's top level, and describe the table
+ * @tbl: zeroed table
+ * @nid: node
+ * @bus_offset: where its window begins
+ * @page_shift: log2 of the IOMMU page
+ * @window_size: bytes
+ * @levels: levels asked for; a small window gets fewer
+ * @mm: owner of a user's table, charged for it; NULL: host's own
+ *
+ * Context: may sleep.
+ * Return: 0; -EINVAL: no such table is possible; -ENOMEM. On failure nothing stays.
+ */
+int pnv_pci_ioda2_table_init(struct iommu_table *tbl, int nid, __u64 bus_offset,
+			     __u32 page_shift, __u64 window_size, __u32 levels,
+			     struct mm_struct *mm)
+{
+	unsigned int shift;
+	int n, ret;
+
+	n = pnv_table_shape(page_shift, window_size, levels, mm, &shift);
+	if (n < 0)
+		return n;
+
+	tbl->it_blocksize = 16;
+	tbl->it_type = TCE_PCI;
+	tbl->it_page_shift = page_shift;
+	tbl->it_offset = bus_offset >> page_shift;
+	tbl->it_size = window_size >> page_shift;
+	ret = iommu_levels_init(tbl, nid, n, shift, true, mm);
+	if (ret)
+		return ret;
+
+	tbl->it_base = (unsigned long)tbl->it_root;
+	pr_debug("TCE table: window %llx at %llx, %d levels of %lx words\n",
+		 window_size, bus_offset, n, tbl->it_level_size);
+	return 0;
+}
+
+/**
+ * pnv_pci_link_table_and_group - make a table one of a group's
+ * @node: node for the link
+ * @num: which window
+ * @tbl: the table; the group gets a reference
+ * @table_group: the group
+ *
+ * Context: may sleep; serialised by the group's owner.
+ * Return: 0; -EBUSY: the group has a table there; -ENOMEM.
+ */
+long pnv_pci_link_table_and_group(int node, int num, struct iommu_table *tbl,
+				  struct iommu_table_group *table_group)
+{
+	struct iommu_table_group_link *tgl;
+
+	if (table_group->tables[num])
+		return -EBUSY;
+
+	tgl = kzalloc_node(sizeof(*tgl), GFP_KERNEL, node);
+	if (!tgl)
+		return -ENOMEM;
+
+	tgl->table_group = table_group;
+	list_add_rcu(&tgl->next, &tbl->it_group_list);
+	WRITE_ONCE(table_group->tables[num], iommu_tce_table_get(tbl));
+	return 0;
+}
+
+/**
+ * pnv_pci_unlink_table_and_group - undo pnv_pci_link_table_and_group()
+ * @num: which window
+ * @table_group: the group
+ *
+ * Context: may sleep; serialised by the group's owner.
+ */
+void pnv_pci_unlink_table_and_group(int num, struct iommu_table_group *table_group)
+{
+	struct iommu_table *tbl = table_group->tables[num];
+	struct iommu_table_group_link *tgl;
+
+	WRITE_ONCE(table_group->tables[num], NULL);
+	list_for_each_entry(tgl, &tbl->it_group_list, next) {
+		if (tgl->table_group == table_group) {
+			list_del_rcu(&tgl->next);
+			kfree_rcu(tgl, rcu);
+			break;
+		}
+	}
+	iommu_tce_table_put(tbl);
+}
