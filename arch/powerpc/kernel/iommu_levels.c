@@ -51,9 +51,11 @@
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/poison.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
@@ -76,21 +78,69 @@ static unsigned long block_bytes(struct iommu_table *tbl, unsigned int level)
 	return level_bytes(tbl) << pair;
 }
 
+#if IS_ENABLED(CONFIG_PNV_TCE_KUNIT_TEST)
+struct iommu_levels_probe iommu_levels_probe = {
+	.fail_after = ATOMIC_LONG_INIT(-1),
+};
+
+static bool probe_fails(void)
+{
+	struct iommu_levels_probe *probe = &iommu_levels_probe;
+
+	return atomic_long_read(&probe->fail_after) >= 0 &&
+	       atomic_long_dec_return(&probe->fail_after) < 0;
+}
+
+static void probe_alloc(void *block)
+{
+	atomic_long_inc(&iommu_levels_probe.blocks);
+	atomic_long_add(ksize(block), &iommu_levels_probe.bytes);
+}
+
+static void probe_free(void *block)
+{
+	if (iommu_levels_probe.poison)
+		memset(block, POISON_FREE, ksize(block));
+	atomic_long_dec(&iommu_levels_probe.blocks);
+	atomic_long_sub(ksize(block), &iommu_levels_probe.bytes);
+}
+#else
+static bool probe_fails(void)
+{
+	return false;
+}
+
+static void probe_alloc(void *block)
+{
+}
+
+static void probe_free(void *block)
+{
+}
+#endif
+
 /*
  * A power of two from kmalloc is naturally aligned, which the hardware wants; its
  * links hold physical addresses, where kmemleak wouldn't find the block.
  */
 static void *block_alloc(unsigned long bytes, int nid, gfp_t gfp)
 {
-	void *block = kmalloc_node(bytes, gfp | __GFP_ZERO | __GFP_NOWARN, nid);
+	void *block = NULL;
 
-	if (block)
+	if (!probe_fails())
+		block = kmalloc_node(bytes, gfp | __GFP_ZERO | __GFP_NOWARN, nid);
+	if (block) {
 		kmemleak_ignore(block);
+		probe_alloc(block);
+	}
 	return block;
 }
 
 static void block_free(void *block)
 {
+	if (!block)
+		return;
+	probe_free(block);
 	kfree(block);
 }
 
@@ -309,7 +359,7 @@ static bool reclaim_room(struct reclaim *r)
 {
 	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
 		reclaim_flush(r);
-	if (!r->batch)
+	if (!r->batch && !probe_fails())
 		r->batch = kzalloc(sizeof(*r->batch), GFP_KERNEL | __GFP_NOWARN);
 	return r->batch;
 }
@@ -483,9 +533,10 @@ static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
 	return 0;
 }
 
+/* Not by it_view_off: the two may happen to be neighbours. */
 static bool leaf_is_split(struct iommu_table *tbl)
 {
-	return tbl->it_view_off && tbl->it_view_off != tbl->it_level_size;
+	return !tbl->it_indirect_levels && block_bytes(tbl, 0) > KMALLOC_MAX_SIZE;
 }
 
 /**

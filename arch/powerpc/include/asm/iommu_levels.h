@@ -28,6 +28,7 @@
 #ifndef _ASM_POWERPC_IOMMU_LEVELS_H
 #define _ASM_POWERPC_IOMMU_LEVELS_H
 
+#include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
 #include <linux/log2.h>
@@ -129,5 +130,23 @@ int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx);
 int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx);
 void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 			  unsigned long nr);
+
+#if IS_ENABLED(CONFIG_PNV_TCE_KUNIT_TEST)
+/**
+ * struct iommu_levels_probe - the KUnit suite's view of all tables' allocations
+ * @blocks: levels that are allocated now
+ * @bytes: what they take
+ * @fail_after: so many allocations succeed, then one fails; none if negative
+ * @poison: overwrite what is freed, so that a late reader is found out
+ */
+struct iommu_levels_probe {
+	atomic_long_t blocks;
+	atomic_long_t bytes;
+	atomic_long_t fail_after;
+	bool poison;
+};
+
+extern struct iommu_levels_probe iommu_levels_probe;
+#endif
 
 #endif /* _ASM_POWERPC_IOMMU_LEVELS_H */

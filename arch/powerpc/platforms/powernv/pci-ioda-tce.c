@@ -31,8 +31,10 @@
 
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
+#include <asm/opal.h>
 #include <asm/tce.h>
 #include "pci.h"
+#include "pci-ioda-tce.h"
 
 /* Index bits plus page bits stay below this, as they always have on IODA2. */
 #define PNV_TCE_ADDR_BITS	54
@@ -144,6 +146,122 @@ unsigned long pnv_tce_get(struct iommu_table *tbl, long index)
 
 	iommu_levels_walk(tbl, index - tbl->it_offset, &span);
 	return span.tce ? be64_to_cpu(READ_ONCE(*span.tce)) : 0;
+}
+
+static void phb3_store(struct pnv_phb *phb, u64 val)
+{
+	__raw_writeq_be(val, phb->regs + PHB3_TCE_KILL);
+}
+
+static bool phb_is_phb3(struct pnv_phb *phb)
+{
+	return phb->model == PNV_PHB_MODEL_PHB3 && phb->regs;
+}
+
+/**
+ * pnv_pci_ioda2_tce_kill_pe - invalidate all TCEs of a PE
+ * @pe: the PE
+ *
+ * Context: any with the MMU on.
+ */
+void pnv_pci_ioda2_tce_kill_pe(struct pnv_ioda_pe *pe)
+{
+	struct pnv_phb *phb = pe->phb;
+
+	mb(); /* see pci-ioda-tce.h */
+	if (phb_is_phb3(phb))
+		phb3_tce_kill(pe, 0, 0, ULONG_MAX, phb3_store);
+	else
+		opal_pci_tce_kill(phb->opal_id, OPAL_PCI_TCE_KILL_PE, pe->pe_number,
+				  0, 0, 0);
+}
+
+/**
+ * pnv_pci_ioda2_tce_kill - invalidate a range of a table
+ * @tbl: the table
+ * @index: first entry, as on the bus
+ * @pages: entries
+ *
+ * One store or firmware call for every group with this table; a few stores for a
+ * small range on PHB3.
+ *
+ * Context: any with the MMU on.
+ */
+void pnv_pci_ioda2_tce_kill(struct iommu_table *tbl, unsigned long index,
+			    unsigned long pages)
+{
+	const unsigned int shift = tbl->it_page_shift;
+	struct iommu_table_group_link *tgl;
+
+	if (!pages)
+		return;
+
+	mb(); /* see pci-ioda-tce.h */
+	rcu_read_lock();
+	list_for_each_entry_rcu(tgl, &tbl->it_group_list, next) {
+		struct pnv_ioda_pe *pe = tce_link_pe(tgl);
+		struct pnv_phb *phb = pe->phb;
+
+		if (phb_is_phb3(phb))
+			phb3_tce_kill(pe, shift, index, pages, phb3_store);
+		else if (pages > PNV_TCE_KILL_MAX_PAGES)
+			opal_pci_tce_kill(phb->opal_id, OPAL_PCI_TCE_KILL_PE,
+					  pe->pe_number, 0, 0, 0);
+		else
+			opal_pci_tce_kill(phb->opal_id, OPAL_PCI_TCE_KILL_PAGES,
+					  pe->pe_number, 1u << shift,
+					  index << shift, pages);
+	}
+	rcu_read_unlock();
+}
+
+static int pnv_ioda2_tce_set(struct iommu_table *tbl, long index, long npages,
+			     unsigned long uaddr, enum dma_data_direction direction,
+			     unsigned long attrs)
+{
+	int ret = pnv_tce_set(tbl, index, npages, uaddr, direction);
+
+	if (!ret)
+		pnv_pci_ioda2_tce_kill(tbl, index, npages);
+	return ret;
+}
+
+static void pnv_ioda2_tce_clear(struct iommu_table *tbl, long index, long npages)
+{
+	pnv_tce_clear(tbl, index, npages);
+	pnv_pci_ioda2_tce_kill(tbl, index, npages);
+}
+
+static struct iommu_table_ops pnv_ioda2_table_ops = {
+	.set = pnv_ioda2_tce_set,
+	.clear = pnv_ioda2_tce_clear,
+	.get = pnv_tce_get,
+#ifdef CONFIG_IOMMU_API
+	.tce_kill = pnv_pci_ioda2_tce_kill,
+#endif
+	.free = iommu_levels_destroy,
+};
+
+static struct iommu_table_ops pnv_phb3_table_ops = {
+	.set = pnv_ioda2_tce_set,
+	.clear = pnv_ioda2_tce_clear,
+	.get = pnv_tce_get,
+#ifdef CONFIG_IOMMU_API
+	.tce_kill = pnv_pci_ioda2_tce_kill,
+	.tce_kill_rm = pnv_phb3_tce_kill_rm,
+#endif
+	.free = iommu_levels_destroy,
+};
+
+/**
+ * pnv_pci_table_ops - what can be done with a PHB's tables
+ * @phb: the PHB
+ *
+ * A table is shown only to PHBs with the same operations.
+ */
+struct iommu_table_ops *pnv_pci_table_ops(struct pnv_phb *phb)
+{
+	return phb_is_phb3(phb) ? &pnv_phb3_table_ops : &pnv_ioda2_table_ops;
 }
 
 /*

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Invalidation of TCEs with the MMU off, on PHB3.
+ *
+ * Built in and not instrumented. Reaches only the linear map: tables, links and
+ * groups are kmalloc'ed, PHBs and their PEs come from memblock. The register is
+ * stored to by its physical address, cache inhibited.
+ */
+
+#include <linux/rculist.h>
+#include <asm/barrier.h>
+#include <asm/io.h>
+#include "pci-ioda-tce.h"
+
+static __always_inline void phb3_store_rm(struct pnv_phb *phb, u64 val)
+{
+	__raw_rm_writeq_be(val, (void __iomem *)(phb->regs_phys + PHB3_TCE_KILL));
+}
+
+/**
+ * pnv_phb3_tce_kill_rm - invalidate a range of a table
+ * @tbl: table of PHB3s: pnv_pci_table_ops() sees to it
+ * @index: first entry, as on the bus
+ * @pages: entries
+ *
+ * Context: MMU off, within a guest's exit; or RCU read side (the register's
+ * store is for hypervisor real mode though).
+ * Return: 0.
+ */
+int pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
+			 unsigned long pages)
+{
+	struct iommu_table_group_link *tgl;
+
+	if (!pages)
+		return 0;
+
+	mb(); /* see pci-ioda-tce.h */
+	list_for_each_entry_lockless(tgl, &tbl->it_group_list, next)
+		phb3_tce_kill(tce_link_pe(tgl), tbl->it_page_shift, index, pages,
+			      phb3_store_rm);
+	return 0;
+}
