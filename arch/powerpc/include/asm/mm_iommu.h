@@ -23,6 +23,7 @@
  *   mm_iommu_drain()         yes        no             no
  *   mm_iommu_map_get()       no         taken inside   mm_iommu_map_get_rm()
  *   mm_iommu_map_put()       no         taken inside   mm_iommu_map_put_rm()
+ *   mm_iommu_map_put_range() no         taken inside   mm_iommu_find_rm(), _put_rm()
  *   mm_iommu_translate()     no         by the caller  mm_iommu_translate_rm()
  */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
@@ -50,6 +51,8 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);
+int mm_iommu_map_put_range(struct mm_struct *mm, unsigned long ua,
+			   unsigned long n, unsigned int shift);
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa);
 
@@ -58,6 +61,9 @@ long mm_iommu_map_get_rm(struct mm_struct *mm, unsigned long ua,
 			 unsigned long *hpa);
 int mm_iommu_map_put_rm(struct mm_struct *mm, unsigned long ua,
 			unsigned long n);
+struct mm_iommu_table_group_mem_t *mm_iommu_find_rm(struct mm_struct *mm,
+						    unsigned long ua);
+int mm_iommu_put_rm(struct mm_iommu_table_group_mem_t *mem, unsigned long n);
 long mm_iommu_translate_rm(struct mm_struct *mm, unsigned long ua,
 			   unsigned long *hpa);
 

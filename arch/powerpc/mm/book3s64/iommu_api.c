@@ -900,6 +900,43 @@ int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
 EXPORT_SYMBOL_GPL(mm_iommu_map_put);
 
 /**
+ * mm_iommu_map_put_range() - drop references of contiguous TCEs that are gone
+ * @mm: whose memory
+ * @ua: user address that the first TCE led to
+ * @n: number of TCEs; each led to the IOMMU page after the one before
+ * @shift: log2 of the IOMMU page size
+ *
+ * As mm_iommu_map_put(), for TCEs that may have reached several regions in a row:
+ * one look-up and one update for each of them.
+ *
+ * Context: any in virtual mode. Return: see mm_iommu_map_put(); the regions before
+ * the one that failed have been dropped then.
+ */
+int mm_iommu_map_put_range(struct mm_struct *mm, unsigned long ua,
+			   unsigned long n, unsigned int shift)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_table_group_mem_t *mem;
+	unsigned long k;
+	int ret;
+
+	if (!store)
+		return -ENOENT;
+	for (; n; n -= k, ua += k << shift) {
+		guard(rcu)();
+		mem = mm_iommu_find(store, ua, false);
+		if (!mem)
+			return -ENOENT;
+		k = min(n, (mem->end - ua) >> shift);
+		ret = k ? mm_iommu_put(mem, k) : -ERANGE;
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(mm_iommu_map_put_range);
+
+/**
  * mm_iommu_translate() - where a registered user address is, without holding it
  * @mm: whose memory
  * @ua: user address, any alignment

@@ -309,6 +309,23 @@ __mm_iommu_map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
 	return size;
 }
 
+/*
+ * Drop @n references of @mem, never below the 1 that the registration itself holds,
+ * not even for a moment: others would be refused. Release: what the caller did to
+ * its TCEs comes before the region may die.
+ */
+static __always_inline int
+mm_iommu_put(struct mm_iommu_table_group_mem_t *mem, unsigned long n)
+{
+	s64 mapped = atomic64_read(&mem->mapped);
+
+	do {
+		if (mapped < 1 || n > (unsigned long)mapped - 1)
+			return -ERANGE;
+	} while (!atomic64_try_cmpxchg_release(&mem->mapped, &mapped, mapped - n));
+	return 0;
+}
+
 /* See mm_iommu_map_put(). */
 static __always_inline int
 __mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n,
@@ -316,22 +333,9 @@ __mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n,
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 	struct mm_iommu_table_group_mem_t *mem;
-	s64 mapped;
 
 	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
-	if (!mem)
-		return -ENOENT;
-	/*
-	 * Never below the 1 that the registration itself holds, not even for a
-	 * moment: others would be refused. Release: what the caller did to its
-	 * TCEs comes before the region may die.
-	 */
-	mapped = atomic64_read(&mem->mapped);
-	do {
-		if (mapped < 1 || n > (unsigned long)mapped - 1)
-			return -ERANGE;
-	} while (!atomic64_try_cmpxchg_release(&mem->mapped, &mapped, mapped - n));
-	return 0;
+	return mem ? mm_iommu_put(mem, n) : -ENOENT;
 }
 
 /* See mm_iommu_translate(). */

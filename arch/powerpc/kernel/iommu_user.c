@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * User-owned TCE entries in virtual mode.
+ *
+ * The protocol and its invariant are told in asm/iommu_user.h, how an entry is
+ * changed in iommu_user_core.h. What is added here: finding leaves and making
+ * them, pinning, dropping what was gathered, and revoking a table.
+ *
+ * Work on ranges is cut into sections of at most IOMMU_USER_BATCH entries of one leaf.
+ * A section is an RCU read side and not preempted, so that
+ *
+ *   - what the walk found stays (iommu_levels.c frees after a grace period);
+ *   - who waits for an entry's lock never waits for somebody who sleeps;
+ *   - after it_revoked has been set and a grace period has passed, no section
+ *     that still took the table for good is under way.
+ *
+ * No lock is taken but the entries' lock bits, and tbl->it_grow inside
+ * iommu_levels_grow(). Pinning takes mmap_lock inside gup. None nests in another.
+ */
+#include <linux/export.h>
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/vmstat.h>
+#include "iommu_user_core.h"
+
+#define IOMMU_USER_BATCH	512UL
+
+/* Pages pinned at a time, on the stack */
+#define IOMMU_USER_PINS		32UL
+
+/* ---- v1: page pins ---- */
+
+/*
+ * Drop the pins of @n entries from @hpa on: one per kernel page, or one per IOMMU
+ * page if that is the smaller.
+ */
+static void pins_drop(struct iommu_table *tbl, unsigned long hpa,
+		      unsigned long n, bool dirty)
+{
+	unsigned int shift = tbl->it_page_shift;
+	struct page *page[PAGE_SIZE >> IOMMU_PAGE_SHIFT_4K];
+	unsigned long i, k;
+
+	if (shift >= PAGE_SHIFT) {
+		unpin_user_page_range_dirty_lock(pfn_to_page(hpa >> PAGE_SHIFT),
+						 n << (shift - PAGE_SHIFT), dirty);
+		return;
+	}
+	for (; n; n -= k, hpa += k << shift) {
+		k = min(n, (PAGE_SIZE - offset_in_page(hpa)) >> shift);
+		for (i = 0; i < k; i++)
+			page[i] = pfn_to_page(hpa >> PAGE_SHIFT);
+		unpin_user_pages_dirty_lock(page, k, dirty);
+	}
+}
+
+/* @more pins on a page that has one of ours. */
+static int page_pin_more(struct page *page, unsigned long more)
+{
+	struct folio *folio = page_folio(page);
+	unsigned long i;
+
+	if (is_zero_folio(folio))
+		return 0;
+	/* The count of a small page has room for a million pins: not beyond half. */
+	if (folio_ref_count(folio) < 0 || folio_ref_count(folio) > INT_MAX / 2)
+		return -ENOMEM;
+	for (i = 0; i < more; i++)
+		folio_add_pin(folio);
+	mod_node_page_state(page_pgdat(page), NR_FOLL_PIN_ACQUIRED, more);
+	return 0;
+}
+
+/*
+ * Pin up to @max pages from @ua on, as far as they are contiguous. Returns how
+ * many, which is not 0, or -errno.
+ */
+static long pages_pin(unsigned long ua, unsigned long max, bool write,
+		      struct page **first)
+{
+	unsigned int gup = FOLL_LONGTERM | (write ? FOLL_WRITE : 0);
+	struct page *page[IOMMU_USER_PINS];
+	unsigned long have = 0;
+	long got, i;
+
+	while (have < max) {
+		got = pin_user_pages_fast(ua + (have << PAGE_SHIFT),
+					  min(max - have, IOMMU_USER_PINS), gup,
+					  page);
+		if (got <= 0)
+			return have ? have : got ?: -EFAULT;
+		if (!have)
+			*first = page[0];
+		for (i = 0; i < got; i++, have++)
+			if (page_to_pfn(page[i]) != page_to_pfn(*first) + have)
+				break;
+		if (i < got) {
+			unpin_user_pages(page + i, got - i);
+			break;
+		}
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	return have;
+}
+
+/* iommu_user_get() of a table whose entries hold pins */
+static long pins_get(struct iommu_table *tbl, unsigned long ua,
+		     unsigned long size, bool write, unsigned long *hpa)
+{
+	unsigned int shift = tbl->it_page_shift;
+	unsigned long mask = BIT(shift) - 1;
+	unsigned long off = offset_in_page(ua), bytes, n, done;
+	struct page *first;
+	long pages;
+	int ret;
+
+	if (!tbl->it_mm || tbl->it_mm != current->mm)
+		return -EPERM;
+	/* One batch, or one IOMMU page if that is more: the caller comes again. */
+	size = min(size, max(IOMMU_USER_PINS << PAGE_SHIFT, mask + 1));
+	pages = pages_pin(ua & PAGE_MASK, PAGE_ALIGN(off + size) >> PAGE_SHIFT,
+			  write, &first);
+	if (pages <= 0)
+		return pages;
+
+	*hpa = page_to_phys(first) + off;
+	bytes = min(size, ((unsigned long)pages << PAGE_SHIFT) - off) & ~mask;
+	if (!bytes || ((ua | *hpa) & mask)) {
+		unpin_user_page_range_dirty_lock(first, pages, false);
+		return -EINVAL;
+	}
+	if (shift >= PAGE_SHIFT) {
+		n = bytes >> PAGE_SHIFT;
+		if (n < pages)
+			unpin_user_page_range_dirty_lock(nth_page(first, n),
+							 pages - n, false);
+		return bytes;
+	}
+
+	/* Smaller IOMMU pages: as many pins of a page as it has entries here. */
+	for (done = 0; done < bytes; done += n << shift) {
+		n = min(bytes - done, PAGE_SIZE - offset_in_page(*hpa + done)) >> shift;
+		ret = page_pin_more(pfn_to_page((*hpa + done) >> PAGE_SHIFT), n - 1);
+		if (!ret)
+			continue;
+		n = (off + done) >> PAGE_SHIFT;
+		unpin_user_page_range_dirty_lock(nth_page(first, n), pages - n, false);
+		if (!done)
+			return ret;
+		break;
+	}
+	return done;
+}
+
+/* ---- references ---- */
+
+/**
+ * iommu_user_get() - translate for entries to be set, and hold what they need
+ * @tbl: the table
+ * @ua: user address, a multiple of the IOMMU page size
+ * @size: bytes wanted from there, a multiple of the IOMMU page size, not 0
+ * @write: the device may write
+ * @hpa: host physical address of @ua on success
+ *
+ * Takes one reference (v2: @mapped of the region; v1: page pins) for each IOMMU page
+ * of the answer, which iommu_user_set() takes over and iommu_user_put() gives back.
+ * The answer ends where physical contiguity or the region does: call again from there.
+ * Contiguity is that of what is pinned, not of a page table.
+ *
+ * Context: v2: any in virtual mode. v1: may sleep, in the table's mm.
+ * Return: bytes, a positive multiple of the IOMMU page size; -EFAULT if nothing is
+ * registered (v2) or can be pinned (v1) there; -EINVAL if the memory is not contiguous
+ * and aligned enough for one IOMMU page; -ENXIO if the region is on its way in or out;
+ * -EPERM in a foreign mm (v1); -ENOMEM.
+ */
+long iommu_user_get(struct iommu_table *tbl, unsigned long ua,
+		    unsigned long size, bool write, unsigned long *hpa)
+{
+	if (tbl->it_pins)
+		return pins_get(tbl, ua, size, write, hpa);
+	return mm_iommu_map_get(tbl->it_mm, ua, size, tbl->it_page_shift, write, hpa);
+}
+EXPORT_SYMBOL_GPL(iommu_user_get);
+
+static void regions_put(struct iommu_table *tbl, unsigned long ua, unsigned long n)
+{
+	/* An entry's reference keeps the region in the index: it is found. */
+	WARN_ON_ONCE(mm_iommu_map_put_range(tbl->it_mm, ua, n, tbl->it_page_shift));
+}
+
+/**
+ * iommu_user_put() - give back references that were not set
+ * @tbl: the table
+ * @ua: where they start
+ * @hpa: the translation of @ua by iommu_user_get()
+ * @n: IOMMU pages
+ * @write: as in iommu_user_get()
+ *
+ * No device has seen these pages, so nothing is dirtied.
+ *
+ * Context: v2: any in virtual mode. v1: may sleep.
+ */
+void iommu_user_put(struct iommu_table *tbl, unsigned long ua,
+		    unsigned long hpa, unsigned long n, bool write)
+{
+	if (!n)
+		return;
+	if (tbl->it_pins)
+		pins_drop(tbl, hpa, n, false);
+	else
+		regions_put(tbl, ua, n);
+}
+EXPORT_SYMBOL_GPL(iommu_user_put);
+
+/* ---- entries ---- */
+
+/**
+ * iommu_user_finish() - invalidate what was changed, then drop what it held
+ * @g: the gather; empty and ready for more afterwards
+ *
+ * One invalidation over the whole range touched: the platform picks its form. Until
+ * it is complete a device may go on using the old translations, so nothing is
+ * unpinned or released before.
+ *
+ * Context: may sleep.
+ */
+void iommu_user_finish(struct iommu_user_gather *g)
+{
+	struct iommu_table *tbl = g->tbl;
+	struct iommu_user_run *run;
+
+	if (g->end > g->first && tbl->it_ops->tce_kill)
+		tbl->it_ops->tce_kill(tbl, g->first, g->end - g->first);
+
+	for (run = g->run; run < g->run + g->nr; run++) {
+		if (run->flags & IOMMU_VIEW_PIN)
+			pins_drop(tbl, run->addr, run->nr,
+				  run->flags & IOMMU_VIEW_WRITE);
+		else
+			regions_put(tbl, run->addr, run->nr);
+		cond_resched();
+	}
+	iommu_user_begin(g, tbl);
+}
+EXPORT_SYMBOL_GPL(iommu_user_finish);
+
+static void section_enter(void)
+{
+	preempt_disable();
+	rcu_read_lock();
+}
+
+static void section_leave(void)
+{
+	rcu_read_unlock();
+	preempt_enable();
+}
+
+/**
+ * iommu_user_set() - install entries whose references the caller holds
+ * @g: gather
+ * @entry: first entry
+ * @n: number of entries, contiguous in @ua and @hpa
+ * @ua: user address behind the first
+ * @hpa: its translation by iommu_user_get()
+ * @dir: what the device may do
+ *
+ * Live entries are replaced; what they held is gathered. Missing levels are made.
+ * When the gather is full it is flushed.
+ *
+ * Context: may sleep, reschedules; not under mmap_lock.
+ * Return: how many entries are set; their references are theirs now, the others still
+ * the caller's. If none: -ENOMEM for a level (or its charge), -ENODEV if the table
+ * has been revoked, -EIO from a hypervisor.
+ */
+long iommu_user_set(struct iommu_user_gather *g, unsigned long entry,
+		    unsigned long n, unsigned long ua, unsigned long hpa,
+		    enum dma_data_direction dir)
+{
+	struct iommu_table *tbl = g->tbl;
+	unsigned long idx = entry - tbl->it_offset, done = 0, live = 0, k;
+	struct iommu_user_new new = {
+		.word = iommu_user_word(tbl, ua, dir),
+		.hpa = hpa,
+		.perm = iommu_user_perm(dir),
+		.step = BIT(tbl->it_page_shift),
+		.dir = dir,
+	};
+	struct iommu_span span;
+	int err = 0;
+
+	while (done < n) {
+		k = 0;
+		section_enter();
+		if (READ_ONCE(tbl->it_revoked)) {
+			err = -ENODEV;
+		} else {
+			iommu_levels_walk(tbl, idx + done, &span);
+			err = IOMMU_USER_STALE;
+			if (span.view)
+				k = iommu_user_change(g, &span, entry + done,
+						      min3(span.nr, n - done,
+							   IOMMU_USER_BATCH),
+						      &new, &live, &err, false);
+		}
+		section_leave();
+
+		done += k;
+		new.word += k * new.step;
+		new.hpa += k * new.step;
+		if (err == IOMMU_USER_FULL) {
+			iommu_user_finish(g);
+			err = 0;
+		} else if (err == IOMMU_USER_STALE) {
+			err = iommu_levels_grow(tbl, idx + done);
+		}
+		if (err)
+			break;
+		cond_resched();
+	}
+	return done ? done : err;
+}
+EXPORT_SYMBOL_GPL(iommu_user_set);
+
+/**
+ * iommu_user_map() - get and set a range
+ * @g: gather
+ * @entry: first entry
+ * @n: number of entries
+ * @ua: user address behind the first; contiguous from there
+ * @dir: what the device may do
+ * @done: how many entries from the first on are set, on error too
+ *
+ * One look-up and one reference update per contiguous run, one walk per leaf.
+ * On error the caller decides what becomes of the entries that are set.
+ *
+ * Context: may sleep, reschedules; not under mmap_lock. v1: in the table's mm.
+ * Return: 0, -EINTR on a fatal signal, or see iommu_user_get() and iommu_user_set().
+ */
+int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
+		   unsigned long n, unsigned long ua,
+		   enum dma_data_direction dir, unsigned long *done)
+{
+	struct iommu_table *tbl = g->tbl;
+	unsigned int shift = tbl->it_page_shift;
+	bool write = dir != DMA_TO_DEVICE;
+	unsigned long left, hpa, got, ask = 1;
+	long ret;
+
+	for (*done = 0; *done < n; ) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		left = n - *done;
+		/* Pins: ask for as much as was contiguous last time, then more. */
+		if (tbl->it_pins)
+			left = min(left, ask);
+		ret = iommu_user_get(tbl, ua, left << shift, write, &hpa);
+		if (ret < 0)
+			return ret;
+		got = (unsigned long)ret >> shift;
+		ask = got < left ? got : min(2 * got, IOMMU_USER_BATCH);
+
+		ret = iommu_user_set(g, entry + *done, got, ua, hpa, dir);
+		left = ret < 0 ? 0 : ret;
+		*done += left;
+		if (left < got) {
+			iommu_user_put(tbl, ua + (left << shift),
+				       hpa + (left << shift), got - left, write);
+			/* What stopped it half way will tell itself again. */
+			if (ret < 0)
+				return ret;
+		}
+		ua += left << shift;
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(iommu_user_map);
+
+/**
+ * iommu_user_unmap() - clear a range
+ * @g: gather; flushed when full
+ * @entry: first entry
+ * @n: number of entries
+ *
+ * Levels that don't exist are skipped as a whole. Never fails for VFIO on bare
+ * metal; an entry that a hypervisor refuses to clear stays, with what it holds.
+ *
+ * Context: may sleep, reschedules.
+ * Return: how many entries were live.
+ */
+long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
+		      unsigned long n)
+{
+	static const struct iommu_user_new new = { .dir = DMA_NONE };
+	struct iommu_table *tbl = g->tbl;
+	unsigned long idx = entry - tbl->it_offset, done = 0, live = 0, k;
+	struct iommu_span span;
+	int err;
+
+	while (done < n) {
+		err = 0;
+		section_enter();
+		iommu_levels_walk(tbl, idx + done, &span);
+		k = min(span.nr, n - done);
+		if (span.view)
+			k = iommu_user_change(g, &span, entry + done,
+					      min(k, IOMMU_USER_BATCH), &new,
+					      &live, &err, false);
+		section_leave();
+
+		done += k;
+		if (err == IOMMU_USER_FULL)
+			iommu_user_finish(g);
+		else if (err)
+			done++;
+		cond_resched();
+	}
+	return live;
+}
+EXPORT_SYMBOL_GPL(iommu_user_unmap);
+
+/**
+ * iommu_user_revoke() - let nobody set entries of a table any more
+ * @tbl: the table, of which the caller holds a reference
+ *
+ * When this returns, no setter is under way and none can start, in virtual or real
+ * mode, whoever else may hold the table: it can be cleared for good. Clearing goes
+ * on working.
+ *
+ * Context: may sleep, for an RCU grace period.
+ */
+void iommu_user_revoke(struct iommu_table *tbl)
+{
+	WRITE_ONCE(tbl->it_revoked, true);
+	/* Pairs with the RCU sections in which it_revoked is read. */
+	synchronize_rcu();
+}
+EXPORT_SYMBOL_GPL(iommu_user_revoke);
