@@ -1,0 +1,1579 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * TCE hypercalls of a KVM-HV guest, by a guest of our own (vfio_spapr_kvm.h): every
+ * answer, every TCE as H_GET_TCE tells it, and what the calls leave in the host.
+ *
+ *	vfio_spapr_kvm_test [-f FIXTURE | -v VARIANT | -t TEST ...]
+ *
+ * Cases with devices take the lowest groups in /dev/vfio whose devices are bound to
+ * vfio-pci. $SEED repeats a stress run.
+ *
+ * Answers are those of LoPAR 14.5.4.2 with what KVM does on purpose: H_STUFF_TCE takes
+ * more than 512 TCEs, for old guests, and refuses permission bits. WENT_UP is a call
+ * that KVM left to user space.
+ *
+ * Three witnesses tell what a call did behind the guest's back: the regions' "mapped"
+ * in debugfs, where there is one, must be 1 and one per live TCE; regions can be
+ * unregistered once their TCEs are gone; and every case ends with as many pages pinned
+ * and as much memory locked as it began with.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "vfio_spapr_kvm.h"
+#include "kselftest_harness.h"
+
+#define RAM		(64 * MiB)
+#define REGION		(32 * MiB)	/* RAM is two of them */
+#define LIOBN		0x80000001UL
+#define ENTRIES		16384UL		/* 128 KiB of TCEs: two 64K pages of the guest's view */
+#define OUTSIDE_GPA	(256 * MiB)	/* memory of the guest that is not registered */
+#define OUTSIDE		MiB
+#define NOWHERE_GPA	(512 * MiB)	/* no memory of the guest */
+#define POISON		0x5a5a5a5a5a5a5000UL
+
+static int groups[2];
+static int nr_groups;
+
+static __u64 a_page(unsigned long n)	/* of region A; TCE without permission bits */
+{
+	return MAP_FROM + n % 256 * 64 * KiB;
+}
+
+static __u64 b_page(unsigned long n)
+{
+	return REGION + n % 256 * 64 * KiB;
+}
+
+FIXTURE(tce) {
+	struct vm vm;
+	struct vcpu *v;
+	struct container c[2];
+	int nr_containers;
+	int table;
+	unsigned int shift;
+	__u64 start;		/* of the window, bytes */
+	long per_tce;		/* references that one guest TCE takes */
+	char *outside;
+	char *a, *b;
+	long pinned, locked;
+};
+
+FIXTURE_VARIANT(tce) {
+	int containers;
+	int groups;		/* in all */
+	unsigned int shift;	/* of the guest's pages */
+	unsigned int io_shift;	/* of the IOMMU's */
+	bool high;		/* the window above 1 << 59, two levels */
+};
+
+FIXTURE_VARIANT_ADD(tce, emulated) { .shift = 12 };
+
+FIXTURE_VARIANT_ADD(tce, one) {
+	.containers = 1, .groups = 1, .shift = 12, .io_shift = 12,
+};
+
+FIXTURE_VARIANT_ADD(tce, one_64k_of_4k) {
+	.containers = 1, .groups = 1, .shift = 16, .io_shift = 12,
+};
+
+FIXTURE_VARIANT_ADD(tce, one_high_64k) {
+	.containers = 1, .groups = 1, .shift = 16, .io_shift = 16, .high = true,
+};
+
+FIXTURE_VARIANT_ADD(tce, two_groups) {
+	.containers = 1, .groups = 2, .shift = 12, .io_shift = 12,
+};
+
+FIXTURE_VARIANT_ADD(tce, two_containers) {
+	.containers = 2, .groups = 2, .shift = 12, .io_shift = 12,
+};
+
+#define SETUP_OR_SKIP(ret)						\
+	do {								\
+		int _ret = (ret);					\
+									\
+		if (_ret == -ENODEV)					\
+			SKIP(return, "no KVM-HV here");			\
+		if (_ret == -EOPNOTSUPP)				\
+			SKIP(return, "no sPAPR TCE container here");	\
+		ASSERT_EQ(0, _ret)					\
+			TH_LOG("%s", strerror(-_ret));			\
+	} while (0)
+
+FIXTURE_SETUP(tce)
+{
+	__u64 size = ENTRIES << variant->shift;
+	struct container *c;
+	int i, j, g = 0;
+
+	self->pinned = pages_pinned();
+	self->locked = locked();
+	self->table = -1;
+	for (i = 0; i < 2; i++)
+		self->c[i].fd = -1;
+	if (variant->groups > nr_groups)
+		SKIP(return, "needs %d IOMMU groups bound to vfio-pci", variant->groups);
+	SETUP_OR_SKIP(vm_create(&self->vm, 1, RAM));
+	self->v = &self->vm.vcpu[0];
+	self->a = self->vm.ram;
+	self->b = self->vm.ram + REGION;
+	self->shift = variant->shift;
+	self->per_tce = variant->containers << (variant->shift - variant->io_shift);
+	self->outside = map_memory(OUTSIDE);
+	ASSERT_NE(NULL, self->outside);
+	ASSERT_EQ(0, vm_slot(&self->vm, 1, OUTSIDE_GPA, self->outside, OUTSIDE));
+
+	for (i = 0; i < variant->containers; i++) {
+		c = &self->c[i];
+		SETUP_OR_SKIP(container_open(c, groups[g++], VFIO_SPAPR_TCE_v2_IOMMU));
+		self->nr_containers++;
+		for (j = 1; j < variant->groups / variant->containers; j++)
+			ASSERT_EQ(0, container_add_group(c, groups[g++]));
+		ASSERT_EQ(0, do_register(c, self->a, REGION));
+		ASSERT_EQ(0, do_register(c, self->b, REGION));
+		/* Where the default window is wanted, it comes by itself. */
+		if (!variant->high)
+			ASSERT_EQ(0, window_remove(c, c->start));
+		ASSERT_EQ(0, window_create(c, variant->io_shift, size,
+					   variant->high ? 2 : 1, &self->start));
+	}
+	self->table = vm_create_table(&self->vm, LIOBN, variant->shift, self->start, ENTRIES);
+	ASSERT_LE(0, self->table);
+	for (i = 0; i < variant->containers; i++)
+		for (j = 0; j < self->c[i].nr_groups; j++) {
+			ASSERT_EQ(0, vm_group_add(&self->vm, self->c[i].group[j]));
+			ASSERT_EQ(0, vm_group_attach(&self->vm, self->c[i].group[j],
+						     self->table));
+		}
+}
+
+static __u64 ioba(struct _test_data_tce *self, __u64 index)
+{
+	return self->start + (index << self->shift);
+}
+
+static long put(struct _test_data_tce *self, __u64 index, __u64 tce)
+{
+	return vcpu_hcall(self->v, H_PUT_TCE, LIOBN, ioba(self, index), tce, 0);
+}
+
+static long stuff(struct _test_data_tce *self, __u64 index, __u64 tce, __u64 n)
+{
+	return vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, ioba(self, index), tce, n);
+}
+
+/* With the vcpu's list page */
+static long indirect(struct _test_data_tce *self, __u64 index, __u64 n)
+{
+	return vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, ioba(self, index),
+			  self->v->list_gpa, n);
+}
+
+static void list_fill(struct vcpu *v, __u64 (*page)(unsigned long), __u64 perm)
+{
+	unsigned int i;
+
+	for (i = 0; i < TCES_PER_LIST; i++)
+		v->list[i] = htobe64(page(i) | perm);
+}
+
+/* What H_GET_TCE says; a made-up value if it fails */
+static __u64 get(struct _test_data_tce *self, __u64 index)
+{
+	if (vcpu_hcall(self->v, H_GET_TCE, LIOBN, ioba(self, index), 0, 0))
+		return 0xdeaddeaddeaddeadUL;
+	return self->v->calls[0].out;
+}
+
+/* Entries [@from, @from + @n), all of them by H_GET_TCE, as @page and @perm or as @tce. */
+static long wrong(struct _test_data_tce *self, __u64 from, unsigned long n,
+		  __u64 (*page)(unsigned long), __u64 tce)
+{
+	unsigned long i, j, some;
+	long bad = 0;
+	struct hcall *c = self->v->calls;
+
+	for (i = 0; i < n; i += some) {
+		some = n - i < MAX_CALLS ? n - i : MAX_CALLS;
+		for (j = 0; j < some; j++)
+			hcall_set(&c[j], H_GET_TCE, LIOBN, ioba(self, from + i + j), 0, 0);
+		if (vcpu_run(self->v, some))
+			return n;
+		for (j = 0; j < some; j++)
+			bad += c[j].ret != H_SUCCESS ||
+			       c[j].out != ((page ? page(i + j) : 0) | tce);
+	}
+	return bad;
+}
+
+/* @a and @b guest TCEs are live in these regions. */
+static void expect_live(struct __test_metadata *_metadata, struct _test_data_tce *self,
+			long a, long b)
+{
+	if (!self->nr_containers || region_mapped(self->a) == NO_VIEW)
+		return;
+	EXPECT_EQ(1 + a * self->per_tce, region_mapped(self->a));
+	EXPECT_EQ(1 + b * self->per_tce, region_mapped(self->b));
+}
+
+/* Nothing refers to the regions any more, or they could not go. */
+static void expect_idle(struct __test_metadata *_metadata, struct _test_data_tce *self)
+{
+	int i;
+
+	expect_live(_metadata, self, 0, 0);
+	for (i = 0; i < self->nr_containers; i++) {
+		EXPECT_EQ(0, do_unregister(&self->c[i], self->a, REGION));
+		EXPECT_EQ(0, do_unregister(&self->c[i], self->b, REGION));
+	}
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned))
+		TH_LOG("after every TCE was cleared and every region unregistered");
+	for (i = 0; i < self->nr_containers; i++) {
+		EXPECT_EQ(0, do_register(&self->c[i], self->a, REGION));
+		EXPECT_EQ(0, do_register(&self->c[i], self->b, REGION));
+	}
+}
+
+FIXTURE_TEARDOWN(tce)
+{
+	int i;
+
+	if (self->table >= 0)
+		close(self->table);
+	for (i = 0; i < self->nr_containers; i++)
+		container_close(&self->c[i]);
+	vm_destroy(&self->vm);
+	munmap(self->outside, OUTSIDE);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+TEST_F(tce, map_and_clear)
+{
+	const __u64 at[] = { 0, 1, ENTRIES / 2 - 1, ENTRIES / 2, ENTRIES - 1 };
+	const __u64 perm[] = { TCE_READ, TCE_WRITE, TCE_RW };
+	unsigned int i, j;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		EXPECT_EQ(0UL, get(self, at[i]));
+		for (j = 0; j < ARRAY_SIZE(perm); j++) {
+			EXPECT_EQ(H_SUCCESS, put(self, at[i], a_page(j) | perm[j]));
+			EXPECT_EQ(a_page(j) | perm[j], get(self, at[i]));
+			expect_live(_metadata, self, 1, 0);
+		}
+		EXPECT_EQ(H_SUCCESS, put(self, at[i], 0));
+		EXPECT_EQ(0UL, get(self, at[i]));
+		/* Clearing what is clear is no error. */
+		EXPECT_EQ(H_SUCCESS, put(self, at[i], 0));
+		expect_live(_metadata, self, 0, 0);
+	}
+	EXPECT_EQ(0, self->v->went_up);
+	expect_idle(_metadata, self);
+}
+
+TEST_F(tce, replace)
+{
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		EXPECT_EQ(H_SUCCESS, put(self, 5, a_page(i) | TCE_RW));
+		expect_live(_metadata, self, 1, 0);
+		EXPECT_EQ(H_SUCCESS, put(self, 5, a_page(i) | TCE_READ));
+		expect_live(_metadata, self, 1, 0);
+		EXPECT_EQ(H_SUCCESS, put(self, 5, b_page(i) | TCE_RW));
+		EXPECT_EQ(b_page(i) | TCE_RW, get(self, 5));
+		expect_live(_metadata, self, 0, 1);
+	}
+	EXPECT_EQ(H_SUCCESS, put(self, 6, b_page(0) | TCE_WRITE));
+	expect_live(_metadata, self, 0, 2);
+	EXPECT_EQ(H_SUCCESS, put(self, 5, 0));
+	EXPECT_EQ(b_page(0) | TCE_WRITE, get(self, 6));
+	expect_live(_metadata, self, 0, 1);
+	EXPECT_EQ(H_SUCCESS, put(self, 6, 0));
+	EXPECT_EQ(0, self->v->went_up);
+	expect_idle(_metadata, self);
+}
+
+TEST_F(tce, ioba)
+{
+	const __u64 page = 1UL << self->shift;
+	struct {
+		const char *what;
+		__u64 ioba;
+	} bad[] = {
+		{ "misaligned by 1", self->start + 1 },
+		{ "misaligned by half a page", self->start + page / 2 },
+		{ "misaligned, the last", ioba(self, ENTRIES) - 1 },
+		{ "one past", ioba(self, ENTRIES) },
+		{ "twice as far", ioba(self, 2 * ENTRIES) },
+		{ "far", self->start + (1UL << 48) },
+		{ "other window", self->start ^ (1UL << 59) },
+		{ "one before", self->start - page },
+		{ "sign", self->start + (1UL << 63) },
+		{ "end", -page },
+		{ "all ones", -1UL },
+	};
+	unsigned int i;
+
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, put(self, 0, b_page(0) | TCE_RW));
+	EXPECT_EQ(H_SUCCESS, put(self, ENTRIES - 1, b_page(1) | TCE_RW));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(H_PARAMETER, vcpu_hcall(self->v, H_PUT_TCE, LIOBN, bad[i].ioba,
+						  a_page(0) | TCE_RW, 0))
+			TH_LOG("H_PUT_TCE, %s", bad[i].what);
+		EXPECT_EQ(H_PARAMETER, vcpu_hcall(self->v, H_PUT_TCE, LIOBN, bad[i].ioba, 0, 0))
+			TH_LOG("H_PUT_TCE to clear, %s", bad[i].what);
+		EXPECT_EQ(H_PARAMETER, vcpu_hcall(self->v, H_GET_TCE, LIOBN, bad[i].ioba, 0, 0))
+			TH_LOG("H_GET_TCE, %s", bad[i].what);
+		EXPECT_EQ(H_PARAMETER, vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, bad[i].ioba, 0, 1))
+			TH_LOG("H_STUFF_TCE, %s", bad[i].what);
+		EXPECT_EQ(H_PARAMETER, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN,
+						  bad[i].ioba, self->v->list_gpa, 1))
+			TH_LOG("H_PUT_TCE_INDIRECT, %s", bad[i].what);
+	}
+	EXPECT_EQ(b_page(0) | TCE_RW, get(self, 0));
+	EXPECT_EQ(b_page(1) | TCE_RW, get(self, ENTRIES - 1));
+	EXPECT_EQ(0, wrong(self, 1, ENTRIES - 2, NULL, 0));
+	expect_live(_metadata, self, 0, 2);
+	EXPECT_EQ(0, self->v->went_up);
+}
+
+TEST_F(tce, count_indirect)
+{
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 10, 0));
+	EXPECT_EQ(0UL, get(self, 10));
+	expect_live(_metadata, self, 0, 0);
+
+	EXPECT_EQ(H_SUCCESS, indirect(self, 10, 1));
+	EXPECT_EQ(0, wrong(self, 10, 1, a_page, TCE_RW));
+	EXPECT_EQ(0UL, get(self, 9));
+	EXPECT_EQ(0UL, get(self, 11));
+	expect_live(_metadata, self, 1, 0);
+
+	/* Across two pages of the guest's view */
+	EXPECT_EQ(H_SUCCESS, indirect(self, ENTRIES / 2 - 100, 512));
+	EXPECT_EQ(0, wrong(self, ENTRIES / 2 - 100, 512, a_page, TCE_RW));
+	EXPECT_EQ(0UL, get(self, ENTRIES / 2 - 101));
+	EXPECT_EQ(0UL, get(self, ENTRIES / 2 + 412));
+	expect_live(_metadata, self, 513, 0);
+
+	EXPECT_EQ(H_SUCCESS, indirect(self, ENTRIES - 512, 512));
+	EXPECT_EQ(0, wrong(self, ENTRIES - 512, 512, a_page, TCE_RW));
+	expect_live(_metadata, self, 1025, 0);
+
+	list_fill(self->v, b_page, TCE_RW);
+	EXPECT_EQ(H_PARAMETER, indirect(self, 10, 513));
+	EXPECT_EQ(H_PARAMETER, indirect(self, 10, 1UL << 32 | 1));
+	EXPECT_EQ(H_PARAMETER, indirect(self, 10, 1UL << 63));
+	EXPECT_EQ(H_PARAMETER, indirect(self, 10, -1UL));
+	/* One more than there is: not even the first is touched. */
+	EXPECT_EQ(H_PARAMETER, indirect(self, ENTRIES - 511, 512));
+	EXPECT_EQ(H_PARAMETER, indirect(self, ENTRIES - 1, 2));
+	EXPECT_EQ(0, wrong(self, ENTRIES - 512, 512, a_page, TCE_RW));
+	EXPECT_EQ(0, wrong(self, 10, 1, a_page, TCE_RW));
+	expect_live(_metadata, self, 1025, 0);
+	EXPECT_EQ(0, self->v->went_up);
+
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, ENTRIES));
+	expect_idle(_metadata, self);
+}
+
+TEST_F(tce, count_stuff)
+{
+	unsigned int i;
+
+	list_fill(self->v, a_page, TCE_RW);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(H_SUCCESS, indirect(self, 512 * i, 512));
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, 0));
+	EXPECT_EQ(0, wrong(self, 0, 2048, a_page, TCE_RW));
+	expect_live(_metadata, self, 2048, 0);
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, 1));
+	EXPECT_EQ(0UL, get(self, 0));
+	EXPECT_EQ(a_page(1) | TCE_RW, get(self, 1));
+	expect_live(_metadata, self, 2047, 0);
+	EXPECT_EQ(H_SUCCESS, stuff(self, 1, 0, 512));
+	EXPECT_EQ(0, wrong(self, 0, 513, NULL, 0));
+	EXPECT_EQ(a_page(513) | TCE_RW, get(self, 513));
+	expect_live(_metadata, self, 1535, 0);
+	/* More than LoPAR allows, which old guests do */
+	EXPECT_EQ(H_SUCCESS, stuff(self, 513, 0, 513));
+	EXPECT_EQ(0, wrong(self, 0, 1026, NULL, 0));
+	EXPECT_EQ(a_page(1026) | TCE_RW, get(self, 1026));
+	expect_live(_metadata, self, 1022, 0);
+
+	EXPECT_EQ(H_PARAMETER, stuff(self, 1, 0, ENTRIES));
+	EXPECT_EQ(H_PARAMETER, stuff(self, ENTRIES - 1, 0, 2));
+	EXPECT_EQ(H_PARAMETER, stuff(self, 1026, 0, -1UL));
+	EXPECT_EQ(H_PARAMETER, stuff(self, 1026, 0, 1UL << 63));
+	EXPECT_EQ(H_PARAMETER, stuff(self, 1026, 0, -(self->start >> self->shift) - 1026));
+	EXPECT_EQ(a_page(1026) | TCE_RW, get(self, 1026));
+	EXPECT_EQ(0, wrong(self, 1280, 768, a_page, TCE_RW));
+	expect_live(_metadata, self, 1022, 0);
+
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, ENTRIES));
+	EXPECT_EQ(0, wrong(self, 0, ENTRIES, NULL, 0));
+	EXPECT_EQ(0, self->v->went_up);
+	expect_idle(_metadata, self);
+}
+
+/* A value without permission bits is kept as it is, and maps nothing. */
+TEST_F(tce, poison)
+{
+	const __u64 poison[] = { POISON, POISON | 0xffc, 4, 0x800, 1UL << 63, ~TCE_RW };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(poison); i++) {
+		EXPECT_EQ(H_SUCCESS, put(self, 3, a_page(0) | TCE_RW));
+		EXPECT_EQ(H_SUCCESS, put(self, 3, poison[i]));
+		EXPECT_EQ(poison[i], get(self, 3));
+		expect_live(_metadata, self, 0, 0);
+
+		EXPECT_EQ(H_SUCCESS, put(self, 3, a_page(0) | TCE_RW));
+		EXPECT_EQ(H_SUCCESS, stuff(self, 2, poison[i], 3));
+		EXPECT_EQ(0, wrong(self, 2, 3, NULL, poison[i]));
+		EXPECT_EQ(H_SUCCESS, stuff(self, 2, poison[i], 600));
+		EXPECT_EQ(0, wrong(self, 2, 600, NULL, poison[i]));
+		expect_live(_metadata, self, 0, 0);
+	}
+	EXPECT_EQ(H_SUCCESS, put(self, 3, a_page(0) | TCE_RW));
+	for (i = 1; i <= TCE_RW; i++)
+		EXPECT_EQ(H_PARAMETER, stuff(self, 2, a_page(1) | i, 3));
+	EXPECT_EQ(a_page(0) | TCE_RW, get(self, 3));
+	expect_live(_metadata, self, 1, 0);
+	EXPECT_EQ(H_SUCCESS, put(self, 3, 0));
+	EXPECT_EQ(0, self->v->went_up);
+	expect_idle(_metadata, self);
+}
+
+/* An entry of the list may clear, too. */
+TEST_F(tce, indirect_permissions)
+{
+	const __u64 perm[] = { 0, TCE_READ, TCE_WRITE, TCE_RW };
+	unsigned int i, round;
+
+	for (round = 0; round < 8; round++) {
+		for (i = 0; i < 512; i++)
+			self->v->list[i] = htobe64(a_page(i) | perm[(i + round) % 4]);
+		EXPECT_EQ(H_SUCCESS, indirect(self, 100, 512));
+		for (i = 0; i < 8; i++)
+			EXPECT_EQ(a_page(i) | perm[(i + round) % 4], get(self, 100 + i));
+		expect_live(_metadata, self, 384, 0);
+	}
+	for (i = 0; i < 512; i++)
+		self->v->list[i] = htobe64(i % 2 ? 0 : POISON);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 100, 512));
+	EXPECT_EQ(POISON, get(self, 100));
+	EXPECT_EQ(0UL, get(self, 101));
+	expect_live(_metadata, self, 0, 0);
+	EXPECT_EQ(0, self->v->went_up);
+	expect_idle(_metadata, self);
+}
+
+TEST_F(tce, list_address)
+{
+	const __u64 last = RAM - LIST_SIZE;
+	struct {
+		const char *what;
+		__u64 gpa;
+	} bad[] = {
+		{ "misaligned by 8", self->v->list_gpa + 8 },
+		{ "misaligned by 1", self->v->list_gpa + 1 },
+		{ "misaligned, end of RAM", RAM - 8 },
+		{ "first after RAM", RAM },
+		{ "no memory", NOWHERE_GPA },
+		{ "far", 1UL << 56 },
+		{ "sign", 1UL << 63 },
+		{ "end", -LIST_SIZE },
+		{ "all ones", -1UL },
+	};
+	__be64 *list = (__be64 *)(self->vm.ram + last);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(H_PARAMETER, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN,
+						  ioba(self, 0), bad[i].gpa, 1))
+			TH_LOG("%s", bad[i].what);
+		EXPECT_EQ(0UL, get(self, 0));
+	}
+
+	for (i = 0; i < 512; i++)
+		list[i] = htobe64(a_page(i) | TCE_RW);
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, ioba(self, 0),
+					last, 512));
+	EXPECT_EQ(0, wrong(self, 0, 512, a_page, TCE_RW));
+	expect_live(_metadata, self, 512, 0);
+
+	/* The list need not be in memory that devices may reach, nor be there yet. */
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, ioba(self, 0),
+					OUTSIDE_GPA + OUTSIDE - LIST_SIZE, 512));
+	EXPECT_EQ(0, wrong(self, 0, 512, NULL, 0));
+	expect_idle(_metadata, self);
+}
+
+/* One bad entry, wherever it is: nothing has changed. */
+TEST_F(tce, list_garbage)
+{
+	const __u64 bad[] = {
+		b_page(1) | 0x800 | TCE_RW,	/* misaligned */
+		b_page(1) | 4 | TCE_READ,
+		NOWHERE_GPA | TCE_RW,
+		1UL << 62 | TCE_RW,
+		POISON | TCE_WRITE,
+		~0UL,
+		OUTSIDE_GPA | TCE_RW,		/* not registered */
+	};
+	const unsigned int at[] = { 0, 1, 255, 511 };
+	unsigned int i, j;
+	long ret;
+
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		/* To an emulated device all the guest's memory is good. */
+		if ((bad[i] & ~TCE_RW) == OUTSIDE_GPA && !self->nr_containers)
+			continue;
+		for (j = 0; j < ARRAY_SIZE(at); j++) {
+			list_fill(self->v, b_page, TCE_RW);
+			self->v->list[at[j]] = htobe64(bad[i]);
+			ret = indirect(self, 0, 512);
+			EXPECT_TRUE(ret == H_PARAMETER || ret == WENT_UP)
+				TH_LOG("0x%lx at %u: %ld", (unsigned long)bad[i], at[j], ret);
+			EXPECT_EQ(0, wrong(self, 0, 512, a_page, TCE_RW))
+				TH_LOG("0x%lx at %u", (unsigned long)bad[i], at[j]);
+			expect_live(_metadata, self, 512, 0);
+		}
+	}
+	/* A bad one beyond the count is not looked at. */
+	list_fill(self->v, b_page, TCE_RW);
+	self->v->list[256] = htobe64(~0UL);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 256));
+	EXPECT_EQ(0, wrong(self, 0, 256, b_page, TCE_RW));
+	expect_live(_metadata, self, 256, 256);
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, 512));
+	expect_idle(_metadata, self);
+}
+
+TEST_F(tce, bad_page)
+{
+	const __u64 page = 1UL << self->shift;
+	const __u64 misaligned[] = { 4, 0x800, page / 2, page - 4 };
+	const __u64 nowhere[] = { RAM, NOWHERE_GPA, 1UL << 56, 1UL << 60, -page };
+	unsigned int i, perm;
+	long ret;
+
+	EXPECT_EQ(H_SUCCESS, put(self, 0, b_page(0) | TCE_RW));
+	for (perm = 1; perm <= TCE_RW; perm++) {
+		for (i = 0; i < ARRAY_SIZE(misaligned); i++) {
+			EXPECT_EQ(H_PARAMETER, put(self, 0, a_page(1) | misaligned[i] | perm))
+				TH_LOG("by 0x%lx", (unsigned long)misaligned[i]);
+		}
+		/* Only user space knows what else it has put at guest addresses. */
+		for (i = 0; i < ARRAY_SIZE(nowhere); i++) {
+			ret = put(self, 0, nowhere[i] | perm);
+			EXPECT_TRUE(ret == H_PARAMETER || ret == WENT_UP)
+				TH_LOG("0x%lx: %ld", (unsigned long)nowhere[i], ret);
+		}
+		EXPECT_EQ(b_page(0) | TCE_RW, get(self, 0));
+		expect_live(_metadata, self, 0, 1);
+		EXPECT_EQ(self->nr_containers ? WENT_UP : H_SUCCESS,
+			  put(self, 1, OUTSIDE_GPA | perm));
+		EXPECT_EQ(self->nr_containers ? 0 : OUTSIDE_GPA | perm, get(self, 1));
+	}
+	expect_live(_metadata, self, 0, 1);
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, 2));
+	expect_idle(_metadata, self);
+}
+
+TEST_F(tce, unknown_liobn)
+{
+	const __u64 liobn[] = { 0, LIOBN + 1, LIOBN & 0xffff, LIOBN | 1UL << 32, -LIOBN, -1UL };
+	unsigned int i;
+
+	list_fill(self->v, a_page, TCE_RW);
+	for (i = 0; i < ARRAY_SIZE(liobn); i++) {
+		EXPECT_EQ(WENT_UP, vcpu_hcall(self->v, H_PUT_TCE, liobn[i], ioba(self, 0),
+					      a_page(0) | TCE_RW, 0));
+		EXPECT_EQ(WENT_UP, vcpu_hcall(self->v, H_GET_TCE, liobn[i], ioba(self, 0), 0, 0));
+		EXPECT_EQ(WENT_UP, vcpu_hcall(self->v, H_STUFF_TCE, liobn[i], ioba(self, 0),
+					      0, 1));
+		EXPECT_EQ(WENT_UP, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, liobn[i],
+					      ioba(self, 0), self->v->list_gpa, 512));
+	}
+	EXPECT_EQ(0, wrong(self, 0, 512, NULL, 0));
+	expect_live(_metadata, self, 0, 0);
+}
+
+/* What user space sees of the table is its own to change. */
+TEST_F(tce, mmap)
+{
+	const size_t size = ENTRIES * sizeof(__u64);
+	unsigned int i;
+	__u64 *view;
+
+	view = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, self->table, 0);
+	ASSERT_NE(MAP_FAILED, view);
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	for (i = 0; i < 512; i++)
+		ASSERT_EQ(a_page(i) | TCE_RW, view[i]);
+	EXPECT_EQ(0UL, view[512]);
+	EXPECT_EQ(0UL, view[ENTRIES - 1]);
+	view[ENTRIES - 1] = POISON;
+	EXPECT_EQ(POISON, get(self, ENTRIES - 1));
+
+	/* Lies about what is mapped confuse no count. */
+	for (i = 0; i < 512; i++)
+		view[i] = i % 2 ? 0 : OUTSIDE_GPA | TCE_RW;
+	view[600] = b_page(0) | TCE_RW;
+	expect_live(_metadata, self, 512, 0);
+	EXPECT_EQ(H_SUCCESS, put(self, 0, b_page(0) | TCE_RW));
+	EXPECT_EQ(H_SUCCESS, put(self, 1, 0));
+	expect_live(_metadata, self, 510, 1);
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, ENTRIES));
+	for (i = 0; i < ENTRIES; i++)
+		if (view[i])
+			break;
+	EXPECT_EQ(ENTRIES, i);
+	ASSERT_EQ(0, munmap(view, size));
+	expect_idle(_metadata, self);
+}
+
+/* Who did the calls, as the VM's statistics say. */
+TEST_F(tce, handled_where)
+{
+	static const char * const call[] = { "put", "indirect", "stuff", "get" };
+	static const char * const mode[] = { "rm", "virt", "user" };
+	long before[4][3], now;
+	char name[64];
+	int i, j, want;
+
+	if (vm_stat(&self->vm, "tce_put_virt") < 0)
+		SKIP(return, "this kernel does not count TCE hypercalls");
+	/* The first use of a place may have to allocate. */
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	for (i = 0; i < 4; i++)
+		for (j = 0; j < 3; j++) {
+			snprintf(name, sizeof(name), "tce_%s_%s", call[i], mode[j]);
+			before[i][j] = vm_stat(&self->vm, name);
+			ASSERT_LE(0, before[i][j])
+				TH_LOG("no %s", name);
+		}
+	for (i = 0; i < 10; i++) {
+		EXPECT_EQ(H_SUCCESS, put(self, 0, a_page(i) | TCE_RW));
+		EXPECT_EQ(H_SUCCESS, put(self, 0, b_page(i) | TCE_RW));
+		EXPECT_EQ(H_SUCCESS, put(self, 0, 0));
+		EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+		EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, 512));
+		EXPECT_EQ(0UL, get(self, 0));
+	}
+	for (i = 0; i < 4; i++)
+		for (j = 0; j < 3; j++) {
+			snprintf(name, sizeof(name), "tce_%s_%s", call[i], mode[j]);
+			now = vm_stat(&self->vm, name) - before[i][j];
+			want = i == 0 ? 30 : 10;
+			if (j != (host_has_real_mode() ? 0 : 1))
+				want = 0;
+			EXPECT_EQ(want, now)
+				TH_LOG("%s", name);
+		}
+	EXPECT_EQ(0, self->v->went_up);
+}
+
+/* Live TCEs when things go, in different orders: the teardown looks for what is left. */
+TEST_F(tce, close_table_first)
+{
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	close(self->table);
+	self->table = -1;
+	EXPECT_EQ(WENT_UP, put(self, 0, 0));
+}
+
+TEST_F(tce, close_container_first)
+{
+	int i;
+
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	for (i = 0; i < self->nr_containers; i++)
+		container_close(&self->c[i]);
+	/* KVM holds the groups until the VM goes: the guest may go on. */
+	put(self, 0, 0);
+	put(self, 1, b_page(0) | TCE_RW);
+}
+
+TEST_F(tce, close_vm_first)
+{
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	vm_destroy(&self->vm);
+}
+
+/* Things that need a set-up of their own: one VM, and what the case makes of it. */
+FIXTURE(vm) {
+	struct vm vm;
+	struct vcpu *v;
+	struct container c;
+	int table;
+	char *a, *b;
+	long pinned, locked;
+};
+
+FIXTURE_SETUP(vm)
+{
+	self->pinned = pages_pinned();
+	self->locked = locked();
+	self->table = -1;
+	self->c.fd = -1;
+	SETUP_OR_SKIP(vm_create(&self->vm, 2, RAM));
+	self->v = &self->vm.vcpu[0];
+	self->a = self->vm.ram;
+	self->b = self->vm.ram + REGION;
+}
+
+FIXTURE_TEARDOWN(vm)
+{
+	if (self->table >= 0)
+		close(self->table);
+	container_close(&self->c);
+	vm_destroy(&self->vm);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+/* A container with RAM registered, its only window with @entries of 1 << @io_shift. */
+static int open_window(struct _test_data_vm *self, unsigned int io_shift, __u64 entries, int levels)
+{
+	__u64 start;
+	int ret;
+
+	if (!nr_groups)
+		return -ENXIO;
+	ret = container_open(&self->c, groups[0], VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret)
+		return ret;
+	ret = do_register(&self->c, self->a, REGION) ?: do_register(&self->c, self->b, REGION) ?:
+	      window_remove(&self->c, self->c.start) ?:
+	      window_create(&self->c, io_shift, entries << io_shift, levels, &start);
+	return ret ?: start ? -ERANGE : 0;
+}
+
+static int attach(struct _test_data_vm *self, unsigned int shift, __u64 entries)
+{
+	self->table = vm_create_table(&self->vm, LIOBN, shift, 0, entries);
+	if (self->table < 0)
+		return self->table;
+	return vm_group_add(&self->vm, self->c.group[0]) ?:
+	       vm_group_attach(&self->vm, self->c.group[0], self->table);
+}
+
+#define DEVICE_OR_SKIP(ret)						\
+	do {								\
+		int _dev = (ret);					\
+									\
+		if (_dev == -ENXIO)					\
+			SKIP(return, "no IOMMU group bound to vfio-pci");	\
+		SETUP_OR_SKIP(_dev);					\
+	} while (0)
+
+static long vm_put(struct vcpu *v, __u64 ioba, __u64 tce)
+{
+	return vcpu_hcall(v, H_PUT_TCE, LIOBN, ioba, tce, 0);
+}
+
+/*
+ * Does a TCE of a device refer to the region? Where there is no view to tell, what can't
+ * be unpinned does; that ends the region's use.
+ */
+static bool region_live(struct container *c, char *addr)
+{
+	long mapped = region_mapped(addr), pinned;
+
+	if (mapped != NO_VIEW)
+		return mapped > 1;
+	pinned = pages_pinned();
+	if (do_unregister(c, addr, REGION))
+		return true;
+	settle(pages_pinned, pinned - REGION / sysconf(_SC_PAGESIZE));
+	return pages_pinned() == pinned;
+}
+
+/* The table is another process's: its addresses mean nothing in this one. */
+TEST_F(vm, foreign_container)
+{
+	char *theirs = self->b, byte = 0;
+	int to[2], from[2], status;
+	__u64 start;
+	pid_t pid;
+
+	if (!nr_groups)
+		SKIP(return, "no IOMMU group bound to vfio-pci");
+	ASSERT_EQ(0, pipe(to));
+	ASSERT_EQ(0, pipe(from));
+	self->c.fd = open("/dev/vfio/vfio", O_RDWR);
+	ASSERT_LE(0, self->c.fd);
+	ASSERT_EQ(0, container_add_group(&self->c, groups[0]));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (ioctl(self->c.fd, VFIO_SET_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU) ||
+		    do_register(&self->c, theirs, REGION) || window_remove(&self->c, 0) ||
+		    window_create(&self->c, 12, ENTRIES << 12, 1, &start))
+			_exit(1);
+		if (write(from[1], &byte, 1) != 1 || read(to[0], &byte, 1) != 1)
+			_exit(2);
+		_exit(0);
+	}
+	close(from[1]);
+	ASSERT_EQ(1, read(from[0], &byte, 1));
+	self->table = vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES);
+	ASSERT_LE(0, self->table);
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[0]));
+	EXPECT_GT(0, vm_group_attach(&self->vm, self->c.group[0], self->table));
+	vm_put(self->v, 0, b_page(0) | TCE_RW);
+	vm_put(self->v, 0, 0);
+	ASSERT_EQ(1, write(to[1], &byte, 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/* Attaching again is no error, and takes no more than is given back. */
+TEST_F(vm, attach_twice)
+{
+	const __u64 entries = 1UL << 20;	/* 8 MiB of TCEs */
+	long before = 0, after, lost;
+	int i, j;
+
+	for (i = 0; i < 10; i++) {
+		DEVICE_OR_SKIP(open_window(self, 12, entries, 1));
+		ASSERT_EQ(0, attach(self, 12, ENTRIES));
+		for (j = 0; j < 3; j++)
+			EXPECT_EQ(0, vm_group_attach(&self->vm, self->c.group[0], self->table));
+		for (j = 0; j < 8; j++)
+			EXPECT_EQ(H_SUCCESS, vm_put(self->v, j << 12, a_page(j) | TCE_RW));
+		EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+		close(self->table);
+		self->table = -1;
+		EXPECT_EQ(0, window_remove(&self->c, 0));
+		container_close(&self->c);
+		settle(pages_pinned, self->pinned);
+		after = number_in("/proc/meminfo", "MemFree:");
+		if (i == 1)
+			before = after;
+	}
+	lost = before - after;
+	EXPECT_GT(16384, lost)
+		TH_LOG("%ld KiB less memory free after 8 rounds", lost);
+}
+
+/* Detached means detached: the group's own window is left alone, the guest's TCEs are not. */
+TEST_F(vm, detach)
+{
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, a_page(0) | TCE_RW));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+	EXPECT_EQ(-ENOENT, vm_group_attach(&self->vm, self->c.group[0], self->table));
+	/* Emulated only from now on */
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 1UL << 12, b_page(0) | TCE_RW));
+	EXPECT_FALSE(region_live(&self->c, self->b));
+	EXPECT_TRUE(region_live(&self->c, self->a));
+}
+
+/* A group that came later and was never attached goes: the first one is still served. */
+TEST_F(vm, other_group_goes)
+{
+	if (nr_groups < 2)
+		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	ASSERT_EQ(0, container_add_group(&self->c, groups[1]));
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[1]));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[1]));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, b_page(0) | TCE_RW));
+	EXPECT_TRUE(region_live(&self->c, self->b))
+		TH_LOG("H_PUT_TCE did nothing to the device that is left");
+}
+
+/* As QEMU does it: a group joins the container, is added but not attached, the first goes. */
+TEST_F(vm, first_group_goes)
+{
+	long ret;
+
+	if (nr_groups < 2)
+		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	ASSERT_EQ(0, container_add_group(&self->c, groups[1]));
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[1]));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+	ret = vm_put(self->v, 0, b_page(0) | TCE_RW);
+	if (ret != WENT_UP) {
+		EXPECT_EQ(H_SUCCESS, ret);
+		EXPECT_TRUE(region_live(&self->c, self->b))
+			TH_LOG("H_PUT_TCE did nothing to the device that is left");
+	}
+}
+
+TEST_F(vm, both_attached_one_goes)
+{
+	if (nr_groups < 2)
+		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	ASSERT_EQ(0, container_add_group(&self->c, groups[1]));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[1]));
+	ASSERT_EQ(0, vm_group_attach(&self->vm, self->c.group[1], self->table));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 1UL << 12, a_page(0) | TCE_RW));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, b_page(0) | TCE_RW));
+	EXPECT_TRUE(region_live(&self->c, self->b));
+	EXPECT_TRUE(region_live(&self->c, self->a));
+}
+
+/* The second half of a guest page can't be mapped: then the first is not, either. */
+TEST_F(vm, half_a_page)
+{
+	const __u64 good = REGION | TCE_RW, bad = 16 * MiB | TCE_RW;
+	long ret;
+
+	DEVICE_OR_SKIP(open_window(self, 12, 16 * 16 * MiB >> 12, 1));
+	ASSERT_EQ(0, attach(self, 24, 16));
+	ASSERT_EQ(0, do_unregister(&self->c, self->a, REGION));
+	ASSERT_EQ(0, do_register(&self->c, self->a, 24 * MiB));
+
+	ret = vm_put(self->v, 0, bad);
+	EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER);
+	if (region_mapped(self->a) != NO_VIEW)
+		EXPECT_EQ(1, region_mapped(self->a));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, good));
+	if (region_mapped(self->b) != NO_VIEW)
+		EXPECT_EQ(4097, region_mapped(self->b));
+	ret = vm_put(self->v, 0, bad);
+	EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER);
+	self->v->list[0] = htobe64(REGION | TCE_READ);
+	self->v->list[1] = htobe64(bad);
+	ret = vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, 0, self->v->list_gpa, 2);
+	EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER);
+	if (region_mapped(self->b) != NO_VIEW) {
+		EXPECT_EQ(4097, region_mapped(self->b));
+		EXPECT_EQ(1, region_mapped(self->a));
+	}
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_GET_TCE, LIOBN, 0, 0, 0));
+	EXPECT_EQ(good, self->v->calls[0].out);
+
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, 0));
+	EXPECT_EQ(0, do_unregister(&self->c, self->a, 24 * MiB));
+	EXPECT_EQ(0, do_unregister(&self->c, self->b, REGION));
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned))
+		TH_LOG("after every TCE was cleared and every region unregistered");
+}
+
+/* A page of the IOMMU's that is larger than what is contiguous behind it: no splat, no access. */
+TEST_F(vm, not_contiguous)
+{
+	long page = sysconf(_SC_PAGESIZE), i, ret;
+
+	ASSERT_EQ(0, madvise(self->vm.ram, RAM, MADV_NOHUGEPAGE));
+	/* Pages that are touched in order may well be contiguous. */
+	for (i = 0; i < (long)RAM / page; i++)
+		self->vm.ram[(i * 37 % ((long)RAM / page) + 1) * page - 1] = 0;
+	DEVICE_OR_SKIP(open_window(self, 12, 16, 1));
+	if (!(self->c.pgsizes & 16 * MiB))
+		SKIP(return, "this IOMMU has no 16M pages");
+	ASSERT_EQ(0, window_remove(&self->c, 0));
+	ASSERT_EQ(0, window_create(&self->c, 24, 1024 * 16 * MiB, 1, &(__u64){ 0 }));
+	ASSERT_EQ(0, attach(self, 24, 1024));
+	for (i = 0; i < 4; i++) {
+		__u64 gpa = i * 16 * MiB;
+
+		ret = vm_put(self->v, gpa, gpa | TCE_RW);
+		EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER);
+		self->v->list[0] = htobe64(gpa | TCE_RW);
+		self->v->list[1] = htobe64(gpa);
+		ret = vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, 0, self->v->list_gpa, 2);
+		EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER);
+		self->v->list[0] = htobe64(gpa);
+		EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, 0,
+						self->v->list_gpa, 1));
+	}
+	EXPECT_FALSE(region_live(&self->c, self->a));
+	EXPECT_FALSE(region_live(&self->c, self->b));
+}
+
+/* What threads tell each other */
+static bool ended(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void end(bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
+}
+
+/* How long others wait for the CPU */
+struct gap {
+	bool stop;
+	long most;	/* ns */
+	int cpu;
+};
+
+static long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static void stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void *watch_gap(void *arg)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	struct gap *g = arg;
+	long last, t;
+
+	stay_on(g->cpu);
+	for (last = now_ns(); !ended(&g->stop); last = t) {
+		nanosleep(&ms, NULL);
+		t = now_ns();
+		if (t - last > g->most)
+			g->most = t - last;
+	}
+	return NULL;
+}
+
+static void stuff_all(struct __test_metadata *_metadata, struct _test_data_vm *self, __u64 entries,
+		      __u64 value)
+{
+	struct gap g = { .cpu = sched_getcpu() };
+	pthread_t watcher;
+	long took;
+
+	stay_on(g.cpu);
+	ASSERT_EQ(0, pthread_create(&watcher, NULL, watch_gap, &g));
+	took = now_ns();
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, 0, value, entries));
+	took = now_ns() - took;
+	end(&g.stop);
+	pthread_join(watcher, NULL);
+	TH_LOG("%ld entries of 0x%lx: %ld ms, others waited up to %ld ms", (long)entries,
+	       (long)value, took / 1000000, g.most / 1000000);
+	EXPECT_TRUE(took < 200000000 || g.most < took / 3);
+}
+
+TEST_F_TIMEOUT(vm, long_stuff_yields, 120)
+{
+	const __u64 entries = 1UL << 22;
+
+	DEVICE_OR_SKIP(open_window(self, 16, entries, 2));
+	ASSERT_EQ(0, attach(self, 16, entries));
+	stuff_all(_metadata, self, entries, POISON);
+	stuff_all(_metadata, self, entries, 0);
+}
+
+/* A table's fd is closed, another of the same LIOBN made, while both vcpus use it. */
+struct hammer {
+	struct vcpu *v;
+	bool stop;
+	long calls, strange;
+};
+
+static void *hammer(void *arg)
+{
+	struct hammer *h = arg;
+	struct vcpu *v = h->v;
+	unsigned int i;
+
+	for (i = 0; i < TCES_PER_LIST; i++)
+		v->list[i] = htobe64(a_page(i) | TCE_RW);
+	while (!ended(&h->stop)) {
+		for (i = 0; i < 64; i += 4) {
+			hcall_set(&v->calls[i], H_PUT_TCE, LIOBN, i << 12, b_page(i) | TCE_RW, 0);
+			hcall_set(&v->calls[i + 1], H_PUT_TCE_INDIRECT, LIOBN, 0, v->list_gpa, 32);
+			hcall_set(&v->calls[i + 2], H_GET_TCE, LIOBN, i << 12, 0, 0);
+			hcall_set(&v->calls[i + 3], H_STUFF_TCE, LIOBN, 0, 0, 32);
+		}
+		if (vcpu_run(v, 64)) {
+			h->strange++;
+			break;
+		}
+		for (i = 0; i < 64; i++)
+			h->strange += v->calls[i].ret != H_SUCCESS && v->calls[i].ret != WENT_UP;
+		h->calls += 64;
+	}
+	return NULL;
+}
+
+static void run_hammers(struct __test_metadata *_metadata, struct _test_data_vm *self,
+			bool groups_too)
+{
+	struct hammer h[2] = { { .v = &self->vm.vcpu[0] }, { .v = &self->vm.vcpu[1] } };
+	int table[2], round, i;
+	pthread_t t[2];
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, hammer, &h[i]));
+	for (round = 0; round < 100; round++) {
+		table[0] = vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES);
+		EXPECT_LE(0, table[0]);
+		if (groups_too) {
+			EXPECT_EQ(0, vm_group_add(&self->vm, self->c.group[0]));
+			EXPECT_EQ(0, vm_group_attach(&self->vm, self->c.group[0], table[0]));
+		}
+		EXPECT_EQ(-EBUSY, vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES));
+		usleep(2000);
+		if (groups_too && round % 2)
+			EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+		close(table[0]);
+		if (groups_too && round % 2 == 0)
+			EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+	}
+	for (i = 0; i < 2; i++) {
+		end(&h[i].stop);
+		pthread_join(t[i], NULL);
+		EXPECT_EQ(0, h[i].strange);
+		EXPECT_LT(0, h[i].calls);
+	}
+}
+
+TEST_F_TIMEOUT(vm, close_table_in_use, 120)
+{
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	run_hammers(_metadata, self, true);
+}
+
+TEST_F_TIMEOUT(vm, close_emulated_table_in_use, 120)
+{
+	run_hammers(_metadata, self, false);
+}
+
+/* A table larger than one allocation can hold pointers for, of which nothing is there yet */
+TEST_F(vm, huge_table)
+{
+	const __u64 entries = 1UL << 34;
+	long before = number_in("/proc/meminfo", "MemFree:");
+
+	self->table = vm_create_table(&self->vm, LIOBN, 16, 1UL << 59, entries);
+	ASSERT_LE(0, self->table);
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 1UL << 59, a_page(0) | TCE_RW));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, (1UL << 59) + ((entries - 1) << 16),
+				    b_page(0) | TCE_RW));
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_GET_TCE, LIOBN,
+					(1UL << 59) + ((entries - 1) << 16), 0, 0));
+	EXPECT_EQ(b_page(0) | TCE_RW, self->v->calls[0].out);
+	EXPECT_EQ(H_PARAMETER, vm_put(self->v, (1UL << 59) + (entries << 16), 0));
+	EXPECT_GT(64 * 1024, before - number_in("/proc/meminfo", "MemFree:"));
+}
+
+TEST_F(vm, bad_table)
+{
+	struct {
+		unsigned int shift;
+		__u64 start, entries;
+	} bad[] = {
+		{ 11, 0, ENTRIES }, { 0, 0, ENTRIES }, { 35, 0, ENTRIES }, { 63, 0, 1 },
+		{ 12, 0, 0 }, { 12, 0, 1UL << 53 }, { 12, 0, -1UL }, { 12, -4096UL, 2 },
+		{ 16, 1UL << 59, 1UL << 48 },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_GT(0, vm_create_table(&self->vm, LIOBN, bad[i].shift, bad[i].start,
+					     bad[i].entries))
+			TH_LOG("case %u", i);
+		EXPECT_EQ(self->locked, locked());
+	}
+}
+
+/* A v1 container pins page by page: that can be done for the guest, too. */
+TEST_F(vm, v1)
+{
+	struct vfio_iommu_type1_dma_map m = {
+		.argsz = sizeof(m), .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (__u64)self->a, .size = 4096,
+	};
+	struct vfio_iommu_type1_dma_unmap u = { .argsz = sizeof(u), .size = 4096 };
+	long page = sysconf(_SC_PAGESIZE), pinned;
+	unsigned int i;
+
+	if (!nr_groups)
+		SKIP(return, "no IOMMU group bound to vfio-pci");
+	SETUP_OR_SKIP(container_open(&self->c, groups[0], VFIO_SPAPR_TCE_IOMMU));
+	ASSERT_EQ(0, result(ioctl(self->c.fd, VFIO_IOMMU_ENABLE, NULL)));
+	/* The window comes with its first use. */
+	ASSERT_EQ(0, result(ioctl(self->c.fd, VFIO_IOMMU_MAP_DMA, &m)));
+	ASSERT_EQ(0, result(ioctl(self->c.fd, VFIO_IOMMU_UNMAP_DMA, &u)));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	pinned = pages_pinned();
+	/* 4K TCEs of one page each pin it */
+	for (i = 0; i < 8; i++)
+		ASSERT_EQ(H_SUCCESS, vm_put(self->v, i << 12, (MAP_FROM + i * 4096) | TCE_RW));
+	EXPECT_EQ(pinned + 8, pages_pinned());
+	for (i = 0; i < 8; i++)
+		EXPECT_EQ(H_SUCCESS, vm_put(self->v, i << 12, (REGION + i * page) | TCE_READ));
+	EXPECT_EQ(pinned + 8, settle(pages_pinned, pinned + 8));
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, 0, 0, 4));
+	EXPECT_EQ(pinned + 4, settle(pages_pinned, pinned + 4));
+	for (i = 0; i < 512; i++)
+		self->v->list[i] = htobe64(a_page(i) | TCE_RW);
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, 0,
+					self->v->list_gpa, 512));
+	EXPECT_EQ(pinned + 512, settle(pages_pinned, pinned + 512));
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, 0, 0, 256));
+	EXPECT_EQ(pinned + 256, settle(pages_pinned, pinned + 256));
+	EXPECT_EQ(0, self->v->went_up);
+	/* The rest is for whoever closes the container. */
+}
+
+/*
+ * All vcpus at once on the same and on neighbouring TCEs, while memory comes and goes
+ * like a DIMM. The first SHARED entries are everybody's; of the others vcpu n of m has
+ * every m-th, so what H_GET_TCE says of these is what the device sees.
+ */
+#define SHARED		64
+#define OWN		112
+#define STRESSED	(SHARED + OWN * MAX_VCPUS)
+#define DIMM_GPA	(512 * MiB)
+#define DIMM		(64 * MiB)
+#define BATCH		256
+#define BATCHES		60
+
+FIXTURE(stress) {
+	struct vm vm;
+	struct container c;
+	int table;
+	char *dimm;
+	long pinned, locked;
+};
+
+FIXTURE_VARIANT(stress) {
+	int vcpus;
+	bool put_only;	/* map A, map B and clear, of the shared entries */
+};
+
+FIXTURE_VARIANT_ADD(stress, put_2) { .vcpus = 2, .put_only = true };
+FIXTURE_VARIANT_ADD(stress, put_4) { .vcpus = 4, .put_only = true };
+FIXTURE_VARIANT_ADD(stress, all_2) { .vcpus = 2 };
+FIXTURE_VARIANT_ADD(stress, all_4) { .vcpus = 4 };
+
+FIXTURE_SETUP(stress)
+{
+	__u64 start;
+
+	self->pinned = pages_pinned();
+	self->locked = locked();
+	self->table = -1;
+	self->c.fd = -1;
+	if (!nr_groups)
+		SKIP(return, "no IOMMU group bound to vfio-pci");
+	SETUP_OR_SKIP(vm_create(&self->vm, variant->vcpus, RAM));
+	SETUP_OR_SKIP(container_open(&self->c, groups[0], VFIO_SPAPR_TCE_v2_IOMMU));
+	self->dimm = map_memory(DIMM);
+	ASSERT_NE(NULL, self->dimm);
+	ASSERT_EQ(0, do_register(&self->c, self->vm.ram, REGION));
+	ASSERT_EQ(0, do_register(&self->c, self->vm.ram + REGION, REGION));
+	ASSERT_EQ(0, window_remove(&self->c, self->c.start));
+	ASSERT_EQ(0, window_create(&self->c, 12, ENTRIES << 12, 1, &start));
+	self->table = vm_create_table(&self->vm, LIOBN, 12, start, ENTRIES);
+	ASSERT_LE(0, self->table);
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[0]));
+	ASSERT_EQ(0, vm_group_attach(&self->vm, self->c.group[0], self->table));
+}
+
+FIXTURE_TEARDOWN(stress)
+{
+	close(self->table);
+	container_close(&self->c);
+	vm_destroy(&self->vm);
+	munmap(self->dimm, DIMM);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+struct worker {
+	struct vcpu *v;
+	unsigned int nr, of;
+	bool put_only;
+	__u64 random;
+	bool *dimm;	/* there is one: it may be used */
+	int *running;
+	bool may_fail[BATCH];
+	long wrong, went_up;
+	char first_wrong[128];
+};
+
+/* splitmix64 */
+static __u64 next_random(__u64 *state)
+{
+	__u64 z = *state += 0x9e3779b97f4a7c15UL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
+	return z ^ (z >> 31);
+}
+
+static __u64 random_tce(struct worker *w, bool dimm, bool *may_fail)
+{
+	__u64 r = next_random(&w->random), n = r >> 32, perm = 1 + (r >> 8) % 3;
+
+	switch (r % (w->put_only ? 3 : 8)) {
+	case 0:
+		return a_page(n) | perm;
+	case 1:
+		return b_page(n) | perm;
+	case 2:
+		return 0;
+	case 3:
+		return POISON;
+	case 4:
+	case 5:
+		if (!dimm)
+			return a_page(n) | perm;
+		*may_fail = true;
+		return (DIMM_GPA + n % (DIMM / 4096) * 4096) | perm;
+	default:
+		return (r & 64 ? a_page(n) : b_page(n)) | perm;
+	}
+}
+
+static __u64 own_entry(struct worker *w, __u64 n)
+{
+	return SHARED + n % OWN * w->of + w->nr;
+}
+
+static void random_call(struct worker *w, unsigned int i, bool dimm)
+{
+	__u64 r = next_random(&w->random), at = (r >> 32) % SHARED, n, j, tce;
+	struct hcall *c = &w->v->calls[i];
+	/* Each of the last lists has a page of its own. */
+	__be64 *list = w->v->list + i % 64 * TCES_PER_LIST;
+
+	w->may_fail[i] = false;
+	switch (w->put_only ? 0 : r % 10) {
+	case 0 ... 2:
+		tce = random_tce(w, dimm, &w->may_fail[i]);
+		hcall_set(c, H_PUT_TCE, LIOBN, at << 12, tce, 0);
+		break;
+	case 3 ... 5:
+		tce = random_tce(w, dimm, &w->may_fail[i]);
+		hcall_set(c, H_PUT_TCE, LIOBN, own_entry(w, r >> 32) << 12, tce, 0);
+		break;
+	case 6:
+		hcall_set(c, H_GET_TCE, LIOBN, at << 12, 0, 0);
+		break;
+	case 7:
+	case 8:
+		if (i < BATCH - 64)	/* its list would be overwritten before it is read */
+			goto put;
+		n = 1 + (r >> 16) % (SHARED - at);
+		for (j = 0; j < n; j++)
+			list[j] = htobe64(random_tce(w, dimm, &w->may_fail[i]));
+		hcall_set(c, H_PUT_TCE_INDIRECT, LIOBN, at << 12,
+			  w->v->list_gpa + i % 64 * LIST_SIZE, n);
+		break;
+	case 9:
+		n = (r >> 16) % (SHARED - at + 1);
+		hcall_set(c, H_STUFF_TCE, LIOBN, at << 12, r & 1 << 12 ? 0 : POISON, n);
+		break;
+	default:
+put:
+		hcall_set(c, H_PUT_TCE, LIOBN, at << 12, a_page(r) | TCE_RW, 0);
+	}
+}
+
+static void *stress_worker(void *arg)
+{
+	struct worker *w = arg;
+	struct hcall *c = w->v->calls;
+	unsigned int batch, i;
+	bool dimm;
+
+	for (batch = 0; batch < BATCHES; batch++) {
+		dimm = __atomic_load_n(w->dimm, __ATOMIC_ACQUIRE);
+		i = 0;
+		if (!dimm && !w->put_only) {
+			/* Let go of it */
+			w->may_fail[i] = false;
+			hcall_set(&c[i++], H_STUFF_TCE, LIOBN, 0, 0, SHARED);
+			for (; i <= OWN; i++) {
+				w->may_fail[i] = false;
+				hcall_set(&c[i], H_PUT_TCE, LIOBN, own_entry(w, i) << 12, 0, 0);
+			}
+		}
+		for (; i < BATCH; i++)
+			random_call(w, i, dimm);
+		if (vcpu_run(w->v, BATCH)) {
+			w->wrong++;
+			break;
+		}
+		for (i = 0; i < BATCH; i++) {
+			w->went_up += c[i].ret == WENT_UP;
+			if (c[i].ret == H_SUCCESS ||
+			    (w->may_fail[i] && (c[i].ret == WENT_UP || c[i].ret == H_PARAMETER)))
+				continue;
+			if (!w->wrong++)
+				snprintf(w->first_wrong, sizeof(w->first_wrong),
+					 "0x%lx(0x%lx, 0x%lx, 0x%lx) = %ld", (long)c[i].nr,
+					 (long)c[i].arg[1], (long)c[i].arg[2], (long)c[i].arg[3],
+					 (long)c[i].ret);
+		}
+	}
+	__atomic_sub_fetch(w->running, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* The DIMM goes in and out until the workers are done; is it in at the end? */
+static bool plug_and_unplug(struct __test_metadata *_metadata, struct _test_data_stress *self,
+			    bool *dimm, int *running, int *rounds)
+{
+	int ret;
+
+	for (;; ++*rounds) {
+		EXPECT_EQ(0, vm_slot(&self->vm, 1, DIMM_GPA, self->dimm, DIMM));
+		ret = do_register(&self->c, self->dimm, DIMM);
+		EXPECT_EQ(0, ret);
+		if (ret)
+			return false;
+		__atomic_store_n(dimm, true, __ATOMIC_RELEASE);
+		usleep(5000);
+		__atomic_store_n(dimm, false, __ATOMIC_RELEASE);
+		while ((ret = do_unregister(&self->c, self->dimm, DIMM)) == -EBUSY) {
+			if (!__atomic_load_n(running, __ATOMIC_ACQUIRE))
+				return true;
+			usleep(500);
+		}
+		EXPECT_EQ(0, ret);
+		EXPECT_EQ(0, vm_slot(&self->vm, 1, DIMM_GPA, self->dimm, 0));
+		if (ret || !__atomic_load_n(running, __ATOMIC_ACQUIRE))
+			return false;
+	}
+}
+
+static long in_view(struct hcall *c, __u64 from, __u64 size)
+{
+	long found = 0;
+	unsigned int i;
+
+	for (i = 0; i < STRESSED; i++)
+		found += (c[i].out & TCE_RW) && c[i].out >= from && c[i].out < from + size;
+	return found;
+}
+
+TEST_F_TIMEOUT(stress, same_and_neighbouring, 300)
+{
+	char *a = self->vm.ram, *b = self->vm.ram + REGION;
+	__u64 seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (__u64)now_ns();
+	struct vcpu *v = &self->vm.vcpu[0];
+	int running = variant->vcpus;
+	struct worker w[MAX_VCPUS] = {};
+	bool dimm = false;
+	pthread_t t[MAX_VCPUS];
+	int i, rounds = 0;
+	bool in;
+
+	TH_LOG("SEED=%lu", (unsigned long)seed);
+	for (i = 0; i < variant->vcpus; i++) {
+		w[i] = (struct worker){
+			.v = &self->vm.vcpu[i], .nr = i, .of = variant->vcpus,
+			.put_only = variant->put_only, .random = seed + i,
+			.dimm = &dimm, .running = &running,
+		};
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, stress_worker, &w[i]));
+	}
+	in = plug_and_unplug(_metadata, self, &dimm, &running, &rounds);
+	for (i = 0; i < variant->vcpus; i++) {
+		pthread_join(t[i], NULL);
+		EXPECT_EQ(0, w[i].wrong)
+			TH_LOG("vcpu %d: %s", i, w[i].first_wrong);
+	}
+	TH_LOG("memory came and went %d times; %ld calls of vcpu 0 went up", rounds, w[0].went_up);
+
+	/* Who wrote a shared entry last is not known: without them, the counts are. */
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_STUFF_TCE, LIOBN, 0, 0, SHARED));
+	for (i = 0; i < STRESSED; i++)
+		hcall_set(&v->calls[i], H_GET_TCE, LIOBN, (__u64)i << 12, 0, 0);
+	ASSERT_EQ(0, vcpu_run(v, STRESSED));
+	if (region_mapped(a) != NO_VIEW) {
+		EXPECT_EQ(1 + in_view(v->calls, 0, REGION), region_mapped(a));
+		EXPECT_EQ(1 + in_view(v->calls, REGION, REGION), region_mapped(b));
+		if (in)
+			EXPECT_EQ(1 + in_view(v->calls, DIMM_GPA, DIMM), region_mapped(self->dimm));
+	}
+	for (i = 0; i < STRESSED; i++)
+		hcall_set(&v->calls[i], H_PUT_TCE, LIOBN, (__u64)i << 12, a_page(i) | TCE_RW, 0);
+	ASSERT_EQ(0, vcpu_run(v, STRESSED));
+	if (region_mapped(a) != NO_VIEW) {
+		EXPECT_EQ(1 + STRESSED, region_mapped(a));
+		EXPECT_EQ(1, region_mapped(b));
+	}
+	if (in) {
+		EXPECT_EQ(0, do_unregister(&self->c, self->dimm, DIMM));
+		EXPECT_EQ(0, vm_slot(&self->vm, 1, DIMM_GPA, self->dimm, 0));
+	}
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_STUFF_TCE, LIOBN, 0, 0, STRESSED));
+	if (region_mapped(a) != NO_VIEW)
+		EXPECT_EQ(1, region_mapped(a));
+	EXPECT_EQ(0, do_unregister(&self->c, a, REGION));
+	EXPECT_EQ(0, do_unregister(&self->c, b, REGION));
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned))
+		TH_LOG("after every TCE was cleared and every region unregistered");
+}
+
+/*
+ * The last, because a kernel with the defect does not survive it: a list entry without
+ * permission bits, but with others set.
+ */
+TEST_F(tce, indirect_poison)
+{
+	const __u64 poison[] = { 4, 0x800, POISON | 0xffc, ~TCE_RW, NOWHERE_GPA | 0x10 };
+	unsigned int i, j;
+
+	list_fill(self->v, a_page, TCE_RW);
+	EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+	for (i = 0; i < ARRAY_SIZE(poison); i++) {
+		for (j = 0; j < 512; j++)
+			self->v->list[j] = htobe64(poison[i]);
+		EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+		EXPECT_EQ(0, wrong(self, 0, 512, NULL, poison[i]));
+		expect_live(_metadata, self, 0, 0);
+		list_fill(self->v, b_page, TCE_RW);
+		self->v->list[7] = htobe64(poison[i]);
+		EXPECT_EQ(H_SUCCESS, indirect(self, 0, 512));
+		EXPECT_EQ(poison[i], get(self, 7));
+		expect_live(_metadata, self, 0, 511);
+	}
+	EXPECT_EQ(H_SUCCESS, stuff(self, 0, 0, 512));
+	EXPECT_EQ(0, self->v->went_up);
+	expect_idle(_metadata, self);
+}
+
+int main(int argc, char **argv)
+{
+	/* What a check says about its failure belongs to the result. */
+	dup2(STDOUT_FILENO, STDERR_FILENO);
+	if (access("/dev/kvm", R_OK | W_OK)) {
+		ksft_print_header();
+		ksft_exit_skip("no /dev/kvm\n");
+	}
+	nr_groups = find_groups(groups);
+	return test_harness_run(argc, argv);
+}
