@@ -1,0 +1,665 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * TCE tables of KVM guests: the file user space holds, the hardware tables behind a
+ * LIOBN, and the hypercalls in virtual mode. The hypercalls' common body, its answers
+ * and its lifetime rules are in book3s_64_vio.h.
+ *
+ * Objects. kvm->arch.spapr_tce_tables lists the LIOBNs, each owned by the file that
+ * KVM_CREATE_SPAPR_TCE returned. A LIOBN lists its hardware tables; one such entry lives as
+ * long as any IOMMU group is attached to it, and holds a reference to the table. A group is
+ * attached to a LIOBN at most once, so attaching again changes nothing (or moves it to its
+ * new table), and detaching is right in any order.
+ *
+ * Who owns a hardware table is VFIO's business: it revokes the table before it lets go
+ * of it, and from then on nothing can be set in it here (iommu_user_revoke()).
+ *
+ * Locks: kvm->lock or the VFIO device's lock (held by callers or not) > kvm->arch.tce_lock.
+ * Readers take none of them, only kvm->srcu.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/iommu.h>
+#include <linux/kvm.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/mm_iommu.h>
+
+#include "book3s_64_vio.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace_vio.h"
+
+/* H_STUFF_TCE of more than this looks up the LIOBN again in between */
+#define KVM_TCE_STUFF_MAX	BIT(16)
+
+/* An IOMMU group for which a hardware table is behind a LIOBN */
+struct kvmppc_tce_group {
+	struct list_head next;
+	struct iommu_group *grp;
+};
+
+/*
+ * The view's pages
+ */
+
+/*
+ * They come in page faults and hypercalls, where mmap_lock can't be had for writing: so
+ * they count as pinned_vm, which is atomic, against the limit of locked memory.
+ */
+static bool kvmppc_tce_charge(struct kvmppc_spapr_tce_table *stt)
+{
+	atomic64_t *pinned = &stt->kvm->mm->pinned_vm;
+
+	if (atomic64_inc_return(pinned) > rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT &&
+	    !capable(CAP_IPC_LOCK)) {
+		atomic64_dec(pinned);
+		return false;
+	}
+	atomic_long_inc(&stt->pages);
+	return true;
+}
+
+static void *kvmppc_tce_page_get(struct kvmppc_spapr_tce_table *stt, void **slot)
+{
+	void *page = READ_ONCE(*slot), *old;
+
+	if (page)
+		return page;
+	if (!kvmppc_tce_charge(stt))
+		return NULL;
+	page = (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+	old = page ? cmpxchg(slot, NULL, page) : NULL;
+	if (page && !old)
+		return page;
+
+	if (page)
+		free_page((unsigned long)page);
+	atomic_long_dec(&stt->pages);
+	atomic64_dec(&stt->kvm->mm->pinned_vm);
+	return old;
+}
+
+/**
+ * kvmppc_tce_word_alloc() - a word of the view, with the pages that lead to it
+ * @stt: the LIOBN
+ * @idx: the TCE, from the window's start
+ *
+ * Context: process context, may sleep; page faults included.
+ * Return: the word, NULL without memory or over the limit of locked memory.
+ */
+u64 *kvmppc_tce_word_alloc(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
+{
+	void **slot = &stt->view, *page;
+	unsigned int d = stt->depth;
+
+	for (;; d--) {
+		page = kvmppc_tce_page_get(stt, slot);
+		if (!page)
+			return NULL;
+		if (!d)
+			return (u64 *)page + (idx & (KVM_TCE_VIEW_WORDS - 1));
+		slot = (void **)page + ((idx >> (d * KVM_TCE_VIEW_SHIFT)) &
+					(KVM_TCE_VIEW_WORDS - 1));
+	}
+}
+
+static void kvmppc_tce_view_free(void *page, unsigned int depth)
+{
+	unsigned long i;
+
+	if (!page)
+		return;
+	for (i = 0; depth && i < KVM_TCE_VIEW_WORDS; i++)
+		kvmppc_tce_view_free(((void **)page)[i], depth - 1);
+	cond_resched();
+	/* One that user space has pinned lives on as an ordinary page. */
+	free_page((unsigned long)page);
+}
+
+/*
+ * LIOBNs
+ */
+
+/**
+ * kvmppc_tce_table_alloc() - a LIOBN that nobody knows yet
+ * @kvm: the VM
+ * @args: as in KVM_CREATE_SPAPR_TCE_64
+ *
+ * Return: the LIOBN, or ERR_PTR().
+ */
+struct kvmppc_spapr_tce_table *
+kvmppc_tce_table_alloc(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args)
+{
+	struct kvmppc_spapr_tce_table *stt;
+	u64 max;
+
+	if (args->page_shift < IOMMU_PAGE_SHIFT_4K || args->page_shift > 34)
+		return ERR_PTR(-EINVAL);
+	max = ULLONG_MAX >> args->page_shift;
+	if (!args->size || args->size > max || args->offset > max - args->size)
+		return ERR_PTR(-EINVAL);
+
+	stt = kzalloc(sizeof(*stt), GFP_KERNEL_ACCOUNT);
+	if (!stt)
+		return ERR_PTR(-ENOMEM);
+
+	stt->kvm = kvm;
+	stt->liobn = args->liobn;
+	stt->page_shift = args->page_shift;
+	stt->offset = args->offset;
+	stt->size = args->size;
+	while ((stt->size - 1) >> ((stt->depth + 1) * KVM_TCE_VIEW_SHIFT))
+		stt->depth++;
+	INIT_LIST_HEAD_RCU(&stt->iommu_tables);
+	return stt;
+}
+
+/**
+ * kvmppc_tce_table_publish() - let the guest use a LIOBN
+ * @stt: from kvmppc_tce_table_alloc()
+ *
+ * Return: 0, or -EBUSY if the VM has the LIOBN already.
+ */
+int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
+{
+	struct kvm *kvm = stt->kvm;
+
+	guard(mutex)(&kvm->arch.tce_lock);
+	if (kvmppc_tce_find(kvm, stt->liobn))
+		return -EBUSY;
+	list_add_rcu(&stt->list, &kvm->arch.spapr_tce_tables);
+	return 0;
+}
+
+/* Take @grp (all groups if NULL) off a LIOBN; tables left without go to @unused. */
+static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt,
+			      struct iommu_group *grp, struct list_head *unused)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw, *hw_tmp;
+	struct kvmppc_tce_group *link, *link_tmp;
+
+	lockdep_assert_held(&stt->kvm->arch.tce_lock);
+	list_for_each_entry_safe(hw, hw_tmp, &stt->iommu_tables, next) {
+		list_for_each_entry_safe(link, link_tmp, &hw->groups, next) {
+			if (grp && link->grp != grp)
+				continue;
+			trace_kvm_tce_table(stt->liobn, iommu_group_id(link->grp), false);
+			list_del(&link->next);
+			kfree(link);
+		}
+		if (list_empty(&hw->groups)) {
+			list_del_rcu(&hw->next);
+			list_add(&hw->unused, unused);
+		}
+	}
+}
+
+/* No hypercall uses these any more. */
+static void kvmppc_tce_put_unused(struct list_head *unused)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw, *tmp;
+
+	list_for_each_entry_safe(hw, tmp, unused, unused) {
+		iommu_tce_table_put(hw->tbl);
+		kfree(hw);
+	}
+}
+
+/**
+ * kvmppc_tce_table_free() - the end of a LIOBN
+ * @stt: published; its file is gone, so user space has no mapping of it either
+ *
+ * Context: process context, sleeps until no hypercall uses it.
+ */
+void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
+{
+	struct kvm *kvm = stt->kvm;
+	LIST_HEAD(unused);
+
+	scoped_guard(mutex, &kvm->arch.tce_lock) {
+		list_del_rcu(&stt->list);
+		kvmppc_tce_detach(stt, NULL, &unused);
+	}
+	synchronize_srcu_expedited(&kvm->srcu);
+
+	kvmppc_tce_put_unused(&unused);
+	kvmppc_tce_view_free(stt->view, stt->depth);
+	atomic64_sub(atomic_long_read(&stt->pages), &kvm->mm->pinned_vm);
+	kfree(stt);
+}
+
+static vm_fault_t kvm_spapr_tce_fault(struct vm_fault *vmf)
+{
+	struct kvmppc_spapr_tce_table *stt = vmf->vma->vm_file->private_data;
+	u64 *word;
+
+	if (vmf->pgoff > (stt->size - 1) >> KVM_TCE_VIEW_SHIFT)
+		return VM_FAULT_SIGBUS;
+
+	word = kvmppc_tce_word_alloc(stt, vmf->pgoff << KVM_TCE_VIEW_SHIFT);
+	if (!word)
+		return VM_FAULT_SIGBUS;
+
+	vmf->page = virt_to_page(word);
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct kvm_spapr_tce_vm_ops = {
+	.fault = kvm_spapr_tce_fault,
+};
+
+static int kvm_spapr_tce_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &kvm_spapr_tce_vm_ops;
+	return 0;
+}
+
+static int kvm_spapr_tce_release(struct inode *inode, struct file *file)
+{
+	struct kvmppc_spapr_tce_table *stt = file->private_data;
+	struct kvm *kvm = stt->kvm;
+
+	kvmppc_tce_table_free(stt);
+	kvm_put_kvm(kvm);
+	return 0;
+}
+
+static const struct file_operations kvm_spapr_tce_fops = {
+	.owner		= THIS_MODULE,
+	.mmap		= kvm_spapr_tce_mmap,
+	.release	= kvm_spapr_tce_release,
+};
+
+/**
+ * kvm_vm_ioctl_create_spapr_tce() - KVM_CREATE_SPAPR_TCE and KVM_CREATE_SPAPR_TCE_64
+ * @kvm: the VM
+ * @args: LIOBN and window; flags were checked
+ *
+ * Return: a file descriptor that user space maps and closes to end the LIOBN;
+ * -EINVAL for an impossible window, -EBUSY for a LIOBN that exists.
+ */
+int kvm_vm_ioctl_create_spapr_tce(struct kvm *kvm,
+				  struct kvm_create_spapr_tce_64 *args)
+{
+	struct kvmppc_spapr_tce_table *stt;
+	int ret;
+
+	stt = kvmppc_tce_table_alloc(kvm, args);
+	if (IS_ERR(stt))
+		return PTR_ERR(stt);
+
+	ret = kvmppc_tce_table_publish(stt);
+	if (ret) {
+		kfree(stt);
+		return ret;
+	}
+
+	kvm_get_kvm(kvm);
+	ret = anon_inode_getfd("kvm-spapr-tce", &kvm_spapr_tce_fops, stt,
+			       O_RDWR | O_CLOEXEC);
+	if (ret < 0) {
+		kvmppc_tce_table_free(stt);
+		kvm_put_kvm_no_destroy(kvm);
+	}
+	return ret;
+}
+
+/*
+ * Hardware tables
+ */
+
+/* Does a hardware table cover a LIOBN's window, from the same bus address? */
+static bool kvmppc_tce_fits(struct kvmppc_spapr_tce_table *stt,
+			    struct iommu_table *tbl)
+{
+	unsigned int shift = tbl->it_page_shift;
+
+	return shift <= stt->page_shift &&
+	       tbl->it_offset << shift == stt->offset << stt->page_shift &&
+	       tbl->it_size >= stt->size << (stt->page_shift - shift);
+}
+
+/**
+ * kvmppc_tce_attach() - put a hardware table behind a LIOBN for a group
+ * @stt: the LIOBN
+ * @tbl: the table; its reference is the caller's and stays so
+ * @grp: the group
+ *
+ * A group that had another table behind this LIOBN leaves that.
+ *
+ * Context: process context. Return: 0, -EINVAL if the table's shape does not fit or
+ * nobody's addresses are in it, -EPERM if they are another mm's, -ENOMEM.
+ */
+int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
+		      struct iommu_group *grp)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw, *found = NULL;
+	struct kvmppc_tce_group *link;
+	struct kvm *kvm = stt->kvm;
+	LIST_HEAD(unused);
+	int ret;
+
+	if (!kvmppc_tce_fits(stt, tbl))
+		return -EINVAL;
+	ret = iommu_tce_table_check_mm(tbl, kvm->mm);
+	if (ret)
+		return ret;
+
+	scoped_guard(mutex, &kvm->arch.tce_lock) {
+		list_for_each_entry(hw, &stt->iommu_tables, next) {
+			if (hw->tbl != tbl)
+				continue;
+			found = hw;
+			list_for_each_entry(link, &hw->groups, next)
+				if (link->grp == grp)
+					return 0;
+		}
+
+		link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+		if (!link)
+			return -ENOMEM;
+		link->grp = grp;
+		if (!found) {
+			found = kzalloc(sizeof(*found), GFP_KERNEL_ACCOUNT);
+			if (!found) {
+				kfree(link);
+				return -ENOMEM;
+			}
+			INIT_LIST_HEAD(&found->groups);
+		}
+		kvmppc_tce_detach(stt, grp, &unused);
+		list_add(&link->next, &found->groups);
+		if (!found->tbl) {
+			found->tbl = iommu_tce_table_get(tbl);
+			list_add_rcu(&found->next, &stt->iommu_tables);
+		}
+		trace_kvm_tce_table(stt->liobn, iommu_group_id(grp), true);
+	}
+
+	if (!list_empty(&unused)) {
+		synchronize_srcu_expedited(&kvm->srcu);
+		kvmppc_tce_put_unused(&unused);
+	}
+	return 0;
+}
+
+/**
+ * kvm_spapr_tce_attach_iommu_group() - KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE
+ * @kvm: the VM
+ * @tablefd: a file of kvm_vm_ioctl_create_spapr_tce()
+ * @grp: the group, whose container has a window like the LIOBN's
+ *
+ * Context: process context; the VFIO device's lock is held.
+ * Return: 0, -EBADF, -EINVAL if the file is no LIOBN of @kvm or no window fits, or as
+ * kvmppc_tce_attach().
+ */
+long kvm_spapr_tce_attach_iommu_group(struct kvm *kvm, int tablefd,
+				      struct iommu_group *grp)
+{
+	struct iommu_table_group *table_group = iommu_group_get_iommudata(grp);
+	struct kvmppc_spapr_tce_table *stt;
+	struct iommu_table *tbl;
+	long ret = -EINVAL;
+	int i;
+	CLASS(fd, f)(tablefd);
+
+	if (fd_empty(f))
+		return -EBADF;
+	stt = fd_file(f)->private_data;
+	if (fd_file(f)->f_op != &kvm_spapr_tce_fops || stt->kvm != kvm)
+		return -EINVAL;
+	if (!table_group)
+		return -EFAULT;
+
+	for (i = 0; ret == -EINVAL && i < IOMMU_TABLE_GROUP_MAX_TABLES; i++) {
+		tbl = iommu_group_table_get(table_group, i);
+		if (!tbl)
+			continue;
+		ret = kvmppc_tce_attach(stt, tbl, grp);
+		iommu_tce_table_put(tbl);
+	}
+	return ret;
+}
+
+/**
+ * kvm_spapr_tce_release_iommu_group() - a group leaves the VM
+ * @kvm: the VM
+ * @grp: the group, attached to any number of LIOBNs, none included
+ *
+ * Context: process context; kvm->lock or the VFIO device's lock may be held. When it returns
+ * no hypercall uses a table on behalf of @grp.
+ */
+void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
+{
+	struct kvmppc_spapr_tce_table *stt;
+	LIST_HEAD(unused);
+
+	scoped_guard(mutex, &kvm->arch.tce_lock)
+		list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
+			kvmppc_tce_detach(stt, grp, &unused);
+
+	if (!list_empty(&unused)) {
+		synchronize_srcu_expedited(&kvm->srcu);
+		kvmppc_tce_put_unused(&unused);
+	}
+}
+
+/*
+ * Hypercalls in virtual mode. Context of all: process context, kvm->srcu not held.
+ */
+
+/* A call ran out of memory half way: leave its entries clear, everywhere. */
+void kvmppc_tce_undo(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
+		     unsigned long n)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	struct iommu_user_gather g;
+	unsigned int sub;
+
+	list_for_each_entry_srcu(hw, &stt->iommu_tables, next,
+				 srcu_read_lock_held(&stt->kvm->srcu)) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		iommu_user_begin(&g, hw->tbl);
+		iommu_user_unmap(&g, (stt->offset + idx) << sub, n << sub);
+		iommu_user_finish(&g);
+	}
+	kvmppc_tce_view_fill(stt, idx, 0, n);
+}
+
+/* References that real mode could not give back: see kvmppc_tce_owe(). */
+static void kvmppc_tce_settle(struct kvm_vcpu *vcpu)
+{
+	if (likely(!vcpu->arch.tce_owed))
+		return;
+	mm_iommu_map_put(vcpu->kvm->mm, vcpu->arch.tce_owed_ua, vcpu->arch.tce_owed);
+	vcpu->arch.tce_owed = 0;
+}
+
+/**
+ * kvmppc_tce_vcpu_free() - a vCPU's part of TCE hypercalls ends
+ * @vcpu: the vCPU, which has stopped
+ */
+void kvmppc_tce_vcpu_free(struct kvm_vcpu *vcpu)
+{
+	kvmppc_tce_settle(vcpu);
+	kfree(vcpu->arch.tce_list);
+}
+
+#define kvmppc_tce_count(vcpu, call, ret)				\
+do {									\
+	if ((ret) == H_TOO_HARD)					\
+		(vcpu)->stat.tce_##call##_user++;			\
+	else								\
+		(vcpu)->stat.tce_##call##_virt++;			\
+} while (0)
+
+/**
+ * kvmppc_h_get_tce() - H_GET_TCE
+ * @vcpu: the caller
+ * @liobn: which window
+ * @ioba: bus address of the TCE
+ *
+ * Return: H_* code; the TCE in the guest's r4.
+ */
+long kvmppc_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
+		      unsigned long ioba)
+{
+	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
+	long ret = kvmppc_tce_get(vcpu, liobn, ioba);
+
+	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+	kvmppc_tce_count(vcpu, get, ret);
+	trace_kvm_tce_hcall(H_GET_TCE, liobn, ioba, 0, 1, ret);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
+
+/**
+ * kvmppc_h_put_tce() - H_PUT_TCE
+ * @vcpu: the caller
+ * @liobn: which window
+ * @ioba: bus address
+ * @tce: guest physical address and permission bits
+ *
+ * Return: H_* code.
+ */
+long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
+		      unsigned long ioba, unsigned long tce)
+{
+	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
+	long ret;
+
+	kvmppc_tce_settle(vcpu);
+	ret = kvmppc_tce_put(vcpu, liobn, ioba, tce, false);
+	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+	kvmppc_tce_count(vcpu, put, ret);
+	trace_kvm_tce_hcall(H_PUT_TCE, liobn, ioba, tce, 1, ret);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvmppc_h_put_tce);
+
+/* Where H_PUT_TCE_INDIRECT copies its list to, for real mode too. Kept for the next. */
+static u64 *kvmppc_tce_list(struct kvm_vcpu *vcpu)
+{
+	if (!vcpu->arch.tce_list)
+		vcpu->arch.tce_list = kmalloc_array(KVM_TCE_LIST, sizeof(u64),
+						    GFP_KERNEL_ACCOUNT);
+	return vcpu->arch.tce_list;
+}
+
+static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
+				    unsigned long ioba, unsigned long tce_list,
+				    unsigned long npages)
+{
+	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
+	struct kvm_memory_slot *slot;
+	unsigned long idx, ua;
+	u64 *list;
+
+	if (!stt)
+		return kvmppc_tce_too_hard(vcpu, liobn);
+	if (npages > KVM_TCE_LIST || (tce_list & (SZ_4K - 1)) ||
+	    !kvmppc_tce_in_window(stt, ioba, npages, &idx))
+		return H_PARAMETER;
+
+	slot = gfn_to_memslot(vcpu->kvm, tce_list >> PAGE_SHIFT);
+	if (!slot)
+		return H_PARAMETER;
+	if (slot->flags & KVM_MEMSLOT_INVALID)
+		return kvmppc_tce_too_hard(vcpu, args);
+	ua = __gfn_to_hva_memslot(slot, tce_list >> PAGE_SHIFT) | offset_in_page(tce_list);
+
+	list = kvmppc_tce_list(vcpu);
+	if (!list)
+		return H_NOT_ENOUGH_RESOURCES;
+	if (copy_from_user(list, (void __user *)ua, npages * sizeof(u64)))
+		return kvmppc_tce_too_hard(vcpu, args);
+
+	return kvmppc_tce_put_list(vcpu, stt, idx, (__be64 *)list, list, npages, false);
+}
+
+/**
+ * kvmppc_h_put_tce_indirect() - H_PUT_TCE_INDIRECT
+ * @vcpu: the caller
+ * @liobn: which window
+ * @ioba: bus address of the first
+ * @tce_list: guest physical address of a 4K page of TCEs
+ * @npages: how many TCEs
+ *
+ * Return: H_* code.
+ */
+long kvmppc_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
+			       unsigned long ioba, unsigned long tce_list,
+			       unsigned long npages)
+{
+	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
+	long ret;
+
+	kvmppc_tce_settle(vcpu);
+	ret = kvmppc_tce_put_indirect(vcpu, liobn, ioba, tce_list, npages);
+	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+	kvmppc_tce_count(vcpu, indirect, ret);
+	trace_kvm_tce_hcall(H_PUT_TCE_INDIRECT, liobn, ioba, tce_list, npages, ret);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvmppc_h_put_tce_indirect);
+
+/* Some of @npages, which are reduced by what was done. */
+static long kvmppc_tce_stuff_some(struct kvm_vcpu *vcpu, unsigned long liobn,
+				  unsigned long *ioba, unsigned long value,
+				  unsigned long *npages)
+{
+	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
+	unsigned long idx, n = min(*npages, KVM_TCE_STUFF_MAX);
+	long ret;
+
+	if (!stt)
+		return kvmppc_tce_too_hard(vcpu, liobn);
+	if ((value & KVM_TCE_PERM) ||
+	    !kvmppc_tce_in_window(stt, *ioba, *npages, &idx))
+		return H_PARAMETER;
+
+	ret = kvmppc_tce_stuff(vcpu, stt, idx, value, n, false);
+	*ioba += n << stt->page_shift;
+	*npages -= n;
+	return ret;
+}
+
+/**
+ * kvmppc_h_stuff_tce() - H_STUFF_TCE
+ * @vcpu: the caller
+ * @liobn: which window
+ * @ioba: bus address of the first
+ * @tce_value: what to put, without permission bits
+ * @npages: how many TCEs. PAPR stops at 512; older guests clear a whole window.
+ *
+ * Return: H_* code.
+ */
+long kvmppc_h_stuff_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
+			unsigned long ioba, unsigned long tce_value,
+			unsigned long npages)
+{
+	unsigned long at = ioba, left = npages;
+	long ret;
+	int srcu;
+
+	for (;;) {
+		srcu = srcu_read_lock(&vcpu->kvm->srcu);
+		ret = kvmppc_tce_stuff_some(vcpu, liobn, &at, tce_value, &left);
+		srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+		if (ret != H_SUCCESS || !left)
+			break;
+		if (fatal_signal_pending(current)) {
+			ret = H_TOO_HARD;
+			break;
+		}
+		cond_resched();
+	}
+	kvmppc_tce_count(vcpu, stuff, ret);
+	trace_kvm_tce_hcall(H_STUFF_TCE, liobn, ioba, tce_value, npages, ret);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * TCE hypercalls of a guest: the data and the body that both modes share.
+ *
+ * A LIOBN names a window of the guest's bus address space. Behind it are the *view*,
+ * the TCEs as the guest wrote them, which user space maps, reads and writes; and no,
+ * one or several hardware tables, one per VFIO container, in which the same TCEs are
+ * kept translated. A hypercall changes the hardware tables first, the view last.
+ *
+ * This file is compiled twice: by book3s_64_vio.c for virtual mode (@rm false) and by
+ * book3s_64_vio_hv.c for real mode (@rm true; MMU off, not instrumented). What is
+ * not under an "if (rm)" may neither sleep nor print, and touches only the linear map.
+ *
+ * Answers, the same in both modes (PAPR: LoPAR, 14.5.4.2)
+ *   H_PARAMETER             ioba not aligned or not in the window; list not aligned, too
+ *                           long, or nowhere in guest memory; an entry with permissions
+ *                           that is not aligned; H_STUFF_TCE of a value with permissions
+ *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has been changed; or for a
+ *                           level of a hardware table: the entries of this call are clear
+ *   H_TOO_HARD              to be done one level up: real mode, virtual mode, user space.
+ *                           Doing the whole call once more, up there, is right.
+ * An entry without permission bits clears; its other bits are kept in the view (poison).
+ *
+ * Lifetime. LIOBNs, their hardware tables' links and the view are freed after a grace
+ * period of kvm->srcu. Virtual mode handlers hold it; a vCPU in real mode runs inside
+ * the kvm->srcu section of kvmppc_run_core(). Levels of hardware tables and regions are
+ * covered by RCU, which iommu_user_*() sees to.
+ */
+#ifndef BOOK3S_64_VIO_H
+#define BOOK3S_64_VIO_H
+
+#include <linux/kvm_host.h>
+#include <linux/nospec.h>
+#include <linux/rculist.h>
+#include <linux/sizes.h>
+#include <asm/hvcall.h>
+#include <asm/iommu.h>
+#include <asm/iommu_user.h>
+#include <asm/kvm_book3s.h>
+#include <asm/kvm_ppc.h>
+#include <asm/tce.h>
+
+#define KVM_TCE_PERM		(TCE_PCI_READ | TCE_PCI_WRITE)
+
+/* PAPR: a list is one 4K page; more than that in one go never happens in real mode */
+#define KVM_TCE_LIST		512UL
+
+/* A page of the view's tree: TCEs, or pointers to such pages */
+#define KVM_TCE_VIEW_SHIFT	(PAGE_SHIFT - 3)
+#define KVM_TCE_VIEW_WORDS	BIT(KVM_TCE_VIEW_SHIFT)
+
+/**
+ * struct kvmppc_spapr_tce_iommu_table - one hardware table behind a LIOBN
+ * @next: in the LIOBN's list; added and removed under kvm->arch.tce_lock
+ * @tbl: the table, referenced
+ * @groups: the IOMMU groups it was attached for (kvm->arch.tce_lock); never empty
+ * @unused: in a list of those that were taken off
+ */
+struct kvmppc_spapr_tce_iommu_table {
+	struct list_head next;
+	struct iommu_table *tbl;
+	struct list_head groups;
+	struct list_head unused;
+};
+
+/**
+ * struct kvmppc_spapr_tce_table - a LIOBN
+ * @list: in kvm->arch.spapr_tce_tables; added and removed under kvm->arch.tce_lock
+ * @kvm: the VM, referenced by the table's file
+ * @liobn: its name
+ * @page_shift: log2 of the guest's IOMMU page
+ * @offset: first TCE of the window, counted from bus address 0
+ * @size: TCEs in the window
+ * @iommu_tables: hardware tables
+ * @depth: levels of pointer pages above the pages of TCEs
+ * @view: top page of the tree; a missing page reads as zeros. Set by cmpxchg, never
+ *	cleared before the end, so readers need no lock.
+ * @pages: pages in the tree, all charged to the mm's pinned_vm
+ */
+struct kvmppc_spapr_tce_table {
+	struct list_head list;
+	struct kvm *kvm;
+	u64 liobn;
+	u32 page_shift;
+	u64 offset;
+	u64 size;
+	struct list_head iommu_tables;
+	unsigned int depth;
+	void *view;
+	atomic_long_t pages;
+};
+
+/* Count why a call goes up. One that real and virtual mode pass on counts twice. */
+#define kvmppc_tce_too_hard(vcpu, why)					\
+({									\
+	(vcpu)->stat.tce_too_hard_##why++;				\
+	H_TOO_HARD;							\
+})
+
+static __always_inline struct kvmppc_spapr_tce_table *
+kvmppc_tce_find(struct kvm *kvm, unsigned long liobn)
+{
+	struct kvmppc_spapr_tce_table *stt;
+
+	list_for_each_entry_lockless(stt, &kvm->arch.spapr_tce_tables, list)
+		if (stt->liobn == liobn)
+			return stt;
+	return NULL;
+}
+
+/* Are @n TCEs from @ioba in the window? Then *@idx is the first, from the window's start. */
+static __always_inline bool
+kvmppc_tce_in_window(struct kvmppc_spapr_tce_table *stt, unsigned long ioba,
+		     unsigned long n, unsigned long *idx)
+{
+	if (ioba & (BIT(stt->page_shift) - 1))
+		return false;
+	*idx = (ioba >> stt->page_shift) - stt->offset;
+	return *idx <= stt->size && n <= stt->size - *idx;
+}
+
+/* The word of TCE @idx in the view, NULL if its page is missing. Never out of bounds. */
+static __always_inline u64 *
+kvmppc_tce_word(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
+{
+	void *p = READ_ONCE(stt->view);
+	unsigned int d;
+
+	for (d = stt->depth; d && p; d--) {
+		void **dir = p;
+
+		p = READ_ONCE(dir[(idx >> (d * KVM_TCE_VIEW_SHIFT)) &
+				  (KVM_TCE_VIEW_WORDS - 1)]);
+	}
+	return p ? (u64 *)p + (idx & (KVM_TCE_VIEW_WORDS - 1)) : NULL;
+}
+
+u64 *kvmppc_tce_word_alloc(struct kvmppc_spapr_tce_table *stt, unsigned long idx);
+void kvmppc_tce_undo(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
+		     unsigned long n);
+
+struct kvmppc_spapr_tce_table *
+kvmppc_tce_table_alloc(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args);
+int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt);
+void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt);
+int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
+		      struct iommu_group *grp);
+
+/**
+ * struct kvmppc_tce_slot - the memory slot of the last address that was looked up
+ * @first: guest physical address of its first byte
+ * @span: an IOMMU page that starts less than this behind @first is wholly inside
+ * @ua: user address of its first byte
+ * @perm: permissions a device may have on it
+ */
+struct kvmppc_tce_slot {
+	unsigned long first;
+	unsigned long span;
+	unsigned long ua;
+	unsigned long perm;
+};
+
+/*
+ * Is the IOMMU page at @gpa in guest memory that a device may access so? The slots of
+ * a kvm->srcu section do not change, so asking again gives the same answer.
+ */
+static __always_inline bool
+kvmppc_tce_slot_find(struct kvm *kvm, unsigned long gpa, unsigned long perm,
+		     unsigned long size, struct kvmppc_tce_slot *s, bool rm)
+{
+	struct kvm_memslots *slots;
+	struct kvm_memory_slot *slot;
+	unsigned long len;
+
+	if (gpa - s->first < s->span)
+		return !(perm & ~s->perm);
+#ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
+	if (rm)
+		slots = kvm_memslots_raw(kvm);
+	else
+#endif
+		slots = kvm_memslots(kvm);
+	slot = __gfn_to_memslot(slots, gpa >> PAGE_SHIFT);
+	if (!slot || (slot->flags & KVM_MEMSLOT_INVALID))
+		return false;
+	len = slot->npages << PAGE_SHIFT;
+	s->first = slot->base_gfn << PAGE_SHIFT;
+	s->span = len >= size ? len - size + 1 : 0;
+	s->ua = slot->userspace_addr;
+	s->perm = slot->flags & KVM_MEM_READONLY ? TCE_PCI_READ : KVM_TCE_PERM;
+	return gpa - s->first < s->span && !(perm & ~s->perm);
+}
+
+/* The user address of @gpa, which kvmppc_tce_slot_find() has just found in @s. */
+static __always_inline unsigned long
+kvmppc_tce_slot_ua(struct kvmppc_tce_slot *s, unsigned long gpa)
+{
+	return s->ua + array_index_nospec(gpa - s->first, s->span);
+}
+
+static __always_inline enum dma_data_direction kvmppc_tce_dir(unsigned long perm)
+{
+	if (!(perm & TCE_PCI_WRITE))
+		return DMA_TO_DEVICE;
+	return perm & TCE_PCI_READ ? DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
+}
+
+/* The answer to an errno of iommu_user_*() in a call for @n TCEs from @idx on. */
+static __always_inline long
+kvmppc_tce_failed(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		  unsigned long idx, unsigned long n, long err, bool rm)
+{
+	if (err == -ENOMEM && !rm) {
+		kvmppc_tce_undo(stt, idx, n);
+		return H_NOT_ENOUGH_RESOURCES;
+	}
+	if (err == -EAGAIN)
+		return kvmppc_tce_too_hard(vcpu, contended);
+	if (err == -ENODEV)
+		return kvmppc_tce_too_hard(vcpu, mode);
+	return kvmppc_tce_too_hard(vcpu, unregistered);
+}
+
+/*
+ * Give references back in real mode. It may happen that the region isn't found just now:
+ * the hypercall goes up anyway, and virtual mode settles that first.
+ */
+static __always_inline void
+kvmppc_tce_owe(struct kvm_vcpu *vcpu, struct iommu_table *tbl, unsigned long ua,
+	       unsigned long n)
+{
+	if (iommu_user_put_rm(tbl, ua, n)) {
+		vcpu->arch.tce_owed_ua = ua;
+		vcpu->arch.tce_owed = n;
+	}
+}
+
+/*
+ * Map @n entries from @entry to one run of user memory. On error some may have been
+ * set: doing it again is right, undoing is clearing.
+ */
+static __always_inline long
+kvmppc_tce_map(struct kvm_vcpu *vcpu, struct iommu_user_gather *g,
+	       unsigned long entry, unsigned long n, unsigned long ua,
+	       unsigned long perm, bool rm)
+{
+	struct iommu_table *tbl = g->tbl;
+	enum dma_data_direction dir = kvmppc_tce_dir(perm);
+	bool write = perm & TCE_PCI_WRITE;
+	unsigned long hpa, done, shift = tbl->it_page_shift;
+	long len, set;
+
+	if (!rm)
+		return iommu_user_map(g, entry, n, ua, dir, &done);
+
+	while (n) {
+		len = iommu_user_get_rm(tbl, ua, n << shift, write, &hpa);
+		if (len < 0)
+			return len;
+		len >>= shift;
+		set = iommu_user_set_rm(g, entry, len, ua, hpa, dir);
+		if (unlikely(set != len)) {
+			kvmppc_tce_owe(vcpu, tbl, ua + (max(set, 0L) << shift),
+				       len - max(set, 0L));
+			return set < 0 ? set : -EAGAIN;
+		}
+		entry += len;
+		ua += len << shift;
+		n -= len;
+	}
+	return 0;
+}
+
+static __always_inline long
+kvmppc_tce_unmap(struct iommu_user_gather *g, unsigned long entry,
+		 unsigned long n, bool rm)
+{
+	unsigned long done;
+	long ret;
+
+	if (rm) {
+		ret = iommu_user_unmap_rm(g, entry, n, &done);
+		return min(ret, 0L);
+	}
+	ret = iommu_user_unmap(g, entry, n);
+	return min(ret, 0L);
+}
+
+static __always_inline long
+kvmppc_tce_finish(struct iommu_user_gather *g, long err, bool rm)
+{
+	long ret;
+
+	if (rm) {
+		ret = iommu_user_finish_rm(g);
+		return err ?: ret;
+	}
+	iommu_user_finish(g);
+	return err;
+}
+
+/* Real mode does a table's part only if it can do all of it. */
+static __always_inline bool
+kvmppc_tce_mode_ok(struct iommu_table *tbl, unsigned long n, bool rm)
+{
+	return !rm || (n <= KVM_TCE_LIST && iommu_user_rm_ready(tbl));
+}
+
+/* H_GET_TCE. Context: kvm->srcu. */
+static __always_inline long
+kvmppc_tce_get(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba)
+{
+	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
+	unsigned long idx;
+	u64 *word;
+
+	if (!stt)
+		return kvmppc_tce_too_hard(vcpu, liobn);
+	if (!kvmppc_tce_in_window(stt, ioba, 1, &idx))
+		return H_PARAMETER;
+	word = kvmppc_tce_word(stt, idx);
+	kvmppc_set_gpr(vcpu, 4, word ? READ_ONCE(*word) : 0);
+	return H_SUCCESS;
+}
+
+/* H_PUT_TCE. Context: kvm->srcu. */
+static __always_inline long
+kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
+	       unsigned long tce, bool rm)
+{
+	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
+	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce & ~KVM_TCE_PERM;
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	struct kvmppc_tce_slot slot = {};
+	struct iommu_user_gather g;
+	unsigned long idx, entry, n, size, ua = 0;
+	unsigned int sub;
+	u64 *word;
+	long err;
+
+	if (!stt)
+		return kvmppc_tce_too_hard(vcpu, liobn);
+	if (!kvmppc_tce_in_window(stt, ioba, 1, &idx))
+		return H_PARAMETER;
+	if (perm) {
+		size = BIT(stt->page_shift);
+		if (gpa & (size - 1))
+			return H_PARAMETER;
+		if (!kvmppc_tce_slot_find(vcpu->kvm, gpa, perm, size, &slot, rm))
+			return kvmppc_tce_too_hard(vcpu, args);
+		ua = kvmppc_tce_slot_ua(&slot, gpa);
+	}
+
+	/* Nothing may fail behind the hardware's back: the view's page first. */
+	word = kvmppc_tce_word(stt, idx);
+	if (unlikely(!word) && tce) {
+		if (rm)
+			return kvmppc_tce_too_hard(vcpu, level);
+		word = kvmppc_tce_word_alloc(stt, idx);
+		if (!word)
+			return H_NOT_ENOUGH_RESOURCES;
+	}
+
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		entry = (stt->offset + idx) << sub;
+		n = 1UL << sub;
+		if (!kvmppc_tce_mode_ok(hw->tbl, n, rm))
+			return kvmppc_tce_too_hard(vcpu, mode);
+		iommu_user_begin(&g, hw->tbl);
+		if (perm)
+			err = kvmppc_tce_map(vcpu, &g, entry, n, ua, perm, rm);
+		else
+			err = kvmppc_tce_unmap(&g, entry, n, rm);
+		err = kvmppc_tce_finish(&g, err, rm);
+		if (unlikely(err))
+			return kvmppc_tce_failed(vcpu, stt, idx, 1, err, rm);
+	}
+
+	if (word)
+		WRITE_ONCE(*word, tce);
+	return H_SUCCESS;
+}
+
+/*
+ * Copy @n entries from @src to @list and look at each, before any is used: what the
+ * guest does to its page meanwhile makes no difference.
+ * Return: H_SUCCESS if all are good; nothing has been changed otherwise.
+ */
+static __always_inline long
+kvmppc_tce_list_check(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		      const __be64 *src, u64 *list, unsigned long n, bool rm)
+{
+	unsigned long i, tce, perm, size = BIT(stt->page_shift);
+	struct kvmppc_tce_slot slot = {};
+	long ret = H_SUCCESS;
+
+	for (i = 0; i < n; i++) {
+		tce = be64_to_cpu(READ_ONCE(src[i]));
+		list[i] = tce;
+		perm = tce & KVM_TCE_PERM;
+		if (!perm)
+			continue;
+		if (unlikely((tce ^ perm) & (size - 1)))
+			return H_PARAMETER;
+		if (unlikely(!kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm,
+						   size, &slot, rm)))
+			ret = H_TOO_HARD;
+	}
+	if (ret == H_TOO_HARD)
+		return kvmppc_tce_too_hard(vcpu, args);
+	return H_SUCCESS;
+}
+
+/* Bring a checked list of @n entries into a hardware table, by runs. */
+static __always_inline long
+kvmppc_tce_list_apply(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		      struct iommu_table *tbl, const u64 *list,
+		      unsigned long idx, unsigned long n, bool rm)
+{
+	unsigned int sub = stt->page_shift - tbl->it_page_shift;
+	unsigned long size = BIT(stt->page_shift);
+	struct kvmppc_tce_slot slot = {};
+	struct iommu_user_gather g;
+	unsigned long i, run, max, tce, perm, entry;
+	long err = 0;
+
+	iommu_user_begin(&g, tbl);
+	for (i = 0; i < n && !err; i += run) {
+		tce = list[i];
+		perm = tce & KVM_TCE_PERM;
+		entry = (stt->offset + idx + i) << sub;
+		run = 1;
+		if (!perm) {
+			while (i + run < n && !(list[i + run] & KVM_TCE_PERM))
+				run++;
+			err = kvmppc_tce_unmap(&g, entry, run << sub, rm);
+			continue;
+		}
+		/* It was found before, so it is found again. */
+		if (!kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm, size, &slot, rm))
+			err = -EFAULT;
+		max = (slot.span - 1 - ((tce ^ perm) - slot.first)) >> stt->page_shift;
+		max = min(max + 1, n - i);
+		while (run < max && list[i + run] == tce + (run << stt->page_shift))
+			run++;
+		if (!err)
+			err = kvmppc_tce_map(vcpu, &g, entry, run << sub,
+					     kvmppc_tce_slot_ua(&slot, tce ^ perm),
+					     perm, rm);
+	}
+	return kvmppc_tce_finish(&g, err, rm);
+}
+
+/* Write @n words from TCE @idx on; pages have been made sure of. */
+static __always_inline void
+kvmppc_tce_view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
+		      const u64 *list, unsigned long n)
+{
+	unsigned long i, part;
+	u64 *word;
+
+	for (; n; n -= part, idx += part, list += part) {
+		part = min(n, KVM_TCE_VIEW_WORDS - (idx & (KVM_TCE_VIEW_WORDS - 1)));
+		word = kvmppc_tce_word(stt, idx);
+		for (i = 0; word && i < part; i++)
+			WRITE_ONCE(word[i], list[i]);
+	}
+}
+
+/* Write @value into @n words from TCE @idx on; a missing page reads as zeros already. */
+static __always_inline void
+kvmppc_tce_view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
+		     u64 value, unsigned long n)
+{
+	unsigned long i, part;
+	u64 *word;
+
+	for (; n; n -= part, idx += part) {
+		part = min(n, KVM_TCE_VIEW_WORDS - (idx & (KVM_TCE_VIEW_WORDS - 1)));
+		word = kvmppc_tce_word(stt, idx);
+		for (i = 0; word && i < part; i++)
+			WRITE_ONCE(word[i], value);
+	}
+}
+
+/* Are all pages of the view there for @n TCEs from @idx on? Makes them in virtual mode. */
+static __always_inline long
+kvmppc_tce_view_ready(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		      unsigned long idx, unsigned long n, bool rm)
+{
+	unsigned long i;
+
+	for (i = idx; i < idx + n; i = (i | (KVM_TCE_VIEW_WORDS - 1)) + 1) {
+		if (likely(kvmppc_tce_word(stt, i)))
+			continue;
+		if (rm)
+			return kvmppc_tce_too_hard(vcpu, level);
+		if (!kvmppc_tce_word_alloc(stt, i))
+			return H_NOT_ENOUGH_RESOURCES;
+	}
+	return H_SUCCESS;
+}
+
+/* H_PUT_TCE_INDIRECT once the list is in reach. Context: kvm->srcu. */
+static __always_inline long
+kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		    unsigned long idx, const __be64 *src, u64 *list,
+		    unsigned long n, bool rm)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	unsigned int sub;
+	long ret, err;
+
+	ret = kvmppc_tce_list_check(vcpu, stt, src, list, n, rm);
+	if (ret != H_SUCCESS)
+		return ret;
+	ret = kvmppc_tce_view_ready(vcpu, stt, idx, n, rm);
+	if (ret != H_SUCCESS)
+		return ret;
+
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		if (!kvmppc_tce_mode_ok(hw->tbl, n << sub, rm))
+			return kvmppc_tce_too_hard(vcpu, mode);
+		err = kvmppc_tce_list_apply(vcpu, stt, hw->tbl, list, idx, n, rm);
+		if (unlikely(err))
+			return kvmppc_tce_failed(vcpu, stt, idx, n, err, rm);
+	}
+	kvmppc_tce_view_write(stt, idx, list, n);
+	return H_SUCCESS;
+}
+
+/* H_STUFF_TCE of @n TCEs from @idx on. Context: kvm->srcu. */
+static __always_inline long
+kvmppc_tce_stuff(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		 unsigned long idx, unsigned long value, unsigned long n, bool rm)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	struct iommu_user_gather g;
+	unsigned int sub;
+	long ret, err;
+
+	if (value) {
+		ret = kvmppc_tce_view_ready(vcpu, stt, idx, n, rm);
+		if (ret != H_SUCCESS)
+			return ret;
+	}
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		if (!kvmppc_tce_mode_ok(hw->tbl, n << sub, rm))
+			return kvmppc_tce_too_hard(vcpu, mode);
+		iommu_user_begin(&g, hw->tbl);
+		err = kvmppc_tce_unmap(&g, (stt->offset + idx) << sub, n << sub, rm);
+		err = kvmppc_tce_finish(&g, err, rm);
+		if (unlikely(err))
+			return kvmppc_tce_failed(vcpu, stt, idx, n, err, rm);
+	}
+	kvmppc_tce_view_fill(stt, idx, value, n);
+	return H_SUCCESS;
+}
+
+#endif /* BOOK3S_64_VIO_H */

@@ -1,0 +1,950 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Tests of the TCE hypercalls: what each answers, and in which order it works.
+ *
+ * The VM is made by hand: one memory slot over a real mm (kunit_vm_mmap()), part of which
+ * is registered, one vCPU that never runs. Hardware tables are real tables with fake
+ * operations: the invalidation looks at what must be true at just that moment. A second
+ * shape has its entries at a "hypervisor", so that setting one can be seen as well.
+ * Cases that end in _rm call the real mode handlers with the MMU off.
+ *
+ * Whatever a case does, at its end each region's count is 1, nothing is charged.
+ */
+#include <kunit/test.h>
+#include <linux/cred.h>
+#include <linux/iommu.h>
+#include <linux/kvm_host.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/srcu.h>
+#include <linux/uaccess.h>
+#include <asm/code-patching.h>
+#include <asm/hw_irq.h>
+#include <asm/interrupt.h>
+#include <asm/iommu_levels.h>
+#include <asm/iommu_user.h>
+#include <asm/mm_iommu.h>
+#include "../../mm/book3s64/mm_iommu_core.h"
+#include "../book3s_64_vio.h"
+
+#define P		PAGE_SIZE
+#define RAM_PAGES	48UL
+#define RAM		(RAM_PAGES * P)
+/* RAM: region A, region B, memory that nobody has registered */
+#define A		0UL
+#define B		(16 * P)
+#define UNREG		(32 * P)
+#define LIST_GPA	(8 * P + SZ_4K)		/* in A, where a list is put */
+#define ROM		SZ_256M			/* the same memory, read-only */
+#define BEYOND		(ROM + SZ_256M)		/* no memory there */
+
+#define LIOBN		0x80000001UL
+#define SHIFT		12
+#define PG		BIT(SHIFT)
+#define OFFSET		0x100UL			/* of the window, in TCEs */
+#define SIZE		0x10005UL
+#define IOBA(i)		((OFFSET + (i)) << SHIFT)
+
+#define R		TCE_PCI_READ
+#define W		TCE_PCI_WRITE
+#define RW		(R | W)
+
+asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
+
+struct vio;
+
+/* What the fake hardware has seen */
+struct fake {
+	struct iommu_table tbl;
+	struct vio *v;
+	unsigned int kills, sets, dropped_early, set_without_ref;
+	unsigned long first, end;
+	/* counts of A and B at the last invalidation and the last set */
+	long kill_a, kill_b, set_a, set_b;
+	int fail;		/* sets that still succeed; -1: all do */
+	bool freed;
+	u64 tce[64];		/* the hypervisor's entries */
+};
+
+struct vio {
+	struct mm_struct *mm;
+	unsigned long ua;
+	struct mm_iommu_table_group_mem_t *a, *b;
+	struct kvm *kvm;
+	struct kvm_vcpu *vcpu;
+	struct kvm_memory_slot slot[2];
+	struct kvmppc_spapr_tce_table *stt;
+	struct iommu_group *grp[2];
+	struct fake *hw[2];
+	unsigned int kills;
+};
+
+static long mapped(struct mm_iommu_table_group_mem_t *mem)
+{
+	return atomic64_read(&mem->mapped);
+}
+
+static void look(struct fake *f, unsigned long first, unsigned long n)
+{
+	f->kills++;
+	f->first = first;
+	f->end = first + n;
+	f->kill_a = mapped(f->v->a);
+	f->kill_b = mapped(f->v->b);
+}
+
+static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned long pages)
+{
+	look(container_of(tbl, struct fake, tbl), index, pages);
+}
+
+static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
+{
+	look(container_of(tbl, struct fake, tbl), index, pages);
+	return 0;
+}
+
+static int fake_xchg(struct iommu_table *tbl, long index, unsigned long *hpa,
+		     enum dma_data_direction *dir)
+{
+	struct fake *f = container_of(tbl, struct fake, tbl);
+	u64 *tce = f->tce + (index - tbl->it_offset) % ARRAY_SIZE(f->tce);
+	u64 old = *tce;
+
+	if (!f->fail)
+		return -ENOMEM;
+	if (f->fail > 0)
+		f->fail--;
+	*tce = *dir == DMA_NONE ? 0 : *hpa | iommu_direction_to_tce_perm(*dir);
+	*hpa = old & ~(u64)RW;
+	*dir = iommu_tce_direction(old);
+	f->sets++;
+	f->set_a = mapped(f->v->a);
+	f->set_b = mapped(f->v->b);
+	return 0;
+}
+
+static void fake_free(struct iommu_table *tbl)
+{
+	container_of(tbl, struct fake, tbl)->freed = true;
+}
+
+static struct iommu_table_ops fake_ops = {
+	.tce_kill = fake_kill,
+	.tce_kill_rm = fake_kill_rm,
+	.free = fake_free,
+};
+
+static struct iommu_table_ops fake_hypervisor_ops = {
+	.tce_kill = fake_kill,
+	.xchg_no_kill = fake_xchg,
+	.free = fake_free,
+};
+
+/* The table's last reference is the test's: its memory is kunit's. */
+static struct fake *fake_table(struct kunit *test, unsigned int shift, bool hypervisor)
+{
+	struct vio *v = test->priv;
+	struct fake *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	f->v = v;
+	f->fail = -1;
+	f->tbl.it_page_shift = shift;
+	f->tbl.it_offset = OFFSET << (SHIFT - shift);
+	f->tbl.it_size = 0x10008;
+	f->tbl.it_ops = hypervisor ? &fake_hypervisor_ops : &fake_ops;
+	kref_init(&f->tbl.it_kref);
+	INIT_LIST_HEAD_RCU(&f->tbl.it_group_list);
+	KUNIT_ASSERT_EQ(test, iommu_levels_init(&f->tbl, NUMA_NO_NODE, 2, 9, !hypervisor,
+						v->mm), 0);
+	return f;
+}
+
+static void fake_table_end(struct kunit *test, struct fake *f)
+{
+	struct iommu_user_gather g;
+
+	if (!f || !f->tbl.it_root)
+		return;
+	iommu_user_begin(&g, &f->tbl);
+	iommu_user_unmap(&g, f->tbl.it_offset, f->tbl.it_size);
+	iommu_user_finish(&g);
+	/* Nobody but the test holds it. */
+	KUNIT_EXPECT_EQ(test, kref_read(&f->tbl.it_kref), 1U);
+	iommu_levels_destroy(&f->tbl);
+}
+
+static void slot_add(struct vio *v, unsigned int i, unsigned long gpa, u32 flags)
+{
+	struct kvm_memslots *slots = &v->kvm->__memslots[0][0];
+	struct kvm_memory_slot *s = &v->slot[i];
+	struct rb_node **link = &slots->gfn_tree.rb_node, *parent = NULL;
+
+	s->base_gfn = gpa >> PAGE_SHIFT;
+	s->npages = RAM_PAGES;
+	s->userspace_addr = v->ua;
+	s->flags = flags;
+	while (*link) {
+		parent = *link;
+		link = &parent->rb_right;	/* added in order */
+	}
+	rb_link_node(&s->gfn_node[0], parent, link);
+	rb_insert_color(&s->gfn_node[0], &slots->gfn_tree);
+}
+
+static struct kvmppc_spapr_tce_table *liobn(struct kunit *test, u32 shift, u64 offset,
+					    u64 size)
+{
+	struct vio *v = test->priv;
+	struct kvm_create_spapr_tce_64 args = {
+		.liobn = LIOBN, .page_shift = shift, .offset = offset, .size = size,
+	};
+	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_table_alloc(v->kvm, &args);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(stt));
+	KUNIT_ASSERT_EQ(test, kvmppc_tce_table_publish(stt), 0);
+	return stt;
+}
+
+static int vio_init(struct kunit *test)
+{
+	struct vio *v = kunit_kzalloc(test, sizeof(*v), GFP_KERNEL);
+	unsigned long ua;
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, v);
+	test->priv = v;
+	/* The first mapping is what gives this kthread a mm. */
+	ua = kunit_vm_mmap(test, NULL, 0, RAM, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
+	v->ua = ua;
+	v->mm = current->mm;
+	mmgrab(v->mm);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(v->mm, ua + A, B - A, &v->a), 0);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(v->mm, ua + B, UNREG - B, &v->b), 0);
+
+	v->kvm = kunit_kzalloc(test, sizeof(*v->kvm), GFP_KERNEL);
+	v->vcpu = kunit_kzalloc(test, sizeof(*v->vcpu), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, v->kvm);
+	KUNIT_ASSERT_NOT_NULL(test, v->vcpu);
+	v->kvm->mm = v->mm;
+	v->vcpu->kvm = v->kvm;
+	KUNIT_ASSERT_EQ(test, init_srcu_struct(&v->kvm->srcu), 0);
+	INIT_LIST_HEAD_RCU(&v->kvm->arch.spapr_tce_tables);
+	mutex_init(&v->kvm->arch.tce_lock);
+	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][0]);
+	slot_add(v, 0, 0, 0);
+	slot_add(v, 1, ROM, KVM_MEM_READONLY);
+
+	for (i = 0; i < 2; i++) {
+		v->grp[i] = iommu_group_alloc();
+		KUNIT_ASSERT_FALSE(test, IS_ERR(v->grp[i]));
+	}
+	v->stt = liobn(test, SHIFT, OFFSET, SIZE);
+	return 0;
+}
+
+static void vio_exit(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	int i;
+
+	if (!v || !v->stt)
+		return;
+	kvmppc_tce_table_free(v->stt);
+	KUNIT_EXPECT_TRUE(test, list_empty(&v->kvm->arch.spapr_tce_tables));
+	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&v->mm->pinned_vm), 0L);
+	for (i = 0; i < 2; i++) {
+		fake_table_end(test, v->hw[i]);
+		iommu_group_put(v->grp[i]);
+	}
+	kvmppc_tce_vcpu_free(v->vcpu);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(v->mm, v->a), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(v->mm, v->b), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(v->mm), 0);
+	KUNIT_EXPECT_EQ(test, v->mm->locked_vm, 0UL);
+	cleanup_srcu_struct(&v->kvm->srcu);
+	mmdrop(v->mm);
+}
+
+static void attach(struct kunit *test, unsigned int i, unsigned int shift, bool hypervisor)
+{
+	struct vio *v = test->priv;
+
+	v->hw[i] = fake_table(test, shift, hypervisor);
+	KUNIT_ASSERT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[i]->tbl, v->grp[i]), 0);
+}
+
+/* ---- calling ---- */
+
+enum hcall { GET, PUT, INDIRECT, STUFF };
+
+static long call_real(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
+		      unsigned long a3, unsigned long a4)
+{
+	const unsigned long arg[6] = { a0, a1, a2, a3, a4 };
+	unsigned long flags;
+	long ret;
+
+	local_irq_save(flags);
+	hard_irq_disable();
+	ret = mm_iommu_test_call_real(ppc_function_entry(fn), arg);
+	srr_regs_clobbered();
+	local_irq_restore(flags);
+	return ret;
+}
+
+static void need_real_mode(struct kunit *test)
+{
+	if (radix_enabled())
+		kunit_skip(test, "radix translation: nothing runs in real mode");
+	if (!(mfmsr() & MSR_HV))
+		kunit_skip(test, "not a hypervisor: real mode is not all memory");
+	if (!virt_addr_valid((void *)current_stack_pointer))
+		kunit_skip(test, "the stack is not in the linear map");
+}
+
+static long real(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
+		 unsigned long arg, unsigned long n)
+{
+	static void * const fn[] = {
+		[GET] = kvmppc_rm_h_get_tce, [PUT] = kvmppc_rm_h_put_tce,
+		[INDIRECT] = kvmppc_rm_h_put_tce_indirect, [STUFF] = kvmppc_rm_h_stuff_tce,
+	};
+
+	return call_real(fn[h], (unsigned long)v->vcpu, liobn, ioba, arg, n);
+}
+
+static long virt(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
+		 unsigned long arg, unsigned long n)
+{
+	switch (h) {
+	case GET:
+		return kvmppc_h_get_tce(v->vcpu, liobn, ioba);
+	case PUT:
+		return kvmppc_h_put_tce(v->vcpu, liobn, ioba, arg);
+	case INDIRECT:
+		return kvmppc_h_put_tce_indirect(v->vcpu, liobn, ioba, arg, n);
+	case STUFF:
+		return kvmppc_h_stuff_tce(v->vcpu, liobn, ioba, arg, n);
+	}
+	return H_FUNCTION;
+}
+
+static u64 get(struct vio *v, unsigned long i)
+{
+	long ret = virt(v, GET, LIOBN, IOBA(i), 0, 0);
+
+	return ret == H_SUCCESS ? kvmppc_get_gpr(v->vcpu, 4) : ~0UL;
+}
+
+/* The user address behind entry @i of a hardware table, ~0 if clear */
+static unsigned long hw_ua(struct fake *f, unsigned long i)
+{
+	struct iommu_span span;
+	u64 word = 0;
+
+	rcu_read_lock();
+	iommu_levels_walk(&f->tbl, i, &span);
+	if (span.view)
+		word = READ_ONCE(*span.view);
+	rcu_read_unlock();
+	return word ? word & IOMMU_VIEW_UA : ~0UL;
+}
+
+static void put_list(struct kunit *test, const u64 *tce, unsigned int n)
+{
+	struct vio *v = test->priv;
+	__be64 *list = (__be64 *)kunit_kcalloc(test, n, sizeof(*list), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	for (i = 0; i < n; i++)
+		list[i] = cpu_to_be64(tce[i]);
+	KUNIT_ASSERT_EQ(test, copy_to_user((void __user *)(v->ua + LIST_GPA), list,
+					   n * sizeof(*list)), 0UL);
+}
+
+/* ---- answers ---- */
+
+static const struct answer {
+	enum hcall h;
+	unsigned long liobn, ioba, arg, n;
+	long want, want_rm;
+	const char *what;
+} answers[] = {
+	{ GET, LIOBN + 1, IOBA(0), 0, 0, H_TOO_HARD, H_TOO_HARD, "unknown LIOBN" },
+	{ GET, LIOBN, IOBA(0), 0, 0, H_SUCCESS, H_SUCCESS, "first" },
+	{ GET, LIOBN, IOBA(SIZE - 1), 0, 0, H_SUCCESS, H_SUCCESS, "last" },
+	{ GET, LIOBN, IOBA(0) - PG, 0, 0, H_PARAMETER, H_PARAMETER, "before the first" },
+	{ GET, LIOBN, IOBA(SIZE), 0, 0, H_PARAMETER, H_PARAMETER, "after the last" },
+	{ GET, LIOBN, IOBA(0) + 1, 0, 0, H_PARAMETER, H_PARAMETER, "not aligned" },
+	{ GET, LIOBN, ~0UL << SHIFT, 0, 0, H_PARAMETER, H_PARAMETER, "last of all" },
+
+	{ PUT, LIOBN + 1, IOBA(0), A | RW, 0, H_TOO_HARD, H_TOO_HARD, "unknown LIOBN" },
+	{ PUT, LIOBN, IOBA(0), A | RW, 0, H_SUCCESS, H_SUCCESS, "RW" },
+	{ PUT, LIOBN, IOBA(0), B | R, 0, H_SUCCESS, H_SUCCESS, "R over RW" },
+	{ PUT, LIOBN, IOBA(0), B | W, 0, H_SUCCESS, H_SUCCESS, "W over R" },
+	{ PUT, LIOBN, IOBA(0), 0, 0, H_SUCCESS, H_SUCCESS, "clear" },
+	{ PUT, LIOBN, IOBA(0), 0xdeadbeef0ff0, 0, H_SUCCESS, H_SUCCESS, "poison" },
+	{ PUT, LIOBN, IOBA(0), A | 0x800 | RW, 0, H_PARAMETER, H_PARAMETER, "page not aligned" },
+	{ PUT, LIOBN, IOBA(0), A | 4 | R, 0, H_PARAMETER, H_PARAMETER, "reserved bit" },
+	{ PUT, LIOBN, IOBA(0), RAM | RW, 0, H_TOO_HARD, H_TOO_HARD, "after the end of RAM" },
+	{ PUT, LIOBN, IOBA(0), BEYOND | RW, 0, H_TOO_HARD, H_TOO_HARD, "no memory" },
+	{ PUT, LIOBN, IOBA(0), (~0UL << SHIFT) | RW, 0, H_TOO_HARD, H_TOO_HARD, "end of addresses" },
+	{ PUT, LIOBN, IOBA(0), ROM | W, 0, H_TOO_HARD, H_TOO_HARD, "ROM, to write" },
+	{ PUT, LIOBN, IOBA(0), ROM | R, 0, H_SUCCESS, H_SUCCESS, "ROM, to read" },
+	{ PUT, LIOBN, IOBA(0), UNREG | RW, 0, H_TOO_HARD, H_TOO_HARD, "not registered" },
+	{ PUT, LIOBN, IOBA(SIZE), A | RW, 0, H_PARAMETER, H_PARAMETER, "after the last" },
+	{ PUT, LIOBN, IOBA(1) + 8, A | RW, 0, H_PARAMETER, H_PARAMETER, "ioba not aligned" },
+	{ PUT, LIOBN, IOBA(SIZE - 1), A | RW, 0, H_SUCCESS, H_TOO_HARD, "last; no level, no page" },
+	{ PUT, LIOBN, IOBA(SIZE - 1), 0, 0, H_SUCCESS, H_SUCCESS, "last, clear" },
+
+	{ INDIRECT, LIOBN + 1, IOBA(0), LIST_GPA, 1, H_TOO_HARD, H_TOO_HARD, "unknown LIOBN" },
+	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA, 0, H_SUCCESS, H_SUCCESS, "none" },
+	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA, 1, H_SUCCESS, H_SUCCESS, "one" },
+	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512, H_SUCCESS, H_SUCCESS, "512" },
+	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA, 513, H_PARAMETER, H_PARAMETER, "513" },
+	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA, ~0UL, H_PARAMETER, H_PARAMETER, "2^64 - 1" },
+	{ INDIRECT, LIOBN, IOBA(SIZE - 1), LIST_GPA, 2, H_PARAMETER, H_PARAMETER, "over the end" },
+	{ INDIRECT, LIOBN, IOBA(SIZE), LIST_GPA, 0, H_SUCCESS, H_SUCCESS, "none, at the end" },
+	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA + 8, 1, H_PARAMETER, H_PARAMETER, "list not aligned" },
+	{ INDIRECT, LIOBN, IOBA(0), RAM - SZ_4K, 512, H_SUCCESS, H_TOO_HARD, "list at the end of RAM" },
+	{ INDIRECT, LIOBN, IOBA(0), RAM, 1, H_PARAMETER, H_TOO_HARD, "list after the end of RAM" },
+	{ INDIRECT, LIOBN, IOBA(0), ~0UL << 12, 1, H_PARAMETER, H_TOO_HARD, "list at the end of addresses" },
+
+	{ STUFF, LIOBN + 1, IOBA(0), 0, 1, H_TOO_HARD, H_TOO_HARD, "unknown LIOBN" },
+	{ STUFF, LIOBN, IOBA(0), 0, 0, H_SUCCESS, H_SUCCESS, "none" },
+	{ STUFF, LIOBN, IOBA(0), 0, 512, H_SUCCESS, H_SUCCESS, "512" },
+	{ STUFF, LIOBN, IOBA(0), 0, 513, H_SUCCESS, H_TOO_HARD, "513" },
+	{ STUFF, LIOBN, IOBA(0), 0, SIZE, H_SUCCESS, H_TOO_HARD, "all" },
+	{ STUFF, LIOBN, IOBA(0), 0x1230, 512, H_SUCCESS, H_SUCCESS, "poison" },
+	{ STUFF, LIOBN, IOBA(0), A | R, 1, H_PARAMETER, H_PARAMETER, "R" },
+	{ STUFF, LIOBN, IOBA(0), A | W, 1, H_PARAMETER, H_PARAMETER, "W" },
+	{ STUFF, LIOBN, IOBA(0), 0, SIZE + 1, H_PARAMETER, H_PARAMETER, "one too many" },
+	{ STUFF, LIOBN, IOBA(1), 0, ~0UL, H_PARAMETER, H_PARAMETER, "2^64 - 1" },
+	{ STUFF, LIOBN, IOBA(0) + 1, 0, 1, H_PARAMETER, H_PARAMETER, "not aligned" },
+};
+
+static void all_answers(struct kunit *test, bool rm, bool has_hw)
+{
+	struct vio *v = test->priv;
+	const struct answer *a;
+	long ret, want;
+	u64 before;
+
+	for (a = answers; a < answers + ARRAY_SIZE(answers); a++) {
+		before = get(v, 0);
+		want = rm ? a->want_rm : a->want;
+		/* Without hardware nothing needs to be registered. */
+		if (!has_hw && a->h == PUT && a->arg == (UNREG | RW))
+			want = H_SUCCESS;
+		if (!has_hw && rm && a->h == INDIRECT && a->arg == RAM - SZ_4K)
+			want = H_TOO_HARD;
+		ret = (rm ? real : virt)(v, a->h, a->liobn, a->ioba, a->arg, a->n);
+		KUNIT_EXPECT_EQ_MSG(test, ret, want, "call %d: %s", a->h, a->what);
+		if (ret != H_SUCCESS)
+			KUNIT_EXPECT_EQ_MSG(test, get(v, 0), before, "call %d: %s", a->h,
+					    a->what);
+		/* An empty list, which the next ones are to find there */
+		if (a->h == STUFF)
+			continue;
+		if (a->h != INDIRECT || ret == H_SUCCESS)
+			KUNIT_EXPECT_EQ(test, clear_user((void __user *)(v->ua + LIST_GPA),
+							 SZ_4K), 0UL);
+	}
+}
+
+static void answers_none(struct kunit *test)
+{
+	all_answers(test, false, false);
+}
+
+static void answers_one(struct kunit *test)
+{
+	attach(test, 0, SHIFT, false);
+	all_answers(test, false, true);
+}
+
+static void answers_two(struct kunit *test)
+{
+	attach(test, 0, SHIFT, false);
+	attach(test, 1, SHIFT, true);
+	all_answers(test, false, true);
+}
+
+/* Levels, the view's page and the list's copy are virtual mode's to make. */
+static void warm_up(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(511), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
+}
+
+static void answers_none_rm(struct kunit *test)
+{
+	need_real_mode(test);
+	warm_up(test);
+	all_answers(test, true, false);
+}
+
+static void answers_one_rm(struct kunit *test)
+{
+	need_real_mode(test);
+	attach(test, 0, SHIFT, false);
+	warm_up(test);
+	all_answers(test, true, true);
+}
+
+/* A table without real mode invalidation behind the LIOBN: everything goes up. */
+static void not_ready_rm(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	need_real_mode(test);
+	attach(test, 0, SHIFT, true);
+	warm_up(test);
+	KUNIT_EXPECT_EQ(test, real(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, real(v, STUFF, LIOBN, IOBA(0), 0, 1), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, 2ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_put_rm, 0ULL);
+}
+
+/* ---- order ---- */
+
+static void order(struct kunit *test, bool rm)
+{
+	long (*call)(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
+		     unsigned long arg, unsigned long n) = rm ? real : virt;
+	struct vio *v = test->priv;
+	struct fake *f;
+	u64 *list;
+	int i;
+
+	list = kunit_kcalloc(test, 512, sizeof(*list), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	attach(test, 0, SHIFT, false);
+	f = v->hw[0];
+	warm_up(test);
+
+	f->kills = 0;
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(7), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, f->kills, 1U);
+	KUNIT_EXPECT_EQ(test, f->kill_a, 2L);
+
+	/* Replace: at the invalidation both references are held. */
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(7), (B + PG) | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, f->kills, 2U);
+	KUNIT_EXPECT_EQ(test, f->first, OFFSET + 7);
+	KUNIT_EXPECT_EQ(test, f->end, OFFSET + 8);
+	KUNIT_EXPECT_EQ(test, f->kill_a, 2L);
+	KUNIT_EXPECT_EQ(test, f->kill_b, 2L);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 2L);
+	KUNIT_EXPECT_EQ(test, hw_ua(f, 7), v->ua + B + PG);
+
+	/* Clear: the reference outlives the invalidation. */
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(7), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, f->kills, 3U);
+	KUNIT_EXPECT_EQ(test, f->kill_b, 2L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	KUNIT_EXPECT_EQ(test, hw_ua(f, 7), ~0UL);
+
+	/* 512 at once: one invalidation. */
+	for (i = 0; i < 512; i++)
+		list[i] = (A + (i % 16) * PG) | RW;
+	put_list(test, list, 512);
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, f->kills, 4U);
+	KUNIT_EXPECT_EQ(test, f->first, OFFSET);
+	KUNIT_EXPECT_EQ(test, f->end, OFFSET + 512);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 513L);
+	for (i = 0; i < 512; i++) {
+		KUNIT_EXPECT_EQ(test, hw_ua(f, i), v->ua + A + (i % 16) * PG);
+		KUNIT_EXPECT_EQ(test, get(v, i), list[i]);
+	}
+
+	/* And to clear them */
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0x550, 512), H_SUCCESS);
+	KUNIT_EXPECT_GE(test, f->kills, 5U);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	for (i = 0; i < 512; i++) {
+		KUNIT_EXPECT_EQ(test, hw_ua(f, i), ~0UL);
+		KUNIT_EXPECT_EQ(test, get(v, i), 0x550ULL);
+	}
+}
+
+static void order_virt(struct kunit *test)
+{
+	order(test, false);
+}
+
+static void order_rm(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	need_real_mode(test);
+	order(test, true);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_put_rm, 3ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_indirect_rm, 1ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_stuff_rm, 1ULL);
+}
+
+/* A hypervisor's entries: the reference is there before the entry is. */
+static void order_hypervisor(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct fake *f;
+
+	attach(test, 0, SHIFT, true);
+	f = v->hw[0];
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, f->set_a, 2L);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), B | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, f->set_a, 2L);
+	KUNIT_EXPECT_EQ(test, f->set_b, 2L);
+	KUNIT_EXPECT_EQ(test, f->kill_a, 2L);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+
+	/* It refuses: what was there is there, references as before. */
+	f->fail = 0;
+	KUNIT_EXPECT_NE(test, virt(v, PUT, LIOBN, IOBA(2), A | RW, 0), H_SUCCESS);
+	f->fail = -1;
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 2L);
+	KUNIT_EXPECT_EQ(test, hw_ua(f, 1), v->ua + B);
+	KUNIT_EXPECT_EQ(test, hw_ua(f, 2), ~0UL);
+}
+
+/* No memory in the middle of a list: its entries are clear, nothing is held. */
+static void no_memory(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	u64 list[8];
+	int i;
+
+	attach(test, 0, SHIFT, true);
+	for (i = 0; i < 8; i++)
+		list[i] = (A + ((i * 7) % 8) * PG) | RW;
+	put_list(test, list, 8);
+	v->hw[0]->fail = 5;
+	/* The fake fails to clear as well, once it is out: give it back in time. */
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 4), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 5L);
+	v->hw[0]->fail = -1;
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 8), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+}
+
+/* ---- lists ---- */
+
+/* An entry without permissions clears and is kept: no reference, no BUG (B12, B30). */
+static void list_poison(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	u64 list[] = { A | RW, 0, 0x123456780ULL, (A + PG) | R, ~0xfffULL, 0xffc };
+	int i;
+
+	attach(test, 0, SHIFT, false);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(2), B | RW, 0), H_SUCCESS);
+	put_list(test, list, ARRAY_SIZE(list));
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+			H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 3L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	for (i = 0; i < ARRAY_SIZE(list); i++) {
+		KUNIT_EXPECT_EQ(test, get(v, i), list[i]);
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i),
+				list[i] & RW ? v->ua + (list[i] & ~RW) : ~0UL);
+	}
+}
+
+/* One bad entry: nothing is changed, whatever comes before it. */
+static void list_bad(struct kunit *test, u64 bad, long want)
+{
+	struct vio *v = test->priv;
+	u64 list[] = { A | RW, (A + PG) | RW, 0, bad, (A + PG) | RW };
+	unsigned int kills;
+	int i;
+
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(2), B | RW, 0), H_SUCCESS);
+	put_list(test, list, ARRAY_SIZE(list));
+	kills = v->hw[0]->kills;
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+			want);
+	KUNIT_EXPECT_EQ(test, v->hw[0]->kills, kills);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 2L);
+	for (i = 0; i < ARRAY_SIZE(list); i++) {
+		KUNIT_EXPECT_EQ(test, get(v, i), i == 2 ? B | RW : 0);
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i), i == 2 ? v->ua + B : ~0UL);
+	}
+}
+
+static void list_bad_entry(struct kunit *test)
+{
+	attach(test, 0, SHIFT, false);
+	list_bad(test, A | 0x100 | RW, H_PARAMETER);
+	list_bad(test, BEYOND | RW, H_TOO_HARD);
+	list_bad(test, ROM | W, H_TOO_HARD);
+}
+
+/* ---- tables ---- */
+
+/* Guest pages of 64K, IOMMU pages of 4K: all sixteen, or none. */
+static void subpages(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	int i;
+
+	if (P < SZ_64K)
+		kunit_skip(test, "the guest's memory is not contiguous enough");
+	kvmppc_tce_table_free(v->stt);
+	v->stt = liobn(test, 16, OFFSET >> 4, 0x1000);
+	attach(test, 0, SHIFT, false);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, (OFFSET << SHIFT) + SZ_64K, B | RW, 0),
+			H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 17L);
+	KUNIT_EXPECT_EQ(test, v->hw[0]->kills, 1U);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 15), ~0UL);
+	for (i = 0; i < 16; i++)
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 16 + i), v->ua + B + i * PG);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 32), ~0UL);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, OFFSET << SHIFT, (A + SZ_4K) | RW, 0),
+			H_PARAMETER);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, OFFSET << SHIFT, 0, 2), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+}
+
+/* Several tables behind one LIOBN get the same. */
+static void two_tables(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	attach(test, 0, SHIFT, false);
+	attach(test, 1, SHIFT, false);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(3), B | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 3L);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 3), v->ua + B);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[1], 3), v->ua + B);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(3), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+}
+
+static unsigned int tables_behind(struct vio *v)
+{
+	return list_count_nodes(&v->stt->iommu_tables);
+}
+
+/* Counted per group and table, whatever the order (B23, B29). */
+static void attach_detach(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct iommu_table *t;
+	struct fake *other;
+
+	attach(test, 0, SHIFT, false);
+	t = &v->hw[0]->tbl;
+	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 2U);
+	/* Once more: no change */
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), 0);
+	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 2U);
+	/* A second group of the same container */
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[1]), 0);
+	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 2U);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+
+	/* The first one leaves, twice: the table stays for the second. */
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 0), v->ua + A);
+
+	/* The second one moves to another table, and the old one is let go. */
+	other = fake_table(test, SHIFT, false);
+	v->hw[1] = other;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &other->tbl, v->grp[1]), 0);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 1U);
+	KUNIT_EXPECT_EQ(test, kref_read(&other->tbl.it_kref), 2U);
+
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[1]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 0U);
+	KUNIT_EXPECT_EQ(test, kref_read(&other->tbl.it_kref), 1U);
+}
+
+static void attach_refused(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct iommu_table *t;
+
+	v->hw[0] = fake_table(test, SHIFT, false);
+	t = &v->hw[0]->tbl;
+	/* Another process's addresses (B19), nobody's, another shape */
+	t->it_mm = &init_mm;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EPERM);
+	t->it_mm = NULL;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
+	t->it_mm = v->mm;
+	t->it_offset++;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
+	t->it_offset--;
+	t->it_page_shift = 16;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
+	t->it_page_shift = SHIFT;
+	t->it_size = SIZE - 1;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
+	t->it_size = SIZE;
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), 0);
+}
+
+/* What VFIO has taken back can't be set any more, and nothing is held for it. */
+static void revoked(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	attach(test, 0, SHIFT, false);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+	iommu_user_revoke(&v->hw[0]->tbl);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), A | RW, 0), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), B | RW, 0), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, 2ULL);
+}
+
+/* Windows of all sizes; the view costs what was written. */
+static void view_sizes(struct kunit *test)
+{
+	static const struct {
+		u32 shift;
+		u64 offset, size;
+	} w[] = {
+		{ 12, 0, 1 }, { 16, 0, KVM_TCE_VIEW_WORDS }, { 16, 0, KVM_TCE_VIEW_WORDS + 1 },
+		{ 16, BIT(59 - 16), BIT(31) }, { 12, 0, BIT(40) + 3 }, { 12, 7, BIT(52) - 8 },
+		{ 34, 0, BIT(30) - 1 },
+	};
+	struct vio *v = test->priv;
+	unsigned long at, i;
+	int k;
+
+	for (k = 0; k < ARRAY_SIZE(w); k++) {
+		kvmppc_tce_table_free(v->stt);
+		KUNIT_EXPECT_EQ(test, (long)atomic64_read(&v->mm->pinned_vm), 0L);
+		v->stt = liobn(test, w[k].shift, w[k].offset, w[k].size);
+		for (i = 0; i < 64; i++) {
+			at = (w[k].size - 1) >> i;
+			KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN,
+						   (w[k].offset + at) << w[k].shift,
+						   (i + 1) << 8, 0), H_SUCCESS);
+		}
+		for (i = 0; i < 64; i++) {
+			at = (w[k].size - 1) >> i;
+			if (i < 63 && at == (w[k].size - 1) >> (i + 1))
+				continue;
+			KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN,
+						   (w[k].offset + at) << w[k].shift, 0, 0),
+					H_SUCCESS);
+			KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 4), (i + 1) << 8);
+		}
+		KUNIT_EXPECT_LE(test, atomic64_read(&v->mm->pinned_vm), 64LL * 6);
+		KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN, (w[k].offset + w[k].size) <<
+					   w[k].shift, 0, 0), H_PARAMETER);
+	}
+}
+
+static void create_refused(struct kunit *test)
+{
+	static const struct kvm_create_spapr_tce_64 bad[] = {
+		{ .liobn = 1, .page_shift = 11, .size = 1 },
+		{ .liobn = 1, .page_shift = 35, .size = 1 },
+		{ .liobn = 1, .page_shift = 12, .size = 0 },
+		{ .liobn = 1, .page_shift = 12, .size = BIT(52) },
+		{ .liobn = 1, .page_shift = 12, .size = ~0ULL },
+		{ .liobn = 1, .page_shift = 12, .offset = ~0ULL, .size = 2 },
+		{ .liobn = 1, .page_shift = 12, .offset = BIT(52) - 2, .size = 2 },
+	};
+	struct kvm_create_spapr_tce_64 args = { .liobn = LIOBN, .page_shift = 12, .size = 1 };
+	struct kvmppc_spapr_tce_table *stt;
+	struct vio *v = test->priv;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_table_alloc(v->kvm, &bad[i]),
+				    ERR_PTR(-EINVAL));
+	/* The LIOBN is taken. */
+	stt = kvmppc_tce_table_alloc(v->kvm, &args);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(stt));
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_table_publish(stt), -EBUSY);
+	kfree(stt);
+}
+
+/* The view's pages count against the limit of locked memory. */
+static void view_limit(struct kunit *test)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, i;
+	struct vio *v = test->priv;
+	const struct cred *old;
+	struct cred *cred;
+	long ret;
+
+	if (limit < 2 || limit > 8192)
+		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
+	kvmppc_tce_table_free(v->stt);
+	v->stt = liobn(test, 12, 0, BIT(40));
+	cred = prepare_creds();
+	KUNIT_ASSERT_NOT_NULL(test, cred);
+	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
+	old = override_creds(cred);
+	for (i = 0; i <= limit; i++) {
+		ret = virt(v, PUT, LIOBN, i << (12 + KVM_TCE_VIEW_SHIFT), 0x10, 0);
+		if (ret != H_SUCCESS)
+			break;
+	}
+	KUNIT_EXPECT_EQ(test, ret, H_NOT_ENOUGH_RESOURCES);
+	KUNIT_EXPECT_EQ(test, (unsigned long)atomic64_read(&v->mm->pinned_vm), limit);
+	/* Clearing what was never there needs nothing. */
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, BIT(50), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, BIT(50), 0, BIT(20)), H_SUCCESS);
+	revert_creds(old);
+	put_cred(cred);
+}
+
+static struct kunit_case vio_cases[] = {
+	KUNIT_CASE(answers_none),
+	KUNIT_CASE(answers_one),
+	KUNIT_CASE(answers_two),
+	KUNIT_CASE(answers_none_rm),
+	KUNIT_CASE(answers_one_rm),
+	KUNIT_CASE(not_ready_rm),
+	KUNIT_CASE(order_virt),
+	KUNIT_CASE(order_rm),
+	KUNIT_CASE(order_hypervisor),
+	KUNIT_CASE(no_memory),
+	KUNIT_CASE(list_poison),
+	KUNIT_CASE(list_bad_entry),
+	KUNIT_CASE(subpages),
+	KUNIT_CASE(two_tables),
+	KUNIT_CASE(attach_detach),
+	KUNIT_CASE(attach_refused),
+	KUNIT_CASE(revoked),
+	KUNIT_CASE(view_sizes),
+	KUNIT_CASE(create_refused),
+	KUNIT_CASE(view_limit),
+	{}
+};
+
+static struct kunit_suite vio_suite = {
+	.name = "book3s_64_vio",
+	.init = vio_init,
+	.exit = vio_exit,
+	.test_cases = vio_cases,
+};
+kunit_test_suite(vio_suite);
