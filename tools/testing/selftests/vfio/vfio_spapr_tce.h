@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the sPAPR TCE selftests share: groups, containers, the ioctls, the counters
+ * that tell a leak.
+ *
+ * The wrappers answer 0 or -errno, or the positive value that no ioctl here may return.
+ * A group is named by its number: the program's last argument, or $VFIO_GROUP, else the
+ * lowest one in /dev/vfio. The second group is the lowest of the others.
+ *
+ * Counters are the whole machine's (pins) or the process's (locked memory), so nothing
+ * else may pin pages meanwhile. What was unregistered is unpinned in the background,
+ * after an RCU grace period, hence the bounded waits.
+ */
+#ifndef VFIO_SPAPR_TCE_H
+#define VFIO_SPAPR_TCE_H
+
+#define __SANE_USERSPACE_TYPES__	/* __u64 is long long */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/capability.h>
+#include <linux/types.h>
+#include <linux/vfio.h>
+
+#ifndef VFIO_UNMAP_ALL
+#define VFIO_UNMAP_ALL		9
+#define VFIO_DMA_UNMAP_FLAG_ALL	(1 << 1)
+#endif
+
+#define KiB		(1UL << 10)
+#define MiB		(1UL << 20)
+#define GiB		(1UL << 30)
+#define TiB		(1UL << 40)
+#define IOMMU_PAGE	4096UL		/* of the default window */
+#define MAX_LEVELS	5		/* that any PHB takes */
+#define SETTLE_MS	5000
+#define RW		(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
+
+/* Group numbers, the one to use first. */
+static int groups[2];
+static int nr_groups;
+
+struct container {
+	int fd;
+	int group;
+	int type;
+	__u64 window;		/* bus address at which the default window starts */
+	__u64 window_size;
+	__u64 pgsizes;		/* v2: a bit per IOMMU page size */
+	__u32 levels;		/* v2: most levels */
+};
+
+static inline int result(int ret)
+{
+	return ret == -1 ? -errno : ret;
+}
+
+static inline int do_get_info(int fd, struct vfio_iommu_spapr_tce_info *info)
+{
+	return result(ioctl(fd, VFIO_IOMMU_SPAPR_TCE_GET_INFO, info));
+}
+
+static inline void container_close(struct container *c)
+{
+	if (c->group >= 0)
+		close(c->group);
+	if (c->fd >= 0)
+		close(c->fd);
+	c->group = -1;
+	c->fd = -1;
+}
+
+static inline int group_open(int which)
+{
+	char path[64];
+	int fd;
+
+	if (which >= nr_groups)
+		return -ENODEV;
+	snprintf(path, sizeof(path), "/dev/vfio/%d", groups[which]);
+	fd = open(path, O_RDWR);
+	return fd < 0 ? -errno : fd;
+}
+
+/* 0 or -errno; -ENODEV if there are not so many groups, -EOPNOTSUPP without TCEs. */
+static inline int container_open(struct container *c, int which, int type)
+{
+	struct vfio_iommu_spapr_tce_info info = { .argsz = sizeof(info) };
+	int ret;
+
+	memset(c, 0, sizeof(*c));
+	c->type = type;
+	c->group = -1;
+	c->fd = -1;
+	if (which >= nr_groups)
+		return -ENODEV;
+	c->fd = open("/dev/vfio/vfio", O_RDWR);
+	if (c->fd < 0)
+		return -errno;
+	c->group = group_open(which);
+	if (c->group < 0) {
+		ret = c->group;
+	} else if (ioctl(c->group, VFIO_GROUP_SET_CONTAINER, &c->fd)) {
+		ret = -errno;
+	} else if (ioctl(c->fd, VFIO_CHECK_EXTENSION, type) != 1) {
+		ret = -EOPNOTSUPP;
+	} else if (ioctl(c->fd, VFIO_SET_IOMMU, type)) {
+		/* A platform without dynamic windows has v1 only. */
+		ret = type == VFIO_SPAPR_TCE_v2_IOMMU && errno == EINVAL ?
+			-EOPNOTSUPP : -errno;
+	} else {
+		ret = do_get_info(c->fd, &info);
+		c->window = info.dma32_window_start;
+		c->window_size = info.dma32_window_size;
+		c->pgsizes = info.ddw.pgsizes;
+		c->levels = info.ddw.levels;
+		if (!ret)
+			return 0;
+	}
+	container_close(c);
+	return ret;
+}
+
+static inline int do_enable(struct container *c)
+{
+	return result(ioctl(c->fd, VFIO_IOMMU_ENABLE));
+}
+
+static inline int do_disable(struct container *c)
+{
+	return result(ioctl(c->fd, VFIO_IOMMU_DISABLE));
+}
+
+static inline int do_register(struct container *c, void *addr, unsigned long size)
+{
+	struct vfio_iommu_spapr_register_memory r = {
+		.argsz = sizeof(r), .vaddr = (__u64)addr, .size = size,
+	};
+
+	return result(ioctl(c->fd, VFIO_IOMMU_SPAPR_REGISTER_MEMORY, &r));
+}
+
+static inline int do_unregister(struct container *c, void *addr, unsigned long size)
+{
+	struct vfio_iommu_spapr_register_memory r = {
+		.argsz = sizeof(r), .vaddr = (__u64)addr, .size = size,
+	};
+
+	return result(ioctl(c->fd, VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, &r));
+}
+
+static inline int do_map_at(struct container *c, __u64 iova, void *addr,
+			    unsigned long size, __u32 flags)
+{
+	struct vfio_iommu_type1_dma_map m = {
+		.argsz = sizeof(m), .flags = flags,
+		.vaddr = (__u64)addr, .iova = iova, .size = size,
+	};
+
+	return result(ioctl(c->fd, VFIO_IOMMU_MAP_DMA, &m));
+}
+
+/* @size: in, what to unmap; out, what was, if @size isn't NULL; left alone on error */
+static inline int do_unmap_at(struct container *c, __u64 iova, __u64 *size, __u32 flags)
+{
+	struct vfio_iommu_type1_dma_unmap u = {
+		.argsz = sizeof(u), .flags = flags, .iova = iova, .size = *size,
+	};
+	int ret = result(ioctl(c->fd, VFIO_IOMMU_UNMAP_DMA, &u));
+
+	if (!ret)
+		*size = u.size;
+	return ret;
+}
+
+/* @at: offset in the default window */
+static inline int do_map(struct container *c, unsigned long at, void *addr,
+			 unsigned long size)
+{
+	return do_map_at(c, c->window + at, addr, size, RW);
+}
+
+static inline int do_unmap(struct container *c, unsigned long at, unsigned long size)
+{
+	__u64 n = size;
+
+	return do_unmap_at(c, c->window + at, &n, 0);
+}
+
+/* Bytes that were mapped there, or -errno. */
+static inline long do_unmap_bytes(struct container *c, __u64 iova, unsigned long size)
+{
+	__u64 n = size;
+	int ret = do_unmap_at(c, iova, &n, 0);
+
+	return ret ? ret : (long)n;
+}
+
+static inline int do_create(struct container *c, unsigned int page_shift, __u64 size,
+			    unsigned int levels, __u64 *start)
+{
+	struct vfio_iommu_spapr_tce_create w = {
+		.argsz = sizeof(w), .page_shift = page_shift,
+		.window_size = size, .levels = levels,
+	};
+	int ret = result(ioctl(c->fd, VFIO_IOMMU_SPAPR_TCE_CREATE, &w));
+
+	if (!ret && start)
+		*start = w.start_addr;
+	return ret;
+}
+
+static inline int do_remove(struct container *c, __u64 start)
+{
+	struct vfio_iommu_spapr_tce_remove w = {
+		.argsz = sizeof(w), .start_addr = start,
+	};
+
+	return result(ioctl(c->fd, VFIO_IOMMU_SPAPR_TCE_REMOVE, &w));
+}
+
+static inline long number_in(const char *path, const char *key)
+{
+	char line[256];
+	long value = -1;
+	FILE *f = fopen(path, "r");
+	size_t n = strlen(key);
+
+	if (!f)
+		return -1;
+	while (value < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, n))
+			value = atol(line + n);
+	fclose(f);
+	return value;
+}
+
+/* Counters are per CPU and gathered lazily: gather them now. */
+static inline void gather_vmstat(void)
+{
+	char c;
+	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY);
+
+	if (fd < 0)
+		return;
+	while (read(fd, &c, 1) > 0)
+		;
+	close(fd);
+}
+
+static inline long pages_ever_pinned(void)
+{
+	gather_vmstat();
+	return number_in("/proc/vmstat", "nr_foll_pin_acquired ");
+}
+
+static inline long pages_pinned(void)
+{
+	return pages_ever_pinned() -
+	       number_in("/proc/vmstat", "nr_foll_pin_released ");
+}
+
+/* The same, once what came before has been unpinned. */
+static inline long pages_pinned_steady(void)
+{
+	long now = pages_pinned(), before;
+	int same = 0, ms;
+
+	for (ms = 0; same < 5 && ms < SETTLE_MS; ms += 10) {
+		usleep(10000);
+		before = now;
+		now = pages_pinned();
+		same = now == before ? same + 1 : 0;
+	}
+	return now;
+}
+
+/* Bytes */
+static inline long locked(void)
+{
+	return number_in("/proc/self/status", "VmLck:") * 1024;
+}
+
+/* Regions of every process that the kernel knows; -1 if it doesn't tell. */
+static inline long regions_known(void)
+{
+	char line[300];
+	long n = 0;
+	FILE *f = fopen("/sys/kernel/debug/powerpc/mm_iommu", "r");
+
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		n += !!strstr(line, "0x");
+	fclose(f);
+	return n;
+}
+
+static inline long settle(long (*value)(void), long expected)
+{
+	long now;
+	int ms;
+
+	for (ms = 0; (now = value()) != expected && ms < SETTLE_MS; ms += 10)
+		usleep(10000);
+	return now;
+}
+
+static inline int drop_ipc_lock(void)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &h, d))
+		return -errno;
+	d[0].effective &= ~(1U << CAP_IPC_LOCK);
+	return result(syscall(SYS_capset, &h, d));
+}
+
+/* From here on locked memory is limited to @more bytes than now. */
+static inline int limit_locked(unsigned long more)
+{
+	struct rlimit limit = { locked() + more, locked() + more };
+
+	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : drop_ipc_lock();
+}
+
+static inline char *anonymous(unsigned long size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/* The group named, else the lowest; and another one. */
+static inline void find_groups(const char *named)
+{
+	int lowest[3] = { -1, -1, -1 }, i, j, n;
+	struct dirent *e;
+	DIR *d;
+	char c;
+
+	if (named && sscanf(named, "%d%c", &n, &c) == 1)
+		groups[nr_groups++] = n;
+	d = opendir("/dev/vfio");
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		if (sscanf(e->d_name, "%d%c", &n, &c) != 1)
+			continue;
+		for (i = 0; i < 3 && lowest[i] >= 0 && lowest[i] < n; i++)
+			;
+		for (j = 2; j > i; j--)
+			lowest[j] = lowest[j - 1];
+		if (i < 3)
+			lowest[i] = n;
+	}
+	closedir(d);
+	for (i = 0; i < 3 && nr_groups < 2; i++)
+		if (lowest[i] >= 0 && !(nr_groups && groups[0] == lowest[i]))
+			groups[nr_groups++] = lowest[i];
+}
+
+/*
+ * What main() does first: takes the group off the arguments, finds the groups.
+ * Returns why nothing can be tested here, or NULL.
+ */
+static inline const char *spapr_tce_init(int *argc, char **argv)
+{
+	const char *named = getenv("VFIO_GROUP");
+
+	if (*argc > 1 && argv[*argc - 1][0] >= '0' && argv[*argc - 1][0] <= '9' &&
+	    (*argc == 2 || argv[*argc - 2][0] != '-'))
+		named = argv[--*argc];
+	/* What a check says about its failure belongs to the result. */
+	dup2(STDOUT_FILENO, STDERR_FILENO);
+	find_groups(named);
+	if (!nr_groups)
+		return "no IOMMU group in /dev/vfio: bind a device to vfio-pci";
+	if (access("/proc/vmstat", R_OK) || pages_pinned() < 0)
+		return "no nr_foll_pin counters in /proc/vmstat";
+	return NULL;
+}
+
+#endif

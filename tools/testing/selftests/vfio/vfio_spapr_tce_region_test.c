@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pre-registered memory of the VFIO sPAPR TCE v2 container, as user space sees it.
+ *
+ *	vfio_spapr_tce_region_test [-t TEST ...] [GROUP]
+ *
+ * Cases with two containers need a second group and are skipped without it. Every case
+ * also ends with what it began with: as many pages pinned, as much memory locked.
+ */
+#include "vfio_spapr_tce.h"
+#include "kselftest_harness.h"
+
+#define REGION		(16 * MiB)
+
+FIXTURE(region) {
+	struct container c;
+	long page;
+	long pinned;
+	long locked;
+	/* Three regions' worth; the one in the middle is the usual victim. */
+	char *mem;
+	char *m;
+};
+
+FIXTURE_SETUP(region)
+{
+	int ret;
+
+	self->page = sysconf(_SC_PAGESIZE);
+	self->pinned = pages_pinned_steady();
+	self->locked = locked();
+	ret = container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "no sPAPR TCE v2 container here");
+	ASSERT_EQ(0, ret)
+		TH_LOG("group %d: %s", groups[0], strerror(-ret));
+	self->mem = mmap(NULL, 3 * REGION, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->mem);
+	self->m = self->mem + REGION;
+}
+
+FIXTURE_TEARDOWN(region)
+{
+	container_close(&self->c);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+/* A region that a device can still reach is not given up. */
+TEST_F(region, unregister_while_mapped)
+{
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->m, IOMMU_PAGE));
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, REGION));
+	/* It is as usable as before. */
+	EXPECT_EQ(0, do_map(&self->c, IOMMU_PAGE, self->m + REGION - IOMMU_PAGE,
+			    IOMMU_PAGE));
+	EXPECT_EQ(0, do_unmap(&self->c, 0, IOMMU_PAGE));
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_unmap(&self->c, IOMMU_PAGE, IOMMU_PAGE));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(-ENOENT, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+}
+
+/* TCEs replaced by others of the same and of another region. */
+TEST_F(region, unregister_after_replacing)
+{
+	char *other = self->m + REGION;
+
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	ASSERT_EQ(0, do_register(&self->c, other, REGION));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->m, 16 * IOMMU_PAGE));
+	EXPECT_EQ(0, do_map(&self->c, 0, self->m, 16 * IOMMU_PAGE));
+	EXPECT_EQ(0, do_map(&self->c, 0, other, 15 * IOMMU_PAGE));
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_map(&self->c, 15 * IOMMU_PAGE, other, IOMMU_PAGE));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, other, REGION));
+	EXPECT_EQ(0, do_unmap(&self->c, 0, 16 * IOMMU_PAGE));
+	EXPECT_EQ(0, do_unregister(&self->c, other, REGION));
+}
+
+TEST_F(region, close_while_mapped)
+{
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->m, MiB));
+	container_close(&self->c);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+}
+
+/*
+ * A map that fails half way leaves no reference. Where it fails at the first page,
+ * bus address 0 is avoided: 6.12 invalidates "no entry before 0" there, for minutes.
+ */
+TEST_F(region, map_past_region)
+{
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_GT(0, do_map(&self->c, 0, self->m + REGION - self->page,
+			    2 * self->page));
+	EXPECT_GT(0, do_map(&self->c, MiB, self->m - self->page, 2 * self->page));
+	EXPECT_GT(0, do_map(&self->c, MiB, self->m + REGION, IOMMU_PAGE));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_GT(0, do_map(&self->c, MiB, self->m, IOMMU_PAGE));
+}
+
+TEST_F(region, register_hole)
+{
+	unsigned long at[] = { 0, REGION / 2, REGION - self->page };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		ASSERT_EQ(0, munmap(self->m + at[i], self->page));
+		EXPECT_EQ(-EFAULT, do_register(&self->c, self->m, REGION))
+			TH_LOG("hole at 0x%lx", at[i]);
+		EXPECT_EQ(self->locked, settle(locked, self->locked));
+		EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+		ASSERT_EQ(self->m + at[i],
+			  mmap(self->m + at[i], self->page,
+			       PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	}
+	/* The failures have not left the range taken. */
+	EXPECT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+}
+
+TEST_F(region, register_readonly)
+{
+	ASSERT_EQ(0, mprotect(self->m, REGION, PROT_READ));
+	EXPECT_EQ(-EFAULT, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+TEST_F(region, register_readonly_tail)
+{
+	ASSERT_EQ(0, mprotect(self->m + REGION - self->page, self->page,
+			      PROT_READ));
+	EXPECT_EQ(-EFAULT, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+TEST_F(region, register_zero)
+{
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m, 0));
+	EXPECT_EQ(-EINVAL, do_register(&self->c, NULL, 0));
+	EXPECT_EQ(self->locked, locked());
+}
+
+TEST_F(region, register_misaligned)
+{
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m + 1, REGION));
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m + self->page / 2, REGION));
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m, REGION - 1));
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m, self->page / 2));
+	EXPECT_EQ(self->locked, locked());
+}
+
+TEST_F(region, register_wrap)
+{
+	unsigned long top = -self->page;
+
+	EXPECT_EQ(-EINVAL, do_register(&self->c, (void *)top, self->page));
+	EXPECT_EQ(-EINVAL, do_register(&self->c, (void *)top, 2 * self->page));
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m, top));
+	EXPECT_EQ(self->locked, locked());
+}
+
+TEST_F(region, register_beyond_user_space)
+{
+	EXPECT_EQ(-EFAULT, do_register(&self->c, (void *)(1UL << 62), REGION));
+	EXPECT_EQ(-EFAULT, do_register(&self->c, (void *)(0xcUL << 60), REGION));
+	EXPECT_EQ(self->locked, settle(locked, self->locked));
+}
+
+TEST_F(region, overlap)
+{
+	struct {
+		const char *how;
+		long start, size;
+		int expected;
+	} t[] = {
+		{ "inside",		self->page,	REGION - 2 * self->page, -EINVAL },
+		{ "first page of it",	0,		self->page, -EINVAL },
+		{ "last page of it",	REGION - self->page, self->page, -EINVAL },
+		{ "same start, longer",	0,		REGION + self->page, -EINVAL },
+		{ "same end, longer",	-self->page,	REGION + self->page, -EINVAL },
+		{ "around",		-self->page,	REGION + 2 * self->page, -EINVAL },
+		{ "into its start by one page",	self->page - REGION, REGION, -EINVAL },
+		{ "into its end by one page",	REGION - self->page, REGION, -EINVAL },
+		{ "touching its start",	-REGION,	REGION, 0 },
+		{ "touching its end",	REGION,		REGION, 0 },
+	};
+	unsigned int i;
+
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	for (i = 0; i < ARRAY_SIZE(t); i++) {
+		EXPECT_EQ(t[i].expected, do_register(&self->c, self->m + t[i].start,
+						     t[i].size))
+			TH_LOG("%s", t[i].how);
+		if (t[i].expected) {
+			EXPECT_EQ(self->locked + (long)REGION, locked());
+		}
+	}
+	EXPECT_EQ(self->locked + 3 * (long)REGION, locked());
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m - REGION, REGION));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m + REGION, REGION));
+}
+
+/* An overlap is found before any page is touched. */
+TEST_F(region, overlap_pins_nothing)
+{
+	long before;
+
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	before = pages_ever_pinned();
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m - REGION, 2 * REGION));
+	EXPECT_EQ(before, pages_ever_pinned());
+	EXPECT_EQ(-EINVAL, do_register(&self->c, self->m, self->page));
+	EXPECT_EQ(before, pages_ever_pinned());
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+}
+
+TEST_F(region, same_twice)
+{
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(-EBUSY, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(self->locked + (long)REGION, locked());
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(-ENOENT, do_unregister(&self->c, self->m, REGION));
+}
+
+TEST_F(region, unregister_what_is_not)
+{
+	/* The first registration decides whose container it is. */
+	EXPECT_EQ(-EPERM, do_unregister(&self->c, self->m, REGION));
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(-ENOENT, do_unregister(&self->c, self->m, REGION - self->page));
+	EXPECT_EQ(-ENOENT, do_unregister(&self->c, self->m + self->page,
+					 REGION - self->page));
+	EXPECT_EQ(-ENOENT, do_unregister(&self->c, self->m, 2 * REGION));
+	EXPECT_EQ(-EINVAL, do_unregister(&self->c, self->m + 1, REGION));
+	EXPECT_EQ(-EINVAL, do_unregister(&self->c, self->m, REGION - 1));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+}
+
+TEST_F(region, short_argsz)
+{
+	struct vfio_iommu_spapr_register_memory r = {
+		.argsz = sizeof(r) - 1, .vaddr = (__u64)self->m, .size = REGION,
+	};
+
+	EXPECT_EQ(-EINVAL, result(ioctl(self->c.fd, VFIO_IOMMU_SPAPR_REGISTER_MEMORY, &r)));
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(-EINVAL, result(ioctl(self->c.fd, VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, &r)));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(-EFAULT, result(ioctl(self->c.fd, VFIO_IOMMU_SPAPR_REGISTER_MEMORY, NULL)));
+}
+
+TEST_F(region, unknown_flags)
+{
+	struct vfio_iommu_spapr_register_memory r = {
+		.argsz = sizeof(r), .vaddr = (__u64)self->m, .size = REGION,
+	};
+	int bit;
+
+	ASSERT_EQ(0, do_register(&self->c, self->m + REGION, REGION));
+	for (bit = 0; bit < 32; bit++) {
+		r.flags = 1U << bit;
+		r.vaddr = (__u64)self->m;
+		EXPECT_EQ(-EINVAL,
+			  result(ioctl(self->c.fd, VFIO_IOMMU_SPAPR_REGISTER_MEMORY, &r)));
+		r.vaddr = (__u64)self->m + REGION;
+		EXPECT_EQ(-EINVAL,
+			  result(ioctl(self->c.fd, VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, &r)));
+	}
+	EXPECT_EQ(0, do_unregister(&self->c, self->m + REGION, REGION));
+}
+
+TEST_F(region, locked_vm_exact)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+		EXPECT_EQ(self->locked + (long)REGION, locked());
+		ASSERT_EQ(0, do_register(&self->c, self->m + REGION, self->page));
+		EXPECT_EQ(self->locked + (long)REGION + self->page, locked());
+		EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+		EXPECT_EQ(self->locked + self->page,
+			  settle(locked, self->locked + self->page));
+		EXPECT_EQ(0, do_unregister(&self->c, self->m + REGION, self->page));
+		EXPECT_EQ(self->locked, settle(locked, self->locked));
+	}
+}
+
+/* What is being given back does not make the next registration fail. */
+TEST_F(region, locked_vm_limit)
+{
+	struct rlimit limit;
+	int i;
+
+	limit.rlim_cur = self->locked + REGION;
+	limit.rlim_max = self->locked + REGION;
+	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
+	ASSERT_EQ(0, drop_ipc_lock());
+
+	EXPECT_EQ(-ENOMEM, do_register(&self->c, self->m, REGION + self->page));
+	EXPECT_EQ(self->locked, locked());
+	for (i = 0; i < 10; i++) {
+		char *at = self->m + i % 2 * REGION;
+
+		ASSERT_EQ(0, do_register(&self->c, at, REGION))
+			TH_LOG("round %d", i);
+		EXPECT_EQ(-ENOMEM, do_register(&self->c, self->mem, self->page));
+		EXPECT_EQ(self->locked + (long)REGION, locked());
+		ASSERT_EQ(0, do_unregister(&self->c, at, REGION));
+	}
+}
+
+/* The container is of one mm: a child that inherits it can't pin its own memory. */
+TEST_F(region, other_process)
+{
+	int status;
+	pid_t pid;
+
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (do_register(&self->c, self->mem, REGION) != -EPERM)
+			_exit(1);
+		if (do_unregister(&self->c, self->m, REGION) != -EPERM)
+			_exit(2);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+}
+
+/* One region of the process, known to two containers. */
+TEST_F(region, two_containers)
+{
+	struct container d;
+	int ret;
+
+	ret = container_open(&d, 1, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -ENODEV)
+		SKIP(return, "needs a second group");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(-EINVAL, do_register(&d, self->m, self->page));
+	EXPECT_EQ(-ENOENT, do_unregister(&d, self->m, REGION));
+	ASSERT_EQ(0, do_register(&d, self->m, REGION));
+	EXPECT_EQ(-EBUSY, do_register(&d, self->m, REGION));
+	EXPECT_EQ(self->locked + (long)REGION, locked());
+
+	/* Either may go first, and the other still maps. */
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_map(&d, 0, self->m, IOMMU_PAGE));
+	EXPECT_EQ(-EBUSY, do_unregister(&d, self->m, REGION));
+	EXPECT_EQ(0, do_unmap(&d, 0, IOMMU_PAGE));
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_map(&self->c, 0, self->m, IOMMU_PAGE));
+	container_close(&d);
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(0, do_unmap(&self->c, 0, IOMMU_PAGE));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+}
+
+/* Leave without tidying up, or as DPDK does; a child's part. */
+static int leave(bool map, bool unregister)
+{
+	struct container c;
+	char *m;
+	int ret;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret)
+		return ret == -EOPNOTSUPP ? KSFT_SKIP : 10;
+	m = mmap(NULL, 2 * REGION, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED || do_register(&c, m, REGION) ||
+	    do_register(&c, m + REGION, REGION))
+		return 11;
+	if (map && (do_map(&c, 0, m, REGION) ||
+		    do_map(&c, REGION, m + REGION, REGION)))
+		return 12;
+	if (unregister) {
+		/* DPDK unmaps iova 0, size = the address it means. */
+		do_unmap(&c, 0, (unsigned long)m);
+		do_unregister(&c, m, REGION);
+		do_unmap(&c, 0, (unsigned long)m + REGION);
+		do_unregister(&c, m + REGION, REGION);
+	}
+	return 0;
+}
+
+static void check_leaving(struct __test_metadata *_metadata, bool map,
+			  bool unregister)
+{
+	long pinned = pages_pinned();
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(leave(map, unregister));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFEXITED(status));
+	if (WEXITSTATUS(status) == KSFT_SKIP)
+		SKIP(return, "no sPAPR TCE v2 container here");
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	EXPECT_EQ(pinned, settle(pages_pinned, pinned));
+}
+
+TEST(exit_while_registered)
+{
+	check_leaving(_metadata, false, false);
+}
+
+TEST(exit_while_mapped)
+{
+	check_leaving(_metadata, true, false);
+}
+
+TEST(exit_as_dpdk_does)
+{
+	check_leaving(_metadata, true, true);
+}
+
+TEST(no_regions_in_v1)
+{
+	struct container c;
+	char *m;
+	int ret;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "no sPAPR TCE container here");
+	ASSERT_EQ(0, ret);
+	m = mmap(NULL, REGION, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, m);
+	EXPECT_EQ(-ENOTTY, do_register(&c, m, REGION));
+	EXPECT_EQ(-ENOTTY, do_unregister(&c, m, REGION));
+	container_close(&c);
+}
+
+int main(int argc, char **argv)
+{
+	const char *why = spapr_tce_init(&argc, argv);
+
+	if (why) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", why);
+	}
+	return test_harness_run(argc, argv);
+}
