@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What pre-registered regions cost, through the ioctls of a VFIO sPAPR TCE v2
- * container: 'name value' lines, instructions (of -icount: 1 ns = 1 instruction).
+ * What pre-registered regions, TCEs and windows cost, through the ioctls of a VFIO sPAPR
+ * TCE v2 container: 'name value' lines, instructions (of -icount: 1 ns = 1 instruction).
  *
- *	region_bench page64k|thp|scattered|many...
+ *	region_bench page64k|thp|scattered|many|bulk|window...
  *
  * page64k, thp, scattered: 1 GIB touched in order without THP, with THP, or page by
  * page in random order. register.* and unregister.* are per 64K page, metadata.* is
  * KiB per GIB as debugfs tells. many: one page with 10 and with 1000 regions there.
+ * bulk: 1 GIB of 64K pages in one MAP_DMA or UNMAP_DMA, per TCE of 64K; replace is a map
+ * over entries of other pages. window: 2 TIB of 64K pages in 2 levels, made and removed,
+ * what that charges to the process and takes from the free memory, in KiB.
  *
  * Unregistering is the ioctl and what the kernel does later for it. That is found by
  * calling sched_yield() over and over on the only CPU, which is then never idle: each
@@ -30,6 +33,7 @@
 #include <linux/vfio.h>
 
 #define GIB		(1UL << 30)
+#define TIB		(1UL << 40)
 #define PAGE		65536UL
 #define WINDOW_NS	100000000L	/* grace period and unpinning of 1 GIB fit in */
 #define ROUNDS		3
@@ -104,23 +108,53 @@ static long reg(int request, char *addr, unsigned long size)
 	return now() - began;
 }
 
+/* Instructions of one MAP_DMA or UNMAP_DMA */
 static long map(uint64_t iova, char *addr, unsigned long size)
 {
 	struct vfio_iommu_type1_dma_map m = {
 		.argsz = sizeof(m), .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
 		.vaddr = (uint64_t)addr, .iova = iova, .size = size,
 	};
-	struct vfio_iommu_type1_dma_unmap u = {
-		.argsz = sizeof(u), .iova = iova, .size = size,
-	};
-	long cost = now();
+	long began = now();
 
 	if (ioctl(container, VFIO_IOMMU_MAP_DMA, &m))
 		die("map");
-	cost = now() - cost;
+	return now() - began;
+}
+
+static long unmap(uint64_t iova, unsigned long size)
+{
+	struct vfio_iommu_type1_dma_unmap u = {
+		.argsz = sizeof(u), .iova = iova, .size = size,
+	};
+	long began = now();
+
 	if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &u))
 		die("unmap");
-	return cost;
+	return now() - began;
+}
+
+static long create(uint64_t size, uint32_t levels, uint64_t *start)
+{
+	struct vfio_iommu_spapr_tce_create w = {
+		.argsz = sizeof(w), .page_shift = 16, .window_size = size, .levels = levels,
+	};
+	long began = now();
+
+	if (ioctl(container, VFIO_IOMMU_SPAPR_TCE_CREATE, &w))
+		die("window of 64K pages");
+	*start = w.start_addr;
+	return now() - began;
+}
+
+static long destroy(uint64_t start)
+{
+	struct vfio_iommu_spapr_tce_remove w = { .argsz = sizeof(w), .start_addr = start };
+	long began = now();
+
+	if (ioctl(container, VFIO_IOMMU_SPAPR_TCE_REMOVE, &w))
+		die("remove");
+	return now() - began;
 }
 
 static long pages_pinned(void)
@@ -251,28 +285,30 @@ static void bench_big(const char *name)
 /* @nr regions of a page each, every other page; the samples go over all of them. */
 static void bench_among(char *m, int nr, uint64_t window64k)
 {
-	long in[SAMPLES], map4k[SAMPLES], map64k[SAMPLES];
+	long in[SAMPLES], map4k[SAMPLES], map64k[SAMPLES], unmap4k[SAMPLES], unmap64k[SAMPLES];
 	char *at;
 	int i;
 
 	for (i = 0; i < SAMPLES; i++) {
 		at = m + (long)i * nr / SAMPLES * 2 * PAGE;
 		map4k[i] = map(0, at, 4096);
+		unmap4k[i] = unmap(0, 4096);
 		map64k[i] = map(window64k, at, PAGE);
+		unmap64k[i] = unmap(window64k, PAGE);
 		in[i] = reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, at + PAGE, PAGE);
 		reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, at + PAGE, PAGE);
 	}
 	printf("register.among%d %.0f\n", nr, typical(in, SAMPLES));
 	printf("map4k.among%d %.0f\n", nr, typical(map4k, SAMPLES));
 	printf("map64k.among%d %.0f\n", nr, typical(map64k, SAMPLES));
+	printf("unmap4k.among%d %.0f\n", nr, typical(unmap4k, SAMPLES));
+	printf("unmap64k.among%d %.0f\n", nr, typical(unmap64k, SAMPLES));
 	others();
 }
 
 static void bench_many(void)
 {
-	struct vfio_iommu_spapr_tce_create w = {
-		.argsz = sizeof(w), .page_shift = 16, .window_size = GIB, .levels = 1,
-	};
+	uint64_t start;
 	char *m;
 	int i;
 
@@ -282,15 +318,81 @@ static void bench_many(void)
 	memset(m, 1, 2000 * PAGE);
 	for (i = 0; i < 10; i++)
 		reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m + i * 2 * PAGE, PAGE);
-	if (ioctl(container, VFIO_IOMMU_SPAPR_TCE_CREATE, &w))
-		die("window of 64K pages");
-	bench_among(m, 10, w.start_addr);
+	create(GIB, 1, &start);
+	bench_among(m, 10, start);
 	for (; i < 1000; i++)
 		reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m + i * 2 * PAGE, PAGE);
-	bench_among(m, 1000, w.start_addr);
+	bench_among(m, 1000, start);
+	destroy(start);
 	for (i = 0; i < 1000; i++)
 		reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m + i * 2 * PAGE, PAGE);
 	others();
+}
+
+static void bench_bulk(void)
+{
+	long cost[3][ROUNDS];
+	uint64_t start;
+	char *m;
+	int i;
+
+	m = mmap(NULL, GIB + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED || madvise(m, GIB + PAGE, MADV_NOHUGEPAGE))
+		die("mmap");
+	touch(m, 0);
+	reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m, GIB + PAGE);
+	create(GIB, 1, &start);
+	for (i = 0; i < ROUNDS; i++) {
+		cost[0][i] = map(start, m, GIB);
+		cost[1][i] = map(start, m + PAGE, GIB);
+		cost[2][i] = unmap(start, GIB);
+	}
+	for (i = 0; i < 3; i++)
+		qsort(cost[i], ROUNDS, sizeof(cost[i][0]), by_long);
+	printf("map.bulk %.2f\n", (double)cost[0][ROUNDS / 2] / (GIB / PAGE));
+	printf("replace.bulk %.2f\n", (double)cost[1][ROUNDS / 2] / (GIB / PAGE));
+	printf("unmap.bulk %.2f\n", (double)cost[2][ROUNDS / 2] / (GIB / PAGE));
+	destroy(start);
+	reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, GIB + PAGE);
+	others();
+	munmap(m, GIB + PAGE);
+}
+
+static long kib_in(const char *path, const char *key)
+{
+	char line[200];
+	long kib = -1;
+	FILE *f = fopen(path, "r");
+
+	while (f && kib < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)))
+			kib = atol(line + strlen(key));
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static void bench_window(void)
+{
+	long made, gone, locked, free;
+	uint64_t start;
+
+	/* The first time also makes the default window. */
+	create(GIB, 1, &start);
+	destroy(start);
+	others();
+	pages_pinned();
+	locked = kib_in("/proc/self/status", "VmLck:");
+	free = kib_in("/proc/meminfo", "MemFree:");
+	made = create(2 * TIB, 2, &start);
+	pages_pinned();
+	locked = kib_in("/proc/self/status", "VmLck:") - locked;
+	free -= kib_in("/proc/meminfo", "MemFree:");
+	gone = destroy(start);
+	printf("window.create %ld\n", made);
+	printf("window.remove %ld\n", gone);
+	printf("window.charged %ld\n", locked);
+	printf("window.allocated %ld\n", free);
 }
 
 int main(int argc, char **argv)
@@ -302,6 +404,10 @@ int main(int argc, char **argv)
 	for (i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "many"))
 			bench_many();
+		else if (!strcmp(argv[i], "bulk"))
+			bench_bulk();
+		else if (!strcmp(argv[i], "window"))
+			bench_window();
 		else
 			bench_big(argv[i]);
 	}
