@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every allocation that the ioctls of VFIO sPAPR TCE containers make, failed in turn.
+ *
+ *	vfio_spapr_tce_fail_nth [GROUP]
+ *
+ * A case is a chain of calls that works. For each call, its first allocation is made to
+ * fail, then its second, and so on until it makes no more; the rest of the chain has no
+ * failures. A call that failed has an error to tell and has charged nothing; made again
+ * it works; at the end of the chain no page is pinned, no memory locked, no region
+ * known. Whether it also did so without a splat is for the reader of the log; best run
+ * with panic_on_warn=1.
+ *
+ * Needs a kernel with CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and
+ * CONFIG_FAULT_INJECTION_DEBUG_FS.
+ */
+#include <sys/stat.h>
+
+#include "vfio_spapr_tce.h"
+#include "kselftest.h"
+
+#define REGION		(4 * MiB)
+#define MOST		2000	/* allocations of one call; more is an endless loop */
+#define FAULTS		"/sys/kernel/debug/"
+#define LEVELS		2
+#define WINDOW		(64 * GiB)
+
+struct chain {
+	struct container c;
+	int second;
+	char *m, *other;
+	__u64 start;
+};
+
+struct call {
+	const char *name;
+	int (*make)(struct chain *x);
+	bool charges;	/* for good: fails without having done so */
+};
+
+/*
+ * Attaching in steps, as container_open() does, but so that a step that failed can be
+ * made again.
+ */
+static int open_fds(struct chain *x, int type)
+{
+	memset(&x->c, 0, sizeof(x->c));
+	x->c.type = type;
+	x->c.fd = open("/dev/vfio/vfio", O_RDWR);
+	x->c.group = group_open(0);
+	x->second = group_open(1);
+	return x->c.fd < 0 || x->c.group < 0 ? -ENODEV : 0;
+}
+
+static int attach(struct chain *x)
+{
+	return result(ioctl(x->c.group, VFIO_GROUP_SET_CONTAINER, &x->c.fd));
+}
+
+static int set_iommu(struct chain *x)
+{
+	return result(ioctl(x->c.fd, VFIO_SET_IOMMU, x->c.type));
+}
+
+static int get_info(struct chain *x)
+{
+	struct vfio_iommu_spapr_tce_info info = { .argsz = sizeof(info) };
+	int ret = do_get_info(x->c.fd, &info);
+
+	x->c.window = info.dma32_window_start;
+	return ret;
+}
+
+static int enable(struct chain *x)
+{
+	return do_enable(&x->c);
+}
+
+static int disable(struct chain *x)
+{
+	return do_disable(&x->c);
+}
+
+static int reg(struct chain *x)
+{
+	return do_register(&x->c, x->m, REGION);
+}
+
+static int reg_other(struct chain *x)
+{
+	return do_register(&x->c, x->other, REGION);
+}
+
+static int unreg(struct chain *x)
+{
+	return do_unregister(&x->c, x->m, REGION);
+}
+
+static int unreg_other(struct chain *x)
+{
+	return do_unregister(&x->c, x->other, REGION);
+}
+
+/* The first use makes the default window. */
+static int map(struct chain *x)
+{
+	return do_map(&x->c, 0, x->m, REGION);
+}
+
+static int map_over(struct chain *x)
+{
+	return do_map(&x->c, MiB, x->other, REGION);
+}
+
+static int unmap(struct chain *x)
+{
+	return do_unmap(&x->c, 0, 16 * MiB);
+}
+
+static int create(struct chain *x)
+{
+	return do_create(&x->c, 16, WINDOW, LEVELS, &x->start);
+}
+
+/* A leaf that is missing, two of them, one that is there */
+static int map_leaf(struct chain *x)
+{
+	return do_map_at(&x->c, x->start, x->m, REGION, RW);
+}
+
+static int map_two_leaves(struct chain *x)
+{
+	return do_map_at(&x->c, x->start + WINDOW / 2 - MiB, x->m, 2 * MiB, RW);
+}
+
+static int map_over_leaves(struct chain *x)
+{
+	return do_map_at(&x->c, x->start + WINDOW / 2 - 2 * MiB, x->other, REGION, RW);
+}
+
+static int unmap_window(struct chain *x)
+{
+	__u64 size = WINDOW;
+
+	return do_unmap_at(&x->c, x->start, &size, 0);
+}
+
+static int remove_window(struct chain *x)
+{
+	return do_remove(&x->c, x->start);
+}
+
+static int attach_second(struct chain *x)
+{
+	return x->second < 0 ? 0 : result(ioctl(x->second, VFIO_GROUP_SET_CONTAINER, &x->c.fd));
+}
+
+static int detach_second(struct chain *x)
+{
+	return x->second < 0 ? 0 : result(ioctl(x->second, VFIO_GROUP_UNSET_CONTAINER));
+}
+
+static const struct call v1[] = {
+	{ "attach", attach, false },
+	{ "set_iommu", set_iommu, false },
+	{ "get_info", get_info, false },
+	{ "enable", enable, true },
+	{ "map", map, true },
+	{ "map_over", map_over, false },
+	{ "unmap", unmap, false },
+	{ "disable", disable, false },
+	{ NULL, NULL, false },
+};
+
+static const struct call v2[] = {
+	{ "attach", attach, false },
+	{ "set_iommu", set_iommu, false },
+	{ "get_info", get_info, false },
+	{ "register", reg, true },
+	{ "register_other", reg_other, true },
+	{ "map", map, true },
+	{ "map_over", map_over, false },
+	{ "create", create, true },
+	{ "map_leaf", map_leaf, false },
+	{ "map_two_leaves", map_two_leaves, false },
+	{ "map_over_leaves", map_over_leaves, false },
+	{ "attach_second", attach_second, false },
+	{ "map_again", map_over, false },
+	{ "unmap_window", unmap_window, false },
+	{ "remove", remove_window, false },
+	{ "detach_second", detach_second, false },
+	{ "unmap", unmap, false },
+	{ "unregister", unreg, false },
+	{ "unregister_other", unreg_other, false },
+	{ NULL, NULL, false },
+};
+
+static bool set_knob(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+	bool ok = fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* Any allocation may fail, quietly; which one is decided by fail-nth. */
+static bool set_up_faults(void)
+{
+	return set_knob(FAULTS "failslab/ignore-gfp-wait", "N") &&
+	       set_knob(FAULTS "fail_page_alloc/ignore-gfp-wait", "N") &&
+	       set_knob(FAULTS "fail_page_alloc/ignore-gfp-highmem", "N") &&
+	       set_knob(FAULTS "fail_page_alloc/min-order", "0") &&
+	       set_knob(FAULTS "failslab/verbose", "0") &&
+	       set_knob(FAULTS "fail_page_alloc/verbose", "0");
+}
+
+static int nth_fd = -1;
+
+/* Makes the @nth allocation from here on fail. */
+static void arm(unsigned int nth)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", nth);
+
+	if (pwrite(nth_fd, text, n, 0) != n)
+		ksft_exit_fail_msg("fail-nth: %s\n", strerror(errno));
+}
+
+/* Whether that happened. Reading and writing allocate too, hence the retries. */
+static bool disarm(void)
+{
+	char text[16] = "";
+	bool hit = false;
+
+	if (pread(nth_fd, text, sizeof(text) - 1, 0) <= 0)
+		hit = true;
+	else if (atoi(text) == 0)
+		hit = true;
+	while (pwrite(nth_fd, "0", 1, 0) != 1)
+		;
+	return hit;
+}
+
+/*
+ * The chain, with the @nth allocation of call @victim failing. 1: it did; 0: there are
+ * not so many; -1: something is wrong.
+ */
+static int sweep(const struct call *calls, int type, int victim, unsigned int nth, char *m)
+{
+	long pinned = pages_pinned(), charge = locked(), regions = regions_known(), before;
+	struct chain x = { .m = m, .other = m + REGION };
+	int i, ret, hit = 0;
+
+	if (open_fds(&x, type))
+		return -1;
+	for (i = 0; calls[i].make; i++) {
+		before = locked();
+		if (i != victim) {
+			ret = calls[i].make(&x);
+		} else {
+			arm(nth);
+			ret = calls[i].make(&x);
+			hit = disarm();
+			if (ret > 0) {
+				ksft_print_msg("%s, allocation %u: answers %d\n", calls[i].name,
+					       nth, ret);
+				hit = -1;
+			}
+			if (ret && calls[i].charges && locked() != before) {
+				ksft_print_msg("%s, allocation %u: %ld bytes left charged\n",
+					       calls[i].name, nth, locked() - before);
+				hit = -1;
+			}
+			if (ret)
+				ret = calls[i].make(&x);
+		}
+		if (ret) {
+			if (victim >= 0)
+				ksft_print_msg("%s, allocation %u of %s: %s\n", calls[i].name, nth,
+					       calls[victim].name, strerror(-ret));
+			else
+				ksft_print_msg("%s: %s\n", calls[i].name, strerror(-ret));
+			hit = -1;
+			break;
+		}
+	}
+	close(x.second);
+	container_close(&x.c);
+	if (settle(pages_pinned, pinned) != pinned || settle(locked, charge) != charge ||
+	    (regions >= 0 && settle(regions_known, regions) != regions)) {
+		ksft_print_msg("%s, allocation %u: pages %ld, locked %ld, regions %ld left\n",
+			       victim < 0 ? "none" : calls[victim].name, nth,
+			       pages_pinned() - pinned, locked() - charge,
+			       regions_known() - regions);
+		hit = -1;
+	}
+	return hit;
+}
+
+static void run(const char *name, const struct call *calls, int type, char *m)
+{
+	struct container c;
+	unsigned int n;
+	int i, hit;
+	bool bad;
+
+	hit = container_open(&c, 0, type);
+	if (!hit)
+		container_close(&c);
+	bad = hit != -EOPNOTSUPP && sweep(calls, type, -1, 0, m) < 0;
+	for (i = 0; calls[i].make; i++) {
+		if (hit == -EOPNOTSUPP) {
+			ksft_test_result_skip("%s.%s: no such container here\n", name,
+					      calls[i].name);
+			continue;
+		}
+		if (bad) {
+			ksft_test_result_fail("%s.%s: without failures\n", name, calls[i].name);
+			continue;
+		}
+		for (n = 1; n < MOST; n++) {
+			int ret = sweep(calls, type, i, n, m);
+
+			if (ret <= 0) {
+				ksft_print_msg("%s.%s: %u failed\n", name, calls[i].name, n - 1);
+				ksft_test_result(!ret, "%s.%s\n", name, calls[i].name);
+				break;
+			}
+		}
+		if (n == MOST)
+			ksft_test_result_fail("%s.%s: no end\n", name, calls[i].name);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *why = spapr_tce_init(&argc, argv);
+	char path[64], *m;
+
+	ksft_print_header();
+	if (why)
+		ksft_exit_skip("%s\n", why);
+	if (!set_up_faults())
+		ksft_exit_skip("no fault injection in this kernel\n");
+	snprintf(path, sizeof(path), "/proc/self/task/%d/fail-nth", getpid());
+	nth_fd = open(path, O_RDWR);
+	if (nth_fd < 0)
+		ksft_exit_skip("no %s\n", path);
+	m = anonymous(2 * REGION);
+	if (m == MAP_FAILED)
+		ksft_exit_fail_msg("no memory\n");
+	memset(m, 1, 2 * REGION);
+	ksft_set_plan(ARRAY_SIZE(v1) + ARRAY_SIZE(v2) - 2);
+	run("v1", v1, VFIO_SPAPR_TCE_IOMMU, m);
+	run("v2", v2, VFIO_SPAPR_TCE_v2_IOMMU, m);
+	ksft_finished();
+}

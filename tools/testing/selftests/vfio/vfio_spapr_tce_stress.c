@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Threads that do everything at once to one VFIO sPAPR TCE container, and what must be
+ * left afterwards: nothing.
+ *
+ *	vfio_spapr_tce_stress [-s SEED] [-t SECONDS] [-r ROUNDS] [-n THREADS] [GROUP]
+ *
+ * Each case runs in rounds: a container, THREADS threads with ioctls of random kind and
+ * arguments, the container closed when they are done or - every other round - under
+ * their feet. In between children are forked that share its fd. The seed is printed;
+ * with the same seed each thread makes the same calls, though not at the same time.
+ * SECONDS is for all cases together, ROUNDS is the most per case.
+ *
+ * No call may answer anything but 0 or one of the errors an ioctl of its kind may have.
+ * After each round as many pages are pinned, as much memory is locked and as many
+ * regions are known as before it.
+ */
+#include <getopt.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include "vfio_spapr_tce.h"
+#include "kselftest.h"
+
+#define NR_REGIONS	8
+#define REGION		MiB
+#define MAX_THREADS	64
+#define MOST_BAD	5	/* rounds before a case ends */
+#define SECOND_START	(1ULL << 59)
+
+enum op { MAP, UNMAP, CREATE, REMOVE, REGISTER, UNREGISTER, ATTACH, DETACH, ENABLE, DISABLE,
+	  GET_INFO, FORK, NR_OPS };
+
+static const char * const op_name[NR_OPS] = {
+	"map", "unmap", "create", "remove", "register", "unregister", "attach", "detach",
+	"enable", "disable", "get_info", "fork",
+};
+
+struct stress {
+	struct container c;
+	int second;		/* another group, or -1 */
+	char *m;
+	unsigned int round;
+	volatile bool stop;
+	unsigned long done[NR_OPS], failed[NR_OPS];
+	long wrong;		/* an answer that no ioctl may give */
+	enum op wrong_op;
+};
+
+struct worker {
+	pthread_t thread;
+	struct stress *s;
+	__u64 seed;
+};
+
+static unsigned int seed = 1, seconds = 20, max_rounds = ~0U, nr_threads = 4;
+static long deadline;
+
+static unsigned int draw(struct worker *w, unsigned int below)
+{
+	w->seed = w->seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (w->seed >> 33) % below;
+}
+
+static long now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static __u64 any_iova(struct worker *w)
+{
+	struct container *c = &w->s->c;
+
+	/* Few places, so that threads meet, of either window; sometimes its end. */
+	if (draw(w, 2))
+		return SECOND_START + draw(w, 32) * 64 * KiB;
+	if (!draw(w, 8))
+		return c->window + c->window_size - IOMMU_PAGE * draw(w, 4);
+	return c->window + draw(w, 128) * IOMMU_PAGE;
+}
+
+/* Everything a child may find out about a container that is not its own */
+static int child(struct stress *s)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		int ret = do_unmap(&s->c, 0, IOMMU_PAGE);
+
+		_exit(ret == -EPERM || ret == -EBADF || ret == -ENODEV || ret == -EINVAL ||
+		      ret == -ENOTTY ? 0 : 1);
+	}
+	if (pid < 0)
+		return -errno;
+	waitpid(pid, &status, 0);
+	return status ? 1 : 0;
+}
+
+static int one(struct worker *w, enum op op)
+{
+	struct vfio_iommu_spapr_tce_info info = { .argsz = sizeof(info) };
+	struct stress *s = w->s;
+	char *m = s->m + draw(w, NR_REGIONS) * REGION;
+	unsigned long size;
+	__u64 n, iova;
+
+	switch (op) {
+	case MAP:
+		iova = any_iova(w);
+		size = iova >= SECOND_START ? 64 * KiB : IOMMU_PAGE;
+		return do_map_at(&s->c, iova, m + draw(w, 8) * 64 * KiB, size * (1 + draw(w, 8)),
+				 1 + draw(w, 3));
+	case UNMAP:
+		iova = any_iova(w);
+		n = (1 + draw(w, 32)) * 64 * KiB;
+		return do_unmap_at(&s->c, iova, &n, 0);
+	case CREATE:
+		return do_create(&s->c, draw(w, 4) ? 16 : 12, MiB << draw(w, 8), 1 + draw(w, 2),
+				 NULL);
+	case REMOVE:
+		return do_remove(&s->c, draw(w, 4) ? SECOND_START : s->c.window);
+	case REGISTER:
+		return do_register(&s->c, m, draw(w, 8) ? REGION : 2 * REGION);
+	case UNREGISTER:
+		return do_unregister(&s->c, m, REGION);
+	case ATTACH:
+		return s->second < 0 ? -ENODEV :
+			result(ioctl(s->second, VFIO_GROUP_SET_CONTAINER, &s->c.fd));
+	case DETACH:
+		return s->second < 0 ? -ENODEV :
+			result(ioctl(s->second, VFIO_GROUP_UNSET_CONTAINER));
+	case ENABLE:
+		return do_enable(&s->c);
+	case DISABLE:
+		return do_disable(&s->c);
+	case GET_INFO:
+		return do_get_info(s->c.fd, &info);
+	case FORK:
+		return child(s);
+	default:
+		return 0;
+	}
+}
+
+static bool may_answer(int ret)
+{
+	switch (ret) {
+	case 0:
+	case -EINVAL:
+	case -ENXIO:
+	case -EBUSY:
+	case -ENOENT:
+	case -ENOMEM:
+	case -ENOSPC:
+	case -ENODEV:
+	case -EPERM:
+	case -EFAULT:
+	case -ENOTTY:
+	case -EBADF:	/* closed under its feet */
+	case -EAGAIN:	/* fork */
+		return true;
+	}
+	return false;
+}
+
+/* How often each is done, out of the sum */
+static const unsigned int mix[2][NR_OPS] = {
+	{ [MAP] = 40, [UNMAP] = 30, [ENABLE] = 6, [DISABLE] = 2, [GET_INFO] = 2, [FORK] = 1,
+	  [REGISTER] = 1, [CREATE] = 1 },
+	{ [MAP] = 40, [UNMAP] = 25, [CREATE] = 8, [REMOVE] = 4, [REGISTER] = 10,
+	  [UNREGISTER] = 8, [ATTACH] = 3, [DETACH] = 3, [GET_INFO] = 2, [FORK] = 1 },
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct stress *s = w->s;
+	const unsigned int *m = mix[s->c.type == VFIO_SPAPR_TCE_v2_IOMMU];
+	unsigned int sum = 0, x, i;
+	int ret;
+
+	for (i = 0; i < NR_OPS; i++)
+		sum += m[i];
+	while (!s->stop) {
+		for (i = 0, x = draw(w, sum); x >= m[i]; i++)
+			x -= m[i];
+		ret = one(w, i);
+		__atomic_fetch_add(ret ? &s->failed[i] : &s->done[i], 1, __ATOMIC_RELAXED);
+		if (!may_answer(ret)) {
+			s->wrong = ret;
+			s->wrong_op = i;
+		}
+	}
+	return NULL;
+}
+
+static int same(const char *what, long before, long (*value)(void))
+{
+	long after = settle(value, before);
+
+	if (after == before)
+		return 0;
+	ksft_print_msg("%s: %ld before, %ld after\n", what, before, after);
+	return KSFT_FAIL;
+}
+
+/* KSFT_PASS, KSFT_FAIL, KSFT_SKIP */
+static int round_of(struct stress *s, int type, bool second, unsigned int ms)
+{
+	long pinned = pages_pinned(), charge = locked(), regions = regions_known();
+	static struct worker workers[MAX_THREADS];
+	unsigned int i;
+	int ret;
+
+	ret = container_open(&s->c, 0, type);
+	if (ret == -EOPNOTSUPP)
+		return KSFT_SKIP;
+	if (ret) {
+		ksft_print_msg("container: %s\n", strerror(-ret));
+		return KSFT_FAIL;
+	}
+	s->second = second ? group_open(1) : -1;
+	s->stop = false;
+	/* The first of these decides whose container it is: not a child's. */
+	if (type == VFIO_SPAPR_TCE_IOMMU)
+		do_enable(&s->c);
+	else
+		do_register(&s->c, s->m, REGION);
+	for (i = 0; i < nr_threads; i++) {
+		workers[i].s = s;
+		workers[i].seed = ((__u64)seed << 32) + s->round * MAX_THREADS + i;
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i])) {
+			ksft_print_msg("no thread\n");
+			nr_threads = i;
+		}
+	}
+	usleep(ms * 1000);
+	if (s->round % 2)
+		container_close(&s->c);
+	s->stop = true;
+	for (i = 0; i < nr_threads; i++)
+		pthread_join(workers[i].thread, NULL);
+	if (s->second >= 0)
+		close(s->second);
+	container_close(&s->c);
+	s->round++;
+	ret = same("pinned pages", pinned, pages_pinned);
+	ret |= same("locked bytes", charge, locked);
+	if (regions >= 0)
+		ret |= same("regions", regions, regions_known);
+	if (s->wrong) {
+		ksft_print_msg("%s answered %ld\n", op_name[s->wrong_op], s->wrong);
+		ret = KSFT_FAIL;
+	}
+	s->wrong = 0;
+	return ret;
+}
+
+static void run(const char *name, int type, bool second, long end)
+{
+	struct stress s = { .m = anonymous((NR_REGIONS + 1) * REGION) };
+	enum op used = type == VFIO_SPAPR_TCE_IOMMU ? UNMAP : UNREGISTER;
+	unsigned int i;
+	int ret, bad = 0;
+
+	if (second && nr_groups < 2) {
+		ksft_test_result_skip("%s: needs a second group\n", name);
+		return;
+	}
+	if (s.m == MAP_FAILED) {
+		ksft_test_result_fail("%s: no memory\n", name);
+		return;
+	}
+	memset(s.m, 1, (NR_REGIONS + 1) * REGION);
+	do {
+		ret = round_of(&s, type, second, 200);
+		if (ret == KSFT_SKIP) {
+			ksft_test_result_skip("%s: no such container here\n", name);
+			return;
+		}
+		bad += !!ret;
+	} while (bad < MOST_BAD && s.round < max_rounds && (s.round < 2 || now_ms() < end));
+	ksft_print_msg("%s: %u rounds, %d bad\n", name, s.round, bad);
+	for (i = 0; i < NR_OPS; i++)
+		if (s.done[i] + s.failed[i])
+			ksft_print_msg("  %-10s %8lu done %8lu refused\n", op_name[i], s.done[i],
+				       s.failed[i]);
+	/* What never succeeds was not tested. */
+	for (i = 0; i <= used; i++)
+		if (mix[type == VFIO_SPAPR_TCE_v2_IOMMU][i] > 1 && !s.done[i]) {
+			ksft_print_msg("no %s in all that time\n", op_name[i]);
+			bad++;
+		}
+	ksft_test_result(!bad, "%s\n", name);
+	munmap(s.m, (NR_REGIONS + 1) * REGION);
+}
+
+int main(int argc, char **argv)
+{
+	const char *why = spapr_tce_init(&argc, argv);
+	int o;
+
+	while ((o = getopt(argc, argv, "s:t:r:n:")) > 0) {
+		switch (o) {
+		case 's':
+			seed = atoi(optarg);
+			break;
+		case 't':
+			seconds = atoi(optarg);
+			break;
+		case 'r':
+			max_rounds = atoi(optarg);
+			break;
+		case 'n':
+			nr_threads = atoi(optarg);
+			break;
+		default:
+			return KSFT_FAIL;
+		}
+	}
+	ksft_print_header();
+	if (why)
+		ksft_exit_skip("%s\n", why);
+	if (nr_threads > MAX_THREADS)
+		nr_threads = MAX_THREADS;
+	ksft_set_plan(3);
+	ksft_print_msg("seed %u, %u threads, %u s\n", seed, nr_threads, seconds);
+	deadline = now_ms();
+	run("v1", VFIO_SPAPR_TCE_IOMMU, false, deadline + seconds * 1000L / 3);
+	run("v2", VFIO_SPAPR_TCE_v2_IOMMU, false, deadline + seconds * 2000L / 3);
+	run("v2_two_groups", VFIO_SPAPR_TCE_v2_IOMMU, true, deadline + seconds * 1000L);
+	ksft_finished();
+}
