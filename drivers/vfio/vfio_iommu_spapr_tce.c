@@ -338,7 +338,7 @@ static int tce_window_slot(struct tce_container *container)
 /* Clear all of @tbl; what the entries held has been dropped when this returns. */
 static unsigned long tce_window_clear(struct iommu_table *tbl)
 {
-	struct iommu_user_gather g;
+	struct iommu_user_gather g __uninitialized;
 	unsigned long live;
 
 	iommu_user_begin(&g, tbl);
@@ -531,7 +531,7 @@ static int tce_map(struct tce_container *container,
 		   enum dma_data_direction dir)
 {
 	unsigned long entry, n, done;
-	struct iommu_user_gather g;
+	struct iommu_user_gather g __uninitialized;
 	struct iommu_table *tbl;
 	int ret;
 
@@ -592,7 +592,7 @@ static int tce_unmap_entries(struct iommu_table *tbl, unsigned long entry,
 			     unsigned long n, u64 *size)
 {
 	unsigned long idx = entry - tbl->it_offset, left, k;
-	struct iommu_user_gather g;
+	struct iommu_user_gather g __uninitialized;
 	int ret = 0;
 
 	iommu_user_begin(&g, tbl);

@@ -25,9 +25,13 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/vmstat.h>
+#include "../mm/book3s64/mm_iommu_core.h"
 #include "iommu_user_core.h"
 
 #define IOMMU_USER_BATCH	512UL
+
+/* Entries set between two looks for a fatal signal */
+#define IOMMU_USER_SIGNAL	BIT(16)
 
 /* Pages pinned at a time, on the stack */
 #define IOMMU_USER_PINS		32UL
@@ -262,11 +266,163 @@ static void section_leave(void)
 	preempt_enable();
 }
 
+/* Where the memory is that entries are to lead to */
+struct source {
+	unsigned long ua;
+	unsigned long hpa;		/* contiguous there, if @mem is NULL */
+	struct mm_iommu_table_group_mem_t *mem;
+	enum dma_data_direction dir;
+};
+
+/*
+ * iommu_user_swap() with the addresses from the words of a region's pages. No device
+ * writes to a page whose word is not dirty yet: marked before the entry is set.
+ */
+static noinline unsigned long
+pages_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
+	   u64 word, u64 *page, u64 perm)
+{
+	u64 dirty = perm & TCE_PCI_WRITE ? MM_IOMMU_DIRTY : 0, hpa;
+	unsigned long i;
+
+	for (i = 0; i < n; i++) {
+		hpa = READ_ONCE(page[i]);
+		if (unlikely(dirty & ~hpa))
+			WRITE_ONCE(page[i], hpa | dirty);
+		if (!iommu_user_trylock(&view[i], expect))
+			break;
+		iommu_user_store(&tce[i], (hpa & MM_IOMMU_HPA_MASK) | perm);
+		iommu_user_unlock(&view[i], word);
+		expect += estep;
+		word += PAGE_SIZE;
+	}
+	return i;
+}
+
+/*
+ * The fast path for memory that is not contiguous: sets entries as long as they are
+ * like the first, clear or live in a row, and the region's chunks are scattered.
+ * Returns how many that were, possibly none.
+ */
+static __always_inline unsigned long
+section_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
+		  unsigned long entry, unsigned long n, const struct source *src,
+		  unsigned long ua)
+{
+	u64 old = READ_ONCE(*span->view), expect = old, step;
+	u64 word = iommu_user_word(g->tbl, ua, src->dir);
+	u64 perm = iommu_user_perm(src->dir), *page;
+	unsigned long done = 0, k, set;
+
+	if (g->tbl->it_page_shift != PAGE_SHIFT || !span->tce ||
+	    (old && !(old & IOMMU_VIEW_LIVE)) ||
+	    (old & (IOMMU_VIEW_LOCK | IOMMU_VIEW_PIN)) ||
+	    g->nr == IOMMU_USER_RUNS)
+		return 0;
+	step = old ? PAGE_SIZE : 0;
+
+	do {
+		page = mm_iommu_page_words(src->mem, ua, &k);
+		if (!page)
+			break;
+		k = min(k, n - done);
+		set = pages_swap(span->tce + done, span->view + done, k, expect, step,
+				 word, page, perm);
+		done += set;
+		ua += set << PAGE_SHIFT;
+		word += set << PAGE_SHIFT;
+		expect += set * step;
+	} while (set == k && done < n);
+
+	if (done) {
+		iommu_user_gather_range(g, entry, done);
+		if (old)
+			iommu_user_gather_add(g, old & IOMMU_VIEW_UA, done,
+					      old & IOMMU_VIEW_WRITE);
+	}
+	return done;
+}
+
+/*
+ * One section's work: set up to @n entries from @entry on, in one leaf. Returns how
+ * many; *@err is 0 if they are all, or if it is just worth while to come again.
+ */
+static __always_inline unsigned long
+section_set(struct iommu_user_gather *g, struct iommu_span *span,
+	    unsigned long entry, unsigned long n, const struct source *src,
+	    unsigned long ua, unsigned long hpa, int *err)
+{
+	unsigned int shift = g->tbl->it_page_shift;
+	struct iommu_user_new new = {
+		.word = iommu_user_word(g->tbl, ua, src->dir),
+		.hpa = hpa,
+		.perm = iommu_user_perm(src->dir),
+		.step = BIT(shift),
+		.dir = src->dir,
+	};
+	unsigned long live = 0, done;
+	long ret;
+
+	if (src->mem) {
+		done = section_set_pages(g, span, entry, n, src, ua);
+		if (done) {
+			*err = 0;
+			return done;
+		}
+		ret = mm_iommu_run_get(src->mem, ua, n << shift, shift,
+				       src->dir != DMA_TO_DEVICE,
+				       (unsigned long *)&new.hpa);
+		if (ret < 0) {
+			*err = ret;
+			return 0;
+		}
+		n = (unsigned long)ret >> shift;
+	}
+	return iommu_user_change(g, span, entry, n, &new, &live, err, false, false);
+}
+
+/* Set @n entries; returns how many are, and why not all in *@err. */
+static unsigned long entries_set(struct iommu_user_gather *g, unsigned long entry,
+				 unsigned long n, const struct source *src, int *err)
+{
+	struct iommu_table *tbl = g->tbl;
+	unsigned long idx = entry - tbl->it_offset, done = 0;
+	struct iommu_span span;
+
+	for (;;) {
+		section_enter();
+		*err = -ENODEV;
+		if (likely(!READ_ONCE(tbl->it_revoked))) {
+			iommu_levels_walk(tbl, idx + done, &span);
+			*err = IOMMU_USER_STALE;
+			if (likely(span.view))
+				done += section_set(g, &span, entry + done,
+						    min3(span.nr, n - done,
+							 IOMMU_USER_BATCH),
+						    src,
+						    src->ua + (done << tbl->it_page_shift),
+						    src->hpa + (done << tbl->it_page_shift),
+						    err);
+		}
+		section_leave();
+
+		if (*err == IOMMU_USER_FULL) {
+			iommu_user_finish(g);
+			*err = 0;
+		} else if (*err == IOMMU_USER_STALE) {
+			*err = iommu_levels_grow(tbl, idx + done);
+		}
+		if (*err || done == n)
+			return done;
+		cond_resched();
+	}
+}
+
 /**
  * iommu_user_set() - install entries whose references the caller holds
  * @g: gather
  * @entry: first entry
- * @n: number of entries, contiguous in @ua and @hpa
+ * @n: number of entries, contiguous in @ua and @hpa; not 0
  * @ua: user address behind the first
  * @hpa: its translation by iommu_user_get()
  * @dir: what the device may do
@@ -277,56 +433,80 @@ static void section_leave(void)
  * Context: may sleep, reschedules; not under mmap_lock.
  * Return: how many entries are set; their references are theirs now, the others still
  * the caller's. If none: -ENOMEM for a level (or its charge), -ENODEV if the table
- * has been revoked, -EIO from a hypervisor.
+ * has been revoked, -EIO and others from a hypervisor.
  */
 long iommu_user_set(struct iommu_user_gather *g, unsigned long entry,
 		    unsigned long n, unsigned long ua, unsigned long hpa,
 		    enum dma_data_direction dir)
 {
-	struct iommu_table *tbl = g->tbl;
-	unsigned long idx = entry - tbl->it_offset, done = 0, live = 0, k;
-	struct iommu_user_new new = {
-		.word = iommu_user_word(tbl, ua, dir),
-		.hpa = hpa,
-		.perm = iommu_user_perm(dir),
-		.step = BIT(tbl->it_page_shift),
-		.dir = dir,
-	};
-	struct iommu_span span;
-	int err = 0;
+	struct source src = { .ua = ua, .hpa = hpa, .dir = dir };
+	unsigned long done;
+	int err;
 
-	while (done < n) {
-		k = 0;
-		section_enter();
-		if (READ_ONCE(tbl->it_revoked)) {
-			err = -ENODEV;
-		} else {
-			iommu_levels_walk(tbl, idx + done, &span);
-			err = IOMMU_USER_STALE;
-			if (span.view)
-				k = iommu_user_change(g, &span, entry + done,
-						      min3(span.nr, n - done,
-							   IOMMU_USER_BATCH),
-						      &new, &live, &err, false);
-		}
-		section_leave();
-
-		done += k;
-		new.word += k * new.step;
-		new.hpa += k * new.step;
-		if (err == IOMMU_USER_FULL) {
-			iommu_user_finish(g);
-			err = 0;
-		} else if (err == IOMMU_USER_STALE) {
-			err = iommu_levels_grow(tbl, idx + done);
-		}
-		if (err)
-			break;
-		cond_resched();
-	}
+	done = entries_set(g, entry, n, &src, &err);
 	return done ? done : err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_set);
+
+/* Map as much of the range as lies in one region; *@done grows by what is set. */
+static int regions_map(struct iommu_user_gather *g, unsigned long entry,
+		       unsigned long n, unsigned long ua,
+		       enum dma_data_direction dir, unsigned long *done)
+{
+	struct iommu_table *tbl = g->tbl;
+	unsigned int shift = tbl->it_page_shift;
+	struct source src = { .dir = dir };
+	unsigned long got, set, k, part;
+	int err = 0;
+	long ret;
+
+	ret = mm_iommu_map_get_range(tbl->it_mm, ua, n << shift, shift, &src.mem);
+	if (ret < 0)
+		return ret;
+	got = (unsigned long)ret >> shift;
+
+	for (set = 0; !err && set < got; set += k) {
+		src.ua = ua + (set << shift);
+		part = min(got - set, IOMMU_USER_SIGNAL);
+		k = entries_set(g, entry + set, part, &src, &err);
+		if (!err && fatal_signal_pending(current))
+			err = -EINTR;
+	}
+	*done += set;
+	if (set < got)
+		regions_put(tbl, ua + (set << shift), got - set);
+	return err;
+}
+
+/* The same for page pins, for one contiguous run of at most *@ask entries */
+static int pins_map(struct iommu_user_gather *g, unsigned long entry,
+		    unsigned long n, unsigned long ua,
+		    enum dma_data_direction dir, unsigned long *done,
+		    unsigned long *ask)
+{
+	unsigned int shift = g->tbl->it_page_shift;
+	struct source src = { .ua = ua, .dir = dir };
+	bool write = dir != DMA_TO_DEVICE;
+	unsigned long got, set;
+	int err = 0;
+	long ret;
+
+	n = min(n, *ask);
+	ret = pins_get(g->tbl, ua, n << shift, write, &src.hpa);
+	if (ret < 0)
+		return ret;
+	got = (unsigned long)ret >> shift;
+	/* As much as was contiguous, then more: the rest would be pinned in vain. */
+	*ask = got < n ? got : 2 * got;
+
+	set = entries_set(g, entry, got, &src, &err);
+	*done += set;
+	iommu_user_put(g->tbl, ua + (set << shift), src.hpa + (set << shift),
+		       got - set, write);
+	if (!err && fatal_signal_pending(current))
+		err = -EINTR;
+	return err;
+}
 
 /**
  * iommu_user_map() - get and set a range
@@ -337,8 +517,8 @@ EXPORT_SYMBOL_GPL(iommu_user_set);
  * @dir: what the device may do
  * @done: how many entries from the first on are set, on error too
  *
- * One look-up and one reference update per contiguous run, one walk per leaf.
- * On error the caller decides what becomes of the entries that are set.
+ * One look-up and one reference update per region, one walk per leaf. On error the
+ * caller decides what becomes of the entries that are set.
  *
  * Context: may sleep, reschedules; not under mmap_lock. v1: in the table's mm.
  * Return: 0, -EINTR on a fatal signal, or see iommu_user_get() and iommu_user_set().
@@ -348,37 +528,18 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 		   enum dma_data_direction dir, unsigned long *done)
 {
 	struct iommu_table *tbl = g->tbl;
-	unsigned int shift = tbl->it_page_shift;
-	bool write = dir != DMA_TO_DEVICE;
-	unsigned long left, hpa, got, ask = 1;
-	long ret;
+	unsigned long at, ask = 1;
+	int err = 0;
 
-	for (*done = 0; *done < n; ) {
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		left = n - *done;
-		/* Pins: ask for as much as was contiguous last time, then more. */
+	for (*done = 0; !err && *done < n; ) {
+		at = ua + (*done << tbl->it_page_shift);
 		if (tbl->it_pins)
-			left = min(left, ask);
-		ret = iommu_user_get(tbl, ua, left << shift, write, &hpa);
-		if (ret < 0)
-			return ret;
-		got = (unsigned long)ret >> shift;
-		ask = got < left ? got : min(2 * got, IOMMU_USER_BATCH);
-
-		ret = iommu_user_set(g, entry + *done, got, ua, hpa, dir);
-		left = ret < 0 ? 0 : ret;
-		*done += left;
-		if (left < got) {
-			iommu_user_put(tbl, ua + (left << shift),
-				       hpa + (left << shift), got - left, write);
-			/* What stopped it half way will tell itself again. */
-			if (ret < 0)
-				return ret;
-		}
-		ua += left << shift;
+			err = pins_map(g, entry + *done, n - *done, at, dir, done,
+				       &ask);
+		else
+			err = regions_map(g, entry + *done, n - *done, at, dir, done);
 	}
-	return 0;
+	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_map);
 
@@ -411,7 +572,7 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
 		if (span.view)
 			k = iommu_user_change(g, &span, entry + done,
 					      min(k, IOMMU_USER_BATCH), &new,
-					      &live, &err, false);
+					      &live, &err, true, false);
 		section_leave();
 
 		done += k;

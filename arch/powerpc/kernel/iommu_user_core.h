@@ -17,8 +17,8 @@
  *
  * Order for one entry:
  *
- *   cmpxchg(old -> old | LOCK)    the stores below can't be seen before it
- *   store the TCE                 (control dependency and acquire)
+ *   cmpxchg(old -> old | LOCK)    the stores below depend on its success, so they
+ *   store the TCE                 can't be seen before it
  *   store the new word, release   whoever gets the lock next comes after the TCE
  */
 #ifndef IOMMU_USER_CORE_H
@@ -37,7 +37,7 @@
  * @word: view word of the first, 0 to clear
  * @hpa: host physical address of the first
  * @perm: TCE permission bits
- * @step: from one entry to the next, in both; 0 to clear
+ * @step: from one entry to the next, in @word and @hpa; 0 to clear
  * @dir: the same as @perm, for a hypervisor; DMA_NONE to clear
  */
 struct iommu_user_new {
@@ -108,6 +108,41 @@ iommu_user_gather_add(struct iommu_user_gather *g, unsigned long addr,
 	g->nr++;
 }
 
+/* One store, of the right endianness: gcc makes ten instructions of it. */
+static __always_inline void iommu_user_store(__be64 *tce, u64 val)
+{
+#ifdef __LITTLE_ENDIAN__
+	asm volatile("stdbrx %1,%y0" : "=Z" (*tce) : "r" (val));
+#else
+	WRITE_ONCE(*tce, (__force __be64)val);
+#endif
+}
+
+/*
+ * Get the lock of an entry whose word is @old, for stores only: see the top. The
+ * compiler's view of cmpxchg() compares twice.
+ */
+static __always_inline bool iommu_user_trylock(u64 *view, u64 old)
+{
+	asm goto("1:	ldarx	%%r0,%y0\n"
+		 "	cmpd	%%r0,%1\n"
+		 "	bne-	%l[busy]\n"
+		 "	stdcx.	%2,%y0\n"
+		 "	bne-	1b\n"
+		 : : "Z" (*view), "r" (old), "r" (old | IOMMU_VIEW_LOCK)
+		 : "r0", "cr0", "memory" : busy);
+	return true;
+busy:
+	return false;
+}
+
+/* Set the word, which gives the lock back. */
+static __always_inline void iommu_user_unlock(u64 *view, u64 word)
+{
+	/* The TCE before the lock: pairs with the cmpxchg of the next holder. */
+	smp_store_release(view, word);
+}
+
 /*
  * Change up to @n entries whose words are predicted to be @expect, @expect + @estep
  * and so on. Returns how many were; the next one was not, or there is none.
@@ -119,11 +154,10 @@ iommu_user_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
 	unsigned long i;
 
 	for (i = 0; i < n; i++) {
-		if (cmpxchg_acquire(&view[i], expect,
-				    expect | IOMMU_VIEW_LOCK) != expect)
+		if (!iommu_user_trylock(&view[i], expect))
 			break;
-		WRITE_ONCE(tce[i], cpu_to_be64(newtce));
-		smp_store_release(&view[i], word);
+		iommu_user_store(&tce[i], newtce);
+		iommu_user_unlock(&view[i], word);
 		expect += estep;
 		newtce += step;
 		word += step;
@@ -136,17 +170,20 @@ iommu_user_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
  * whatever this needs. 1: done; 0: it is not @old any more; or -errno.
  */
 static __always_inline int
-iommu_user_change_one(struct iommu_user_gather *g, __be64 *tce, u64 *view,
-		      unsigned long entry, u64 old,
-		      const struct iommu_user_new *new, u64 off, bool rm)
+iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span,
+		      unsigned long i, unsigned long entry, u64 old,
+		      const struct iommu_user_new *new, bool rm)
 {
 	unsigned int flags = old & (IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE);
-	unsigned long hpa = new->word ? new->hpa + off : 0;
+	unsigned long hpa = new->hpa + i * new->step;
 	enum dma_data_direction dir = new->dir;
 	struct iommu_table *tbl = g->tbl;
 	unsigned long addr = old & IOMMU_VIEW_UA;
+	u64 *view = span->view + i;
+	__be64 was;
 	int ret;
 
+	/* Acquire: the TCE is read. */
 	if (cmpxchg_acquire(view, old, old | IOMMU_VIEW_LOCK) != old)
 		return 0;
 
@@ -163,20 +200,17 @@ iommu_user_change_one(struct iommu_user_gather *g, __be64 *tce, u64 *view,
 		flags = IOMMU_USER_REGION;
 	}
 
-	if (tce) {
-		u64 was = be64_to_cpu(READ_ONCE(*tce));
-
-		WRITE_ONCE(*tce, cpu_to_be64(hpa | new->perm));
-		hpa = was & IOMMU_LINK_PA;
+	if (span->tce) {
+		was = READ_ONCE(span->tce[i]);
+		iommu_user_store(span->tce + i, hpa | new->perm);
+		hpa = be64_to_cpu(was) & IOMMU_LINK_PA;
 	} else {
 		/* The hypervisor's entry: its state is exactly as before on error. */
 		ret = tbl->it_ops->xchg_no_kill(tbl, entry, &hpa, &dir);
-		if (ret) {
-			ret = ret < 0 ? ret : -EIO;
+		if (ret)
 			goto unlock;
-		}
 	}
-	smp_store_release(view, new->word ? new->word + off : 0);
+	iommu_user_unlock(view, new->word ? new->word + i * new->step : 0);
 
 	iommu_user_gather_range(g, entry, 1);
 	if (old)
@@ -184,12 +218,12 @@ iommu_user_change_one(struct iommu_user_gather *g, __be64 *tce, u64 *view,
 	return 1;
 
 unlock:
-	smp_store_release(view, old);
+	iommu_user_unlock(view, old);
 	return ret;
 }
 
 /**
- * iommu_user_change - change entries of one leaf
+ * iommu_user_change() - change entries of one leaf
  * @g: gather
  * @span: the leaf, from @entry on
  * @entry: first entry
@@ -198,6 +232,7 @@ unlock:
  * @live: number of entries that were live before is added
  * @err: why fewer than @n were changed: -EAGAIN (real mode only), IOMMU_USER_FULL,
  *	IOMMU_USER_STALE, or what the hypervisor says
+ * @clear: @new is all zero
  * @rm: real mode
  *
  * Return: entries that are as wanted now.
@@ -206,9 +241,8 @@ static __always_inline unsigned long
 iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 		  unsigned long entry, unsigned long n,
 		  const struct iommu_user_new *new, unsigned long *live,
-		  int *err, bool rm)
+		  int *err, const bool clear, bool rm)
 {
-	const bool clear = !new->word;
 	const u64 page = BIT(g->tbl->it_page_shift);
 	unsigned long i = 0, k;
 	int ret;
@@ -262,9 +296,7 @@ iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 			continue;
 		}
 
-		ret = iommu_user_change_one(g, span->tce ? span->tce + i : NULL,
-					    span->view + i, entry + i, old, new,
-					    i * new->step, rm);
+		ret = iommu_user_change_one(g, span, i, entry + i, old, new, rm);
 		if (ret < 0) {
 			*err = ret;
 			break;

@@ -129,7 +129,7 @@ static long range_change(struct iommu_user_gather *g, unsigned long entry,
 			break;
 		}
 		k = iommu_user_change(g, &span, entry + done, k, new, &live, err,
-				      true);
+				      !new->word, true);
 		new->word += k * new->step;
 		new->hpa += k * new->step;
 		if (*err == IOMMU_USER_FULL)
@@ -224,16 +224,16 @@ static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
 		return -EAGAIN;
 
 	was = READ_ONCE(*tce);
-	WRITE_ONCE(*tce, 0);
+	iommu_user_store(tce, 0);
 	if (!tbl->it_ops->tce_kill_rm(tbl, entry, 1) &&
 	    pin_drop_rm(be64_to_cpu(was) & IOMMU_LINK_PA, old & IOMMU_VIEW_WRITE)) {
-		smp_store_release(view, 0);
+		iommu_user_unlock(view, 0);
 		return 1;
 	}
 	/* Still pinned by us, and nobody else could change it: let it be. */
 	WRITE_ONCE(*tce, was);
 	tbl->it_ops->tce_kill_rm(tbl, entry, 1);
-	smp_store_release(view, old);
+	iommu_user_unlock(view, old);
 	return -EAGAIN;
 }
 

@@ -62,7 +62,8 @@ struct iommu_user_run {
  * @nr: runs gathered
  * @run: what to drop after the invalidation
  *
- * One per table and operation, on the caller's stack, in real mode too.
+ * One per table and operation, on the caller's stack, in real mode too. Declare it
+ * __uninitialized: iommu_user_begin() sets what must be set, and @run is large.
  */
 struct iommu_user_gather {
 	struct iommu_table *tbl;

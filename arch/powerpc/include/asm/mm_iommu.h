@@ -22,6 +22,8 @@
  *   mm_iommu_unregister()    no         no             no
  *   mm_iommu_drain()         yes        no             no
  *   mm_iommu_map_get()       no         taken inside   mm_iommu_map_get_rm()
+ *   mm_iommu_map_get_range() no         taken inside   no
+ *   mm_iommu_run_get()       no         not needed     no
  *   mm_iommu_map_put()       no         taken inside   mm_iommu_map_put_rm()
  *   mm_iommu_map_put_range() no         taken inside   mm_iommu_find_rm(), _put_rm()
  *   mm_iommu_translate()     no         by the caller  mm_iommu_translate_rm()
@@ -48,6 +50,12 @@ int mm_iommu_unregister(struct mm_struct *mm,
 int mm_iommu_drain(struct mm_struct *mm);
 
 long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
+		      unsigned long size, unsigned int shift, bool write,
+		      unsigned long *hpa);
+long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
+			    unsigned long size, unsigned int shift,
+			    struct mm_iommu_table_group_mem_t **pmem);
+long mm_iommu_run_get(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);

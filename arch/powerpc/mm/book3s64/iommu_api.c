@@ -881,6 +881,76 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 EXPORT_SYMBOL_GPL(mm_iommu_map_get);
 
 /**
+ * mm_iommu_map_get_range() - hold a range of one region, contiguous or not
+ * @mm: whose memory
+ * @ua: user address, a multiple of the IOMMU page size
+ * @size: bytes the caller would like to map from there
+ * @shift: log2 of the IOMMU page size
+ * @pmem: the region on success, for mm_iommu_run_get()
+ *
+ * Takes one @mapped reference for each IOMMU page of the answer, all at once. The
+ * answer is shorter than @size where the region ends. The references are stored in
+ * TCEs or given back with mm_iommu_map_put_range().
+ *
+ * Context: any in virtual mode. Return: bytes, a positive multiple of the IOMMU page
+ * size; -EFAULT, -EINVAL, -ENXIO: see mm_iommu_map_get().
+ */
+long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
+			    unsigned long size, unsigned int shift,
+			    struct mm_iommu_table_group_mem_t **pmem)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_table_group_mem_t *mem;
+	unsigned long mask = BIT(shift) - 1;
+
+	if (!store)
+		return -EFAULT;
+	guard(rcu)();
+	mem = mm_iommu_find(store, ua, false);
+	if (!mem)
+		return -EFAULT;
+	size = min(size, mem->end - ua) & ~mask;
+	if (!size || (ua & mask))
+		return -EINVAL;
+	/* The words are valid only once @mapped is not 0. */
+	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
+		return -ENXIO;
+	*pmem = mem;
+	return size;
+}
+
+/**
+ * mm_iommu_run_get() - what is behind an address of a region that is held
+ * @mem: the region, from mm_iommu_map_get_range()
+ * @ua: an address in the range held, a multiple of the IOMMU page size
+ * @size: bytes wanted from there, all held
+ * @shift: log2 of the IOMMU page size
+ * @write: the device may write; the pages are dirtied when they are unpinned
+ * @hpa: host physical address of @ua on success
+ *
+ * Context: any in virtual mode.
+ * Return: bytes, a positive multiple of the IOMMU page size; shorter than @size where
+ * contiguity ends. -EINVAL if the memory is not contiguous and aligned enough for one
+ * IOMMU page.
+ */
+long mm_iommu_run_get(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+		      unsigned long size, unsigned int shift, bool write,
+		      unsigned long *hpa)
+{
+	unsigned long mask = BIT(shift) - 1;
+	struct mm_iommu_run run;
+
+	mm_iommu_resolve(mem, ua, &run);
+	size = min(size, run.len) & ~mask;
+	if (!size || (run.hpa & mask))
+		return -EINVAL;
+	*hpa = run.hpa;
+	if (write)
+		mm_iommu_mark_dirty(mem, ua, size, &run);
+	return size;
+}
+
+/**
  * mm_iommu_map_put() - drop references of TCEs that are gone
  * @mm: whose memory
  * @ua: an address of the region that the TCEs reached

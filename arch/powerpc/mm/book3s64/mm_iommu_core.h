@@ -253,6 +253,30 @@ mm_iommu_resolve(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
 }
 
 /*
+ * The page words from @ua on, if it is in a scattered chunk of @mem, which covers it;
+ * *@n tells how many there are, in the region or not. Else NULL.
+ */
+static __always_inline u64 *
+mm_iommu_page_words(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+		    unsigned long *n)
+{
+	unsigned int shift = mem->chunk_shift;
+	unsigned long chunk, page;
+	u64 v;
+
+	if (mem->dev)
+		return NULL;
+	chunk = (ua >> shift) - (mem->ua >> shift);
+	v = READ_ONCE(mem->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
+				[chunk & (MM_IOMMU_BLOCK_WORDS - 1)]);
+	if (v & MM_IOMMU_CONTIG)
+		return NULL;
+	page = (ua & (BIT(shift) - 1)) >> PAGE_SHIFT;
+	*n = BIT(shift - PAGE_SHIFT) - page;
+	return (u64 *)v + page;
+}
+
+/*
  * Set the dirty bits of the words behind [ua, ua + len), one contiguous run that
  * @run describes: its words are neighbours, in one leaf or in blocks. Other bits
  * of a word never change and a dirty bit is never cleared, so no atomics.
