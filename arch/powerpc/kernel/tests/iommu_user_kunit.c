@@ -1,0 +1,1070 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Tests of user-owned TCE entries, on a real mm and a table of their own.
+ *
+ * The fake device has a TCE cache that forgets nothing until it is told: translations
+ * that are there, and those that are not, stay in cache[] until tce_kill. So a missing
+ * or late invalidation is a stale answer of dev_read(). Whenever something is about to
+ * be invalidated, and at the end, every page that the cache still leads to must be held
+ * by the region's @mapped or by a pin: expect_held(). That is the protocol's invariant, as
+ * a device sees it.
+ *
+ * struct fixture's ua[] is the model: what each entry must lead to. expect_model() holds
+ * TCEs, view words, the device and all counts against it. Host addresses come
+ * from get_user_pages().
+ */
+#include <kunit/test.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/prandom.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
+#include <linux/vmstat.h>
+#include <asm/code-patching.h>
+#include <asm/hw_irq.h>
+#include <asm/interrupt.h>
+#include <asm/mm_iommu.h>
+#include "../../mm/book3s64/mm_iommu_core.h"
+#include "../iommu_user_core.h"
+
+#define P		PAGE_SIZE
+#define RW		(TCE_PCI_READ | TCE_PCI_WRITE)
+#define ENTRIES		2048U		/* four leaves of two levels */
+#define OFFSET		0x80000UL	/* of the window, in entries */
+#define REGIONS		6U
+#define REGION_PAGES	96U		/* scattered, and more than a radix chunk */
+#define NOT_CACHED	1UL		/* no TCE looks like that */
+
+/* ../../mm/book3s64/tests/realmode_call.S */
+asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
+
+struct fixture {
+	struct mm_struct *mm;
+	struct iommu_table *tbl;
+	struct rnd_state rnd;
+	unsigned long base;		/* user memory: REGIONS in a row */
+	struct mm_iommu_table_group_mem_t *mem[REGIONS];
+	unsigned long pages;
+	unsigned long *hpa;		/* of each page, from gup */
+	long pins;			/* before the case */
+	struct iommu_user_gather g;
+	unsigned long out;
+	/* model */
+	unsigned long ua[ENTRIES];	/* 0: clear */
+	bool ro[ENTRIES];
+};
+
+/* The device; there is one at a time. Written with the MMU off, too. */
+static unsigned long cache[ENTRIES];
+static unsigned int kills, killed_entries;
+static struct kunit *kill_test;		/* check what is held at each kill */
+static bool kill_fails;
+
+static void cache_drop(unsigned long index, unsigned long pages)
+{
+	unsigned long i;
+
+	kills++;
+	killed_entries += pages;
+	for (i = index - OFFSET; i < index - OFFSET + pages; i++)
+		cache[i] = NOT_CACHED;
+}
+
+static void expect_held(struct kunit *test);
+
+static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned long pages)
+{
+	if (kill_test)
+		expect_held(kill_test);
+	cache_drop(index, pages);
+}
+
+static int fake_kill_rm(struct iommu_table *tbl, unsigned long index,
+			unsigned long pages)
+{
+	if (kill_fails)
+		return -EIO;
+	cache_drop(index, pages);
+	return 0;
+}
+
+static struct iommu_table_ops fake_ops = {
+	.tce_kill = fake_kill,
+	.tce_kill_rm = fake_kill_rm,
+	.free = iommu_levels_destroy,
+};
+
+static unsigned long tce_at(struct iommu_table *tbl, unsigned long i, u64 *word)
+{
+	struct iommu_span span;
+	unsigned long tce;
+
+	rcu_read_lock();
+	iommu_levels_walk(tbl, i, &span);
+	tce = span.tce ? be64_to_cpu(READ_ONCE(*span.tce)) : 0;
+	*word = span.view ? READ_ONCE(*span.view) : 0;
+	rcu_read_unlock();
+	return tce;
+}
+
+static unsigned long dev_read(struct iommu_table *tbl, unsigned long i)
+{
+	u64 word;
+
+	if (cache[i] == NOT_CACHED)
+		cache[i] = tce_at(tbl, i, &word);
+	return cache[i];
+}
+
+static void dev_read_all(struct iommu_table *tbl)
+{
+	unsigned int i;
+
+	for (i = 0; i < ENTRIES; i++)
+		dev_read(tbl, i);
+}
+
+/* ---- what is held ---- */
+
+/* Pins taken and not released, the drift that per-cpu counters hold included. */
+static long pins_live(void)
+{
+	struct pglist_data *node;
+	long n = 0;
+	int cpu;
+
+	for_each_online_pgdat(node) {
+		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
+		     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
+		for_each_possible_cpu(cpu) {
+			s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
+					       cpu)->vm_node_stat_diff;
+
+			n += diff[NR_FOLL_PIN_ACQUIRED] - diff[NR_FOLL_PIN_RELEASED];
+		}
+	}
+	return n;
+}
+
+static long mapped(struct fixture *f, unsigned int region)
+{
+	return atomic64_read(&f->mem[region]->mapped) - 1;
+}
+
+/* Page of our memory at @hpa, or -1 */
+static long page_of(struct fixture *f, unsigned long hpa)
+{
+	unsigned long i;
+
+	for (i = 0; i < f->pages; i++)
+		if (f->hpa[i] == (hpa & PAGE_MASK))
+			return i;
+	return -1;
+}
+
+static long page_pins(unsigned long hpa)
+{
+	return folio_ref_count(page_folio(pfn_to_page(hpa >> PAGE_SHIFT))) /
+	       GUP_PIN_COUNTING_BIAS;
+}
+
+/* The invariant: what the device may still reach is held. */
+static void expect_held(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	long reached[REGIONS] = {}, page;
+	unsigned int i;
+
+	for (i = 0; i < ENTRIES; i++) {
+		if (cache[i] == NOT_CACHED || !(cache[i] & RW))
+			continue;
+		page = page_of(f, cache[i]);
+		KUNIT_EXPECT_GE(test, page, 0L);
+		if (page < 0)
+			continue;
+		if (f->tbl->it_pins)
+			KUNIT_EXPECT_GE(test, page_pins(f->hpa[page]), 1L);
+		else
+			reached[page / REGION_PAGES]++;
+	}
+	for (i = 0; i < REGIONS && !f->tbl->it_pins; i++)
+		KUNIT_EXPECT_GE_MSG(test, mapped(f, i), reached[i], "region %u", i);
+}
+
+/* Table, view, device and counts are just what the model says. */
+static void expect_model_at(struct kunit *test, int line)
+{
+	struct fixture *f = test->priv;
+	unsigned int shift = f->tbl->it_page_shift, i;
+	unsigned long per = shift < PAGE_SHIFT ? 1 : BIT(shift - PAGE_SHIFT);
+	long live[REGIONS] = {}, pins = 0, wrong = 0;
+	unsigned long tce, want, off;
+	u64 word, flags;
+
+	for (i = 0; i < ENTRIES; i++) {
+		tce = tce_at(f->tbl, i, &word);
+		want = 0;
+		flags = 0;
+		if (f->ua[i]) {
+			off = f->ua[i] - f->base;
+			want = f->hpa[off >> PAGE_SHIFT] | (off & ~PAGE_MASK) |
+			       (f->ro[i] ? TCE_PCI_READ : RW);
+			flags = IOMMU_VIEW_LIVE | (f->ro[i] ? 0 : IOMMU_VIEW_WRITE) |
+				(f->tbl->it_pins ? IOMMU_VIEW_PIN : 0);
+			live[(off >> PAGE_SHIFT) / REGION_PAGES]++;
+			pins += per;
+		}
+		if (tce != want || word != (f->ua[i] | flags) ||
+		    dev_read(f->tbl, i) != want) {
+			if (!wrong++)
+				kunit_err(test, "line %d: entry %u: TCE %lx word %llx device %lx, not %lx %lx",
+					  line, i, tce, word, cache[i], want, f->ua[i]);
+		}
+	}
+	KUNIT_EXPECT_EQ_MSG(test, wrong, 0L, "line %d", line);
+	if (f->tbl->it_pins) {
+		KUNIT_EXPECT_EQ_MSG(test, pins_live() - f->pins, pins, "line %d", line);
+		return;
+	}
+	for (i = 0; i < REGIONS; i++)
+		KUNIT_EXPECT_EQ_MSG(test, mapped(f, i), live[i], "line %d region %u",
+				    line, i);
+}
+
+#define expect_model(test)	expect_model_at(test, __LINE__)
+
+/* ---- set-up ---- */
+
+static int table_make(struct kunit *test, unsigned int page_shift, bool pins)
+{
+	struct fixture *f = test->priv;
+	struct iommu_table *tbl = kzalloc(sizeof(*tbl), GFP_KERNEL);
+	unsigned int i;
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, tbl);
+	INIT_LIST_HEAD_RCU(&tbl->it_group_list);
+	kref_init(&tbl->it_kref);
+	tbl->it_ops = &fake_ops;
+	tbl->it_page_shift = page_shift;
+	tbl->it_offset = OFFSET;
+	tbl->it_size = ENTRIES;
+	tbl->it_pins = pins;
+	ret = iommu_levels_init(tbl, NUMA_NO_NODE, 2, 9, true, f->mm);
+	if (ret) {
+		kfree(tbl);
+		return ret;
+	}
+	f->tbl = tbl;
+	for (i = 0; i < ENTRIES; i++)
+		cache[i] = NOT_CACHED;
+	kills = 0;
+	killed_entries = 0;
+	return 0;
+}
+
+/* REGIONS neighbours of scattered pages; registered unless pins are tested */
+static void memory_make(struct kunit *test, bool reg)
+{
+	struct fixture *f = test->priv;
+	struct vm_area_struct *vma;
+	unsigned long i, j, ua;
+	struct page *page;
+
+	f->pages = REGIONS * REGION_PAGES;
+	ua = kunit_vm_mmap(test, NULL, 0, (f->pages + 1) * P + BIT(PMD_SHIFT),
+			   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
+	f->base = ALIGN(ua, BIT(PMD_SHIFT));
+	mmap_write_lock(f->mm);
+	vma = vma_lookup(f->mm, f->base);
+	if (vma)
+		vm_flags_set(vma, VM_NOHUGEPAGE);
+	mmap_write_unlock(f->mm);
+
+	f->hpa = kunit_kcalloc(test, f->pages, sizeof(*f->hpa), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, f->hpa);
+	/* 5 and the count have no common divisor: each page once, few neighbours */
+	for (i = 0; i < f->pages; i++) {
+		j = i * 5 % f->pages;
+		KUNIT_ASSERT_EQ(test, put_user((u8)1, (u8 __user *)(f->base + j * P)), 0);
+		KUNIT_ASSERT_EQ(test, get_user_pages_fast(f->base + j * P, 1, 0, &page), 1);
+		f->hpa[j] = page_to_phys(page);
+		put_page(page);
+	}
+	for (i = 0; reg && i < REGIONS; i++)
+		KUNIT_ASSERT_EQ(test,
+				mm_iommu_register(f->mm, f->base + i * REGION_PAGES * P,
+						  REGION_PAGES * P, &f->mem[i]), 0);
+}
+
+static int iommu_user_test_init(struct kunit *test)
+{
+	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	/* The first mapping is what gives this kthread a mm. */
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)
+		kunit_vm_mmap(test, NULL, 0, P, PROT_READ,
+			      MAP_PRIVATE | MAP_ANONYMOUS, 0)));
+	f->mm = current->mm;
+	mmgrab(f->mm);
+	f->pins = pins_live();
+	prandom_seed_state(&f->rnd, 20251121);
+	kill_test = test;
+	kill_fails = false;
+	test->priv = f;
+	return 0;
+}
+
+/* Nothing mapped, nothing pinned, nothing charged is left, whatever the case did. */
+static void iommu_user_test_exit(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int i;
+
+	if (!f)
+		return;
+	if (f->tbl) {
+		iommu_user_begin(&f->g, f->tbl);
+		iommu_user_unmap(&f->g, OFFSET, ENTRIES);
+		iommu_user_finish(&f->g);
+		memset(f->ua, 0, sizeof(f->ua));
+		if (f->tbl->it_pins || f->mem[REGIONS - 1])
+			expect_model(test);
+		iommu_tce_table_put(f->tbl);
+	}
+	kill_test = NULL;
+	for (i = 0; i < REGIONS; i++) {
+		if (!f->mem[i])
+			continue;
+		KUNIT_EXPECT_EQ(test, mapped(f, i), 0L);
+		atomic64_set(&f->mem[i]->mapped, 1);
+		mm_iommu_unregister(f->mm, f->mem[i]);
+	}
+	mm_iommu_drain(f->mm);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 0UL);
+	mmdrop(f->mm);
+	test->priv = NULL;
+}
+
+static unsigned long ua_of(struct fixture *f, unsigned long page)
+{
+	return f->base + page * P;
+}
+
+static void model_set(struct fixture *f, unsigned long i, unsigned long n,
+		      unsigned long ua, bool ro)
+{
+	for (; n; n--, i++) {
+		f->ua[i] = ua;
+		f->ro[i] = ro;
+		if (ua)
+			ua += BIT(f->tbl->it_page_shift);
+	}
+}
+
+/* As a caller does it: all or nothing */
+static int map_range(struct fixture *f, unsigned long i, unsigned long n,
+		     unsigned long ua, enum dma_data_direction dir)
+{
+	unsigned long done;
+	int ret;
+
+	iommu_user_begin(&f->g, f->tbl);
+	ret = iommu_user_map(&f->g, OFFSET + i, n, ua, dir, &done);
+	if (ret)
+		iommu_user_unmap(&f->g, OFFSET + i, done);
+	iommu_user_finish(&f->g);
+	model_set(f, i, ret ? done : n, ret ? 0 : ua, dir == DMA_TO_DEVICE);
+	return ret;
+}
+
+static long unmap_range(struct fixture *f, unsigned long i, unsigned long n)
+{
+	long live;
+
+	iommu_user_begin(&f->g, f->tbl);
+	live = iommu_user_unmap(&f->g, OFFSET + i, n);
+	iommu_user_finish(&f->g);
+	model_set(f, i, n, 0, false);
+	return live;
+}
+
+/* Tables of v2 and v1, with IOMMU pages as large as ours and smaller */
+static const struct kind {
+	const char *name;
+	unsigned int shift;
+	bool pins;
+} kinds[] = {
+	{ "regions", PAGE_SHIFT, false },
+	{ "regions, 4K", 12, false },
+	{ "pins", PAGE_SHIFT, true },
+	{ "pins, 4K", 12, true },
+};
+
+static void kind_desc(const struct kind *k, char *desc)
+{
+	strscpy(desc, k->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(kind, kinds, kind_desc);
+
+static struct fixture *kind_make(struct kunit *test)
+{
+	const struct kind *k = test->param_value;
+
+	memory_make(test, !k->pins);
+	KUNIT_ASSERT_EQ(test, table_make(test, k->shift, k->pins), 0);
+	return test->priv;
+}
+
+/* ---- cases ---- */
+
+/* Reference, entry, invalidation, drop: looked at after each step. */
+static void order(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long hpa;
+	u64 word;
+
+	memory_make(test, true);
+	KUNIT_ASSERT_EQ(test, table_make(test, PAGE_SHIFT, false), 0);
+	KUNIT_ASSERT_EQ(test, map_range(f, 3, 1, ua_of(f, 7), DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	kills = 0;
+
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_get(f->tbl, ua_of(f, REGION_PAGES), P, true,
+					     &hpa), (long)P);
+	KUNIT_EXPECT_EQ(test, hpa, f->hpa[REGION_PAGES]);
+	KUNIT_EXPECT_EQ(test, mapped(f, 0), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(f, 1), 1L);
+	KUNIT_EXPECT_EQ(test, tce_at(f->tbl, 3, &word), f->hpa[7] | RW);
+
+	KUNIT_EXPECT_EQ(test, iommu_user_set(&f->g, OFFSET + 3, 1,
+					     ua_of(f, REGION_PAGES), hpa,
+					     DMA_TO_DEVICE), 1L);
+	KUNIT_EXPECT_EQ(test, tce_at(f->tbl, 3, &word), hpa | TCE_PCI_READ);
+	KUNIT_EXPECT_EQ(test, word, ua_of(f, REGION_PAGES) | IOMMU_VIEW_LIVE);
+	/* The device has not heard of it: both are held. */
+	KUNIT_EXPECT_EQ(test, kills, 0U);
+	KUNIT_EXPECT_EQ(test, dev_read(f->tbl, 3), f->hpa[7] | RW);
+	KUNIT_EXPECT_EQ(test, mapped(f, 0), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(f, 1), 1L);
+
+	iommu_user_finish(&f->g);
+	KUNIT_EXPECT_EQ(test, kills, 1U);
+	KUNIT_EXPECT_EQ(test, killed_entries, 2U);
+	model_set(f, 3, 1, ua_of(f, REGION_PAGES), true);
+	expect_model(test);
+
+	/* Not set after all */
+	KUNIT_EXPECT_EQ(test, iommu_user_get(f->tbl, ua_of(f, 5), P, true, &hpa), (long)P);
+	iommu_user_put(f->tbl, ua_of(f, 5), hpa, 1, true);
+	expect_model(test);
+}
+
+/* Ranges over leaves and regions, replaced in other cuts, unmapped in others again. */
+static void ranges(struct kunit *test)
+{
+	struct fixture *f = kind_make(test);
+	unsigned int shift = f->tbl->it_page_shift, n;
+
+	n = min_t(unsigned long, (f->pages * P) >> shift, ENTRIES - 300);
+	KUNIT_EXPECT_EQ(test, map_range(f, 250, n, f->base, DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, map_range(f, 200, n - 100, ua_of(f, 5), DMA_TO_DEVICE), 0);
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, map_range(f, 240, 33, ua_of(f, 90), DMA_FROM_DEVICE), 0);
+	expect_model(test);
+	kills = 0;
+	/* 200 to 249 + n are live; nothing else is. */
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, 300), 100L);
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 299, ENTRIES - 299), (long)n - 50);
+	expect_model(test);
+	KUNIT_EXPECT_GT(test, kills, 1U);
+	/* Nothing there: not an error, and nothing to invalidate */
+	kills = 0;
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), 0L);
+	KUNIT_EXPECT_EQ(test, kills, 0U);
+	expect_model(test);
+}
+
+/* One invalidation for a range, however long, that goes into the gather as one run. */
+static void one_kill(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	memory_make(test, true);
+	KUNIT_ASSERT_EQ(test, table_make(test, PAGE_SHIFT, false), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, 100, f->pages, f->base, DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, kills, 1U);
+	KUNIT_EXPECT_EQ(test, map_range(f, 100, f->pages, f->base, DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, kills, 2U);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)f->pages);
+	KUNIT_EXPECT_EQ(test, kills, 3U);
+	KUNIT_EXPECT_EQ(test, killed_entries, 3 * (unsigned int)f->pages);
+	expect_model(test);
+}
+
+/* More runs than a gather has: every flush invalidates before it drops. */
+static void gather_overflow(struct kunit *test)
+{
+	struct fixture *f = kind_make(test);
+	unsigned int i, n = 5 * IOMMU_USER_RUNS + 3;
+
+	for (i = 0; i < n; i++)
+		KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, 500 - 3 * i),
+						DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	kills = 0;
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, n, ua_of(f, 10), DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_GE(test, kills, 5U);
+	expect_model(test);
+	for (i = 0; i < n; i++)
+		KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, 500 - 3 * i),
+						DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)n);
+	expect_model(test);
+}
+
+/* A map that fails half way is told how far it came, and leaves nothing of it. */
+static void half_failed(struct kunit *test)
+{
+	struct fixture *f = kind_make(test);
+	unsigned int shift = f->tbl->it_page_shift;
+	unsigned long tail = (3 * P) >> shift, done, limit;
+
+	KUNIT_EXPECT_EQ(test, map_range(f, 505, 2 * tail, f->base, DMA_TO_DEVICE), 0);
+	/* The three last pages, and what is behind them: nothing */
+	KUNIT_ASSERT_EQ(test, vm_munmap(ua_of(f, f->pages), P), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, 508, 2 * tail, ua_of(f, f->pages - 3),
+					DMA_BIDIRECTIONAL), -EFAULT);
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, map_range(f, 508, 1, ua_of(f, f->pages), DMA_BIDIRECTIONAL),
+			-EFAULT);
+	expect_model(test);
+
+	/* No charge left for the next leaf, entry 1024 on */
+	limit = rlimit(RLIMIT_MEMLOCK);
+	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = f->mm->locked_vm << PAGE_SHIFT;
+	iommu_user_begin(&f->g, f->tbl);
+	if (capable(CAP_IPC_LOCK)) {
+		/* A kernel thread may charge what it likes: stop it another way. */
+		f->tbl->it_revoked = true;
+		KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 1020, 8, f->base,
+						     DMA_BIDIRECTIONAL, &done), -ENODEV);
+		f->tbl->it_revoked = false;
+		KUNIT_EXPECT_EQ(test, done, 0UL);
+	} else {
+		KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 1020, 8, f->base,
+						     DMA_BIDIRECTIONAL, &done), -ENOMEM);
+		KUNIT_EXPECT_LE(test, done, 4UL);
+	}
+	iommu_user_unmap(&f->g, OFFSET + 1020, done);
+	iommu_user_finish(&f->g);
+	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = limit;
+	expect_model(test);
+
+	KUNIT_EXPECT_EQ(test, map_range(f, 1020, 8, f->base + BIT(shift) / 2,
+					DMA_BIDIRECTIONAL), -EINVAL);
+	expect_model(test);
+}
+
+/* An IOMMU page larger than what is contiguous: refused, and no pin is lost. */
+static void too_scattered(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int i;
+
+	memory_make(test, false);
+	for (i = 0; i < 2; i++) {
+		if (!i)
+			KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, f->base,
+								REGION_PAGES * P,
+								&f->mem[0]), 0);
+		KUNIT_ASSERT_EQ(test, table_make(test, PAGE_SHIFT + 2, i), 0);
+		KUNIT_EXPECT_EQ(test, map_range(f, 0, 2, f->base, DMA_BIDIRECTIONAL), -EINVAL);
+		KUNIT_EXPECT_EQ(test, map_range(f, 0, 1, f->base + P, DMA_BIDIRECTIONAL),
+				-EINVAL);
+		KUNIT_EXPECT_EQ(test, mapped(f, 0), 0L);
+		/* The region has pins of its own. */
+		KUNIT_EXPECT_EQ(test, pins_live() - f->pins, (long)REGION_PAGES);
+		iommu_tce_table_put(f->tbl);
+		f->tbl = NULL;
+	}
+}
+
+/* v1: what a device may have written to is dirty afterwards, and nothing else. */
+static void pins_dirty(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int i;
+
+	memory_make(test, false);
+	KUNIT_ASSERT_EQ(test, table_make(test, 12, true), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 16, f->base, DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, 16, 16, ua_of(f, 20), DMA_FROM_DEVICE), 0);
+	expect_model(test);
+	for (i = 0; i < 2; i++)
+		ClearPageDirty(pfn_to_page(f->hpa[20 * i] >> PAGE_SHIFT));
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, 32), 32L);
+	KUNIT_EXPECT_FALSE(test, PageDirty(pfn_to_page(f->hpa[0] >> PAGE_SHIFT)));
+	KUNIT_EXPECT_TRUE(test, PageDirty(pfn_to_page(f->hpa[20] >> PAGE_SHIFT)));
+}
+
+/* Somebody else's mm can't be pinned through a table; nor can a revoked one be set. */
+static void refused(struct kunit *test)
+{
+	struct fixture *f = kind_make(test);
+	struct mm_struct *mm = f->tbl->it_mm;
+
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 4, f->base, DMA_BIDIRECTIONAL), 0);
+	if (f->tbl->it_pins) {
+		f->tbl->it_mm = &init_mm;
+		KUNIT_EXPECT_EQ(test, map_range(f, 9, 4, f->base, DMA_BIDIRECTIONAL),
+				-EPERM);
+		f->tbl->it_mm = mm;
+	}
+	iommu_user_revoke(f->tbl);
+	KUNIT_EXPECT_EQ(test, map_range(f, 9, 4, f->base, DMA_BIDIRECTIONAL), -ENODEV);
+	/* A leaf that does not exist, too */
+	KUNIT_EXPECT_EQ(test, map_range(f, 1500, 4, f->base, DMA_BIDIRECTIONAL), -ENODEV);
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), 4L);
+	expect_model(test);
+}
+
+/* Thousands of ranges as they come, against the model. */
+static void random_ranges(struct kunit *test)
+{
+	struct fixture *f = kind_make(test);
+	unsigned int shift = f->tbl->it_page_shift, round, i, n, at, most;
+	long live, want;
+	int ret;
+
+	for (round = 0; round < 400 && !test->status; round++) {
+		i = prandom_u32_state(&f->rnd) % ENTRIES;
+		n = prandom_u32_state(&f->rnd) % (round % 8 ? 40 : 600) + 1;
+		n = min(n, ENTRIES - i);
+		at = prandom_u32_state(&f->rnd) % ((f->pages * P) >> shift);
+		most = ((f->pages * P) >> shift) - at;
+		if (round % 3) {
+			n = min(n, most);
+			ret = map_range(f, i, n, f->base + ((unsigned long)at << shift),
+					round % 5 ? DMA_BIDIRECTIONAL : DMA_TO_DEVICE);
+			KUNIT_EXPECT_EQ(test, ret, 0);
+		} else {
+			for (want = 0, most = i; most < i + n; most++)
+				want += f->ua[most] != 0;
+			live = unmap_range(f, i, n);
+			KUNIT_EXPECT_EQ(test, live, want);
+		}
+		if (round % 8 == 0)
+			iommu_levels_reclaim(f->tbl, 0, ENTRIES);
+		if (round % 4 == 0)
+			expect_model(test);
+		dev_read_all(f->tbl);
+	}
+	expect_model(test);
+}
+
+/* ---- threads ---- */
+
+#define THREADS		4
+
+struct crowd {
+	struct fixture *f;
+	atomic_t seed, left, errors, stop;
+	struct completion done;
+};
+
+/* Everybody on the same few entries, some of them on both sides of a leaf's end. */
+static int crowd_thread(void *arg)
+{
+	struct crowd *c = arg;
+	struct fixture *f = c->f;
+	unsigned int shift = f->tbl->it_page_shift, i, n, at, round;
+	struct iommu_user_gather g;
+	struct rnd_state rnd;
+	unsigned long done;
+	int ret;
+
+	prandom_seed_state(&rnd, atomic_inc_return(&c->seed));
+	kthread_use_mm(f->mm);
+	for (round = 0; round < 1500; round++) {
+		i = 500 + prandom_u32_state(&rnd) % 24;
+		n = prandom_u32_state(&rnd) % (round % 16 ? 6 : 60) + 1;
+		at = prandom_u32_state(&rnd) % (((f->pages - 60) * P) >> shift);
+		iommu_user_begin(&g, f->tbl);
+		if (round % 4) {
+			ret = iommu_user_map(&g, OFFSET + i, n,
+					     f->base + ((unsigned long)at << shift),
+					     DMA_BIDIRECTIONAL, &done);
+			if (ret && !(ret == -ENODEV && atomic_read(&c->stop)))
+				atomic_inc(&c->errors);
+			if (ret)
+				iommu_user_unmap(&g, OFFSET + i, done);
+		} else {
+			iommu_user_unmap(&g, OFFSET + i, n);
+		}
+		iommu_user_finish(&g);
+		if (round % 64 == 0)
+			iommu_levels_reclaim(f->tbl, 512, 512);
+	}
+	kthread_unuse_mm(f->mm);
+	if (atomic_dec_and_test(&c->left))
+		complete(&c->done);
+	return 0;
+}
+
+static void crowd_run(struct kunit *test, bool revoke)
+{
+	struct crowd *c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
+	struct fixture *f = test->priv;
+	struct task_struct *t;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	/* Kills of one are seen by the others half way: only the end is exact. */
+	kill_test = NULL;
+	c->f = f;
+	init_completion(&c->done);
+	atomic_set(&c->left, THREADS + 1);
+	for (i = 0; i < THREADS; i++) {
+		t = kthread_run(crowd_thread, c, "iommu_user/%u", i);
+		if (IS_ERR(t)) {
+			KUNIT_FAIL(test, "no thread");
+			atomic_dec(&c->left);
+		}
+	}
+	if (revoke) {
+		schedule_timeout_uninterruptible(2);
+		atomic_set(&c->stop, 1);
+		iommu_user_revoke(f->tbl);
+		/* Cleared once and for all, though the others go on trying */
+		unmap_range(f, 0, ENTRIES);
+	}
+	if (!atomic_dec_and_test(&c->left))
+		wait_for_completion(&c->done);
+	kill_test = test;
+	KUNIT_EXPECT_EQ(test, atomic_read(&c->errors), 0);
+}
+
+static void threads(struct kunit *test)
+{
+	struct fixture *f = kind_make(test);
+
+	crowd_run(test, false);
+	/* Whatever came last: it is counted, and it goes. */
+	unmap_range(f, 0, ENTRIES);
+	expect_model(test);
+}
+
+static void threads_revoked(struct kunit *test)
+{
+	kind_make(test);
+	crowd_run(test, true);
+	expect_model(test);
+}
+
+/* ---- with the MMU off, and the same code with it on ---- */
+
+typedef long (*call_t)(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
+		       unsigned long a3, unsigned long a4, unsigned long a5);
+
+static long call_real(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
+		      unsigned long a3, unsigned long a4, unsigned long a5)
+{
+	const unsigned long arg[6] = { a0, a1, a2, a3, a4, a5 };
+	unsigned long flags;
+	long ret;
+
+	local_irq_save(flags);
+	hard_irq_disable();
+	ret = mm_iommu_test_call_real(ppc_function_entry(fn), arg);
+	srr_regs_clobbered();
+	local_irq_restore(flags);
+	return ret;
+}
+
+static long call_virt(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
+		      unsigned long a3, unsigned long a4, unsigned long a5)
+{
+	long (*f)(unsigned long, unsigned long, unsigned long, unsigned long,
+		  unsigned long, unsigned long) = fn;
+	long ret;
+
+	preempt_disable();
+	rcu_read_lock();
+	ret = f(a0, a1, a2, a3, a4, a5);
+	rcu_read_unlock();
+	preempt_enable();
+	return ret;
+}
+
+static const struct way {
+	const char *name;
+	call_t call;
+} ways[] = {
+	{ "MMU on", call_virt },
+	{ "MMU off", call_real },
+};
+
+static void way_desc(const struct way *w, char *desc)
+{
+	strscpy(desc, w->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(way, ways, way_desc);
+
+static call_t way_make(struct kunit *test, bool pins, unsigned int shift)
+{
+	const struct way *w = test->param_value;
+
+	if (w->call == call_real) {
+		if (radix_enabled())
+			kunit_skip(test, "radix translation: nothing runs in real mode");
+		if (!(mfmsr() & MSR_HV))
+			kunit_skip(test, "not a hypervisor: real mode is not all memory");
+	}
+	memory_make(test, !pins);
+	KUNIT_ASSERT_EQ(test, table_make(test, shift, pins), 0);
+	return w->call;
+}
+
+#define rm_get(ua, size, write)						\
+	call((void *)iommu_user_get_rm, (unsigned long)f->tbl, ua, size, write, \
+	     (unsigned long)&f->out, 0)
+#define rm_set(i, n, ua, hpa, dir)					\
+	call((void *)iommu_user_set_rm, (unsigned long)&f->g, OFFSET + (i), n, ua, hpa, dir)
+#define rm_unmap(i, n)							\
+	call((void *)iommu_user_unmap_rm, (unsigned long)&f->g, OFFSET + (i), n, \
+	     (unsigned long)&f->out, 0, 0)
+#define rm_finish()							\
+	((int)call((void *)iommu_user_finish_rm, (unsigned long)&f->g, 0, 0, 0, 0, 0))
+
+static void real_mode(struct kunit *test)
+{
+	call_t call = way_make(test, false, PAGE_SHIFT);
+	struct fixture *f = test->priv;
+	unsigned long hpa, i;
+
+	KUNIT_EXPECT_TRUE(test, iommu_user_rm_ready(f->tbl));
+	iommu_user_begin(&f->g, f->tbl);
+
+	/* A leaf that is not there is not made here. */
+	KUNIT_EXPECT_EQ(test, rm_get(ua_of(f, 1), P, true), (long)P);
+	hpa = f->out;
+	KUNIT_EXPECT_EQ(test, hpa, f->hpa[1]);
+	KUNIT_EXPECT_EQ(test, rm_set(4, 1, ua_of(f, 1), hpa, DMA_BIDIRECTIONAL),
+			(long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, (int)call((void *)iommu_user_put_rm, (unsigned long)f->tbl,
+					ua_of(f, 1), 1, 0, 0, 0), 0);
+	expect_model(test);
+	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
+
+	/* Map, and replace what leads to other regions, in a row and not */
+	KUNIT_EXPECT_EQ(test, map_range(f, 2, 200, ua_of(f, 50), DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	kills = 0;
+	iommu_user_begin(&f->g, f->tbl);
+	for (i = 0; i < 100; i++) {
+		KUNIT_EXPECT_EQ(test, rm_get(ua_of(f, 300 + i), P, i & 1), (long)P);
+		hpa = f->out;
+		KUNIT_EXPECT_EQ(test, rm_set(2 * i, 1, ua_of(f, 300 + i), hpa,
+					     i & 1 ? DMA_FROM_DEVICE : DMA_TO_DEVICE), 1L);
+		model_set(f, 2 * i, 1, ua_of(f, 300 + i), !(i & 1));
+	}
+	expect_held(test);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, kills, 1U);
+	expect_model(test);
+
+	/* Clear across a missing leaf */
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, rm_unmap(0, 700), 0L);
+	KUNIT_EXPECT_EQ(test, f->out, 700UL);
+	expect_held(test);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	model_set(f, 0, 700, 0, false);
+	expect_model(test);
+
+	/* Entries of all regions by turns, more than the gather has room for */
+	for (i = 0; i < 3 * IOMMU_USER_RUNS; i++)
+		KUNIT_EXPECT_EQ(test, map_range(f, i, 1,
+						ua_of(f, i % REGIONS * REGION_PAGES + i),
+						DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, rm_unmap(0, 512), 0L);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	model_set(f, 0, 512, 0, false);
+	expect_model(test);
+}
+
+/* Set or clear @word of entry @i by hand. */
+static u64 word_xchg(struct fixture *f, unsigned long i, u64 word)
+{
+	struct iommu_span span;
+	u64 old;
+
+	rcu_read_lock();
+	iommu_levels_walk(f->tbl, i, &span);
+	old = xchg(span.view, word);
+	rcu_read_unlock();
+	return old;
+}
+
+/* Contended, going, revoked, not invalidated: nothing happens that is not counted. */
+static void real_mode_too_hard(struct kunit *test)
+{
+	call_t call = way_make(test, false, PAGE_SHIFT);
+	struct fixture *f = test->priv;
+	struct mm_iommu_store *store = mm_iommu_store(f->mm);
+	unsigned long hpa;
+	u64 word;
+
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 8, ua_of(f, 0), DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, rm_get(ua_of(f, 100), P, true), (long)P);
+	hpa = f->out;
+
+	word = word_xchg(f, 5, 0);
+	word_xchg(f, 5, word | IOMMU_VIEW_LOCK);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, rm_set(5, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
+			(long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_unmap(4, 4), (long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, f->out, 1UL);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	model_set(f, 4, 1, 0, false);
+	word_xchg(f, 5, word);
+
+	word_xchg(f, 20, IOMMU_VIEW_DEAD);
+	KUNIT_EXPECT_EQ(test, rm_set(20, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
+			(long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, word_xchg(f, 20, 0), (u64)IOMMU_VIEW_DEAD);
+
+	/* The index has no answer: a region of an old entry is not found. */
+	if (store) {
+		struct mm_iommu_top *top = rcu_dereference_protected(store->top, true);
+		unsigned int nr = top->nr;
+
+		top->nr = 0;
+		KUNIT_EXPECT_EQ(test, rm_set(5, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
+				(long)-EAGAIN);
+		KUNIT_EXPECT_EQ(test, rm_unmap(5, 1), (long)-EAGAIN);
+		KUNIT_EXPECT_EQ(test, f->out, 0UL);
+		top->nr = nr;
+	}
+
+	iommu_user_put(f->tbl, ua_of(f, 100), hpa, 1, true);
+	expect_model(test);
+
+	/* Could not be invalidated: then nothing is dropped. */
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, rm_unmap(0, 2), 0L);
+	kill_fails = true;
+	KUNIT_EXPECT_EQ(test, rm_finish(), -EAGAIN);
+	expect_held(test);
+	kill_fails = false;
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	model_set(f, 0, 2, 0, false);
+	expect_model(test);
+
+	iommu_user_revoke(f->tbl);
+	KUNIT_EXPECT_FALSE(test, iommu_user_rm_ready(f->tbl));
+	KUNIT_EXPECT_EQ(test, rm_set(20, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
+			(long)-ENODEV);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, rm_unmap(0, 512), 0L);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	model_set(f, 0, 512, 0, false);
+	expect_model(test);
+}
+
+/* v1 with the MMU off: what can be dropped is, the rest is put back untouched. */
+static void real_mode_pins(struct kunit *test)
+{
+	call_t call = way_make(test, true, 12);
+	struct fixture *f = test->priv;
+	struct page *page;
+	unsigned int i;
+
+	if (radix_enabled())
+		kunit_skip(test, "no realmode_pfn_to_page() with radix translation");
+	KUNIT_EXPECT_EQ(test, rm_get(f->base, 4096, true), (long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 20, f->base, DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, 30, 3, ua_of(f, 4), DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, rm_set(2, 1, f->base, f->hpa[0], DMA_TO_DEVICE), (long)-EAGAIN);
+	/* Read only, and the process still has the page */
+	KUNIT_EXPECT_EQ(test, rm_unmap(3, 5), 0L);
+	model_set(f, 3, 5, 0, false);
+	expect_model(test);
+
+	/* To be dirtied: only if it is already */
+	page = pfn_to_page(f->hpa[4] >> PAGE_SHIFT);
+	if (!PageDirty(page)) {
+		KUNIT_EXPECT_EQ(test, rm_unmap(30, 1), (long)-EAGAIN);
+		expect_model(test);
+	}
+	SetPageDirty(page);
+	KUNIT_EXPECT_EQ(test, rm_unmap(30, 1), 0L);
+	model_set(f, 30, 1, 0, false);
+	expect_model(test);
+
+	/* The process gives the page away: the last pin is the last reference. */
+	KUNIT_ASSERT_EQ(test, vm_munmap(f->base, P), 0);
+	lru_add_drain_all();
+	for (i = 0; i < 16; i++) {
+		if (i >= 3 && i < 8)
+			continue;
+		dev_read_all(f->tbl);
+		if (i < 15) {
+			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), 0L);
+			model_set(f, i, 1, 0, false);
+		} else {
+			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), (long)-EAGAIN);
+			KUNIT_EXPECT_EQ(test, f->out, 0UL);
+		}
+		expect_model(test);
+	}
+	expect_held(test);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), 7L);
+	expect_model(test);
+}
+
+static struct kunit_case iommu_user_cases[] = {
+	KUNIT_CASE(order),
+	KUNIT_CASE_PARAM(ranges, kind_gen_params),
+	KUNIT_CASE(one_kill),
+	KUNIT_CASE_PARAM(gather_overflow, kind_gen_params),
+	KUNIT_CASE_PARAM(half_failed, kind_gen_params),
+	KUNIT_CASE(too_scattered),
+	KUNIT_CASE(pins_dirty),
+	KUNIT_CASE_PARAM(refused, kind_gen_params),
+	KUNIT_CASE_PARAM(random_ranges, kind_gen_params),
+	KUNIT_CASE_PARAM(threads, kind_gen_params),
+	KUNIT_CASE_PARAM(threads_revoked, kind_gen_params),
+	KUNIT_CASE_PARAM(real_mode, way_gen_params),
+	KUNIT_CASE_PARAM(real_mode_too_hard, way_gen_params),
+	KUNIT_CASE_PARAM(real_mode_pins, way_gen_params),
+	{}
+};
+
+static struct kunit_suite iommu_user_suite = {
+	.name = "iommu_user",
+	.init = iommu_user_test_init,
+	.exit = iommu_user_test_exit,
+	.test_cases = iommu_user_cases,
+};
+
+kunit_test_suite(iommu_user_suite);
