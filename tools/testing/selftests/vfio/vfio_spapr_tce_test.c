@@ -625,10 +625,10 @@ TEST_F(map, fails_half_way)
 	EXPECT_GT(0, ret);
 	EXPECT_EQ(pins(&self->r, self->v1, 0),
 		  settle(pages_pinned, pins(&self->r, self->v1, 0)));
-	EXPECT_UNMAP(0, self->c, self->c->window, self->c->window_size);
 	if (!self->v1) {
 		EXPECT_EQ(0, do_unregister(self->c, self->m, MEMORY));
 	}
+	EXPECT_UNMAP(0, self->c, self->c->window, self->c->window_size);
 }
 
 /* The same over existing entries: whatever is left there is counted. */
