@@ -164,7 +164,7 @@ static __be64 link_make(void *block)
 
 static __be64 *link_follow(__be64 *slot)
 {
-	unsigned long link = be64_to_cpu(READ_ONCE(*slot));
+	unsigned long link = iommu_tce_load(slot);
 
 	return link & IOMMU_LINK_VALID ? __va(link & IOMMU_LINK_PA) : NULL;
 }
@@ -176,6 +176,8 @@ static void tree_free(struct iommu_table *tbl, __be64 *block, unsigned int level
 	__be64 *below;
 
 	for (i = 0; level && i < tbl->it_level_size; i++) {
+		if (!block[i])
+			continue;
 		below = link_follow(block + i);
 		if (below)
 			tree_free(tbl, below, level - 1);

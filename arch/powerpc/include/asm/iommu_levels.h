@@ -65,6 +65,31 @@ struct iommu_span {
 	unsigned long nr;
 };
 
+/*
+ * TCEs and links are big endian, stored and loaded as one: the hardware looks at any
+ * time. The compiler turns a swapped volatile access into ten instructions.
+ */
+static __always_inline void iommu_tce_store(__be64 *p, u64 tce)
+{
+#ifdef __LITTLE_ENDIAN__
+	asm volatile("stdbrx %1,%y0" : "=Z" (*p) : "r" (tce));
+#else
+	WRITE_ONCE(*p, cpu_to_be64(tce));
+#endif
+}
+
+static __always_inline u64 iommu_tce_load(const __be64 *p)
+{
+#ifdef __LITTLE_ENDIAN__
+	u64 tce;
+
+	asm volatile("ldbrx %0,%y1" : "=r" (tce) : "Z" (*p));
+	return tce;
+#else
+	return be64_to_cpu(READ_ONCE(*p));
+#endif
+}
+
 /* Is it user space's table: are there view words in its leaves? */
 static __always_inline bool iommu_table_has_view(struct iommu_table *tbl)
 {
@@ -96,7 +121,7 @@ static __always_inline void iommu_levels_walk(struct iommu_table *tbl,
 
 	/* @below: bits of the index that this level's word leaves open */
 	for (; below; below -= shift) {
-		link = be64_to_cpu(READ_ONCE(block[(idx >> below) & mask]));
+		link = iommu_tce_load(&block[(idx >> below) & mask]);
 		if (!(link & IOMMU_LINK_VALID)) {
 			span->tce = NULL;
 			span->view = NULL;

@@ -101,7 +101,7 @@ int pnv_tce_set(struct iommu_table *tbl, long index, long npages,
 		iommu_levels_walk(tbl, i, &span);
 		n = min(span.nr, end - i);
 		for (__be64 *p = span.tce; p < span.tce + n; p++, tce += size)
-			WRITE_ONCE(*p, cpu_to_be64(tce));
+			iommu_tce_store(p, tce);
 	}
 	return 0;
 }
@@ -145,7 +145,7 @@ unsigned long pnv_tce_get(struct iommu_table *tbl, long index)
 	struct iommu_span span;
 
 	iommu_levels_walk(tbl, index - tbl->it_offset, &span);
-	return span.tce ? be64_to_cpu(READ_ONCE(*span.tce)) : 0;
+	return span.tce ? iommu_tce_load(span.tce) : 0;
 }
 
 static void phb3_store(struct pnv_phb *phb, u64 val)
