@@ -181,7 +181,7 @@ static inline int vm_slot(struct vm *vm, int slot, __u64 gpa, void *addr, unsign
 	return result(ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &r));
 }
 
-static inline int vcpu_init(struct vm *vm, int n, int id)
+static inline int vcpu_init(struct vm *vm, int n)
 {
 	struct kvm_enable_cap papr = { .cap = KVM_CAP_PPC_PAPR };
 	struct vcpu *v = &vm->vcpu[n];
@@ -192,7 +192,7 @@ static inline int vcpu_init(struct vm *vm, int n, int id)
 	v->calls = (struct hcall *)(vm->ram + v->calls_gpa);
 	v->list_gpa = v->calls_gpa + VCPU_AREA / 2;
 	v->list = (__be64 *)(vm->ram + v->list_gpa);
-	v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
+	v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, n);
 	if (v->fd < 0)
 		return -errno;
 	v->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
@@ -238,7 +238,7 @@ static inline int vm_create(struct vm *vm, int nr_vcpus, unsigned long ram_size)
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_PPC_ENABLE_HCALL };
 	__u32 htab_order = 20;
 	unsigned int i;
-	int stride, ret;
+	int ret;
 
 	memset(vm, 0, sizeof(*vm));
 	vm->vfio = -1;
@@ -267,11 +267,12 @@ static inline int vm_create(struct vm *vm, int nr_vcpus, unsigned long ram_size)
 	/* A radix guest has none; where the host is radix too, that is what it gets. */
 	if (host_has_real_mode() && ioctl(vm->fd, KVM_PPC_ALLOCATE_HTAB, &htab_order))
 		return -errno;
-	stride = ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_PPC_SMT);
-	if (stride < 1)
-		stride = 1;
+	/*
+	 * On POWER8, neighbouring numbers are threads of one core where it has threads
+	 * (all but the first offline in the host, as KVM wants it).
+	 */
 	for (; vm->nr_vcpus < nr_vcpus && !ret; vm->nr_vcpus++)
-		ret = vcpu_init(vm, vm->nr_vcpus, vm->nr_vcpus * stride);
+		ret = vcpu_init(vm, vm->nr_vcpus);
 	return ret;
 }
 
