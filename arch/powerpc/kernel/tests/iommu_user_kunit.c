@@ -953,14 +953,17 @@ static void real_mode_too_hard(struct kunit *test)
 	/* The index has no answer: a region of an old entry is not found. */
 	if (store) {
 		struct mm_iommu_top *top = rcu_dereference_protected(store->top, true);
+		struct mm_iommu_table_group_mem_t *main = store->main;
 		unsigned int nr = top->nr;
 
 		top->nr = 0;
+		store->main = NULL;
 		KUNIT_EXPECT_EQ(test, rm_set(5, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
 				(long)-EAGAIN);
 		KUNIT_EXPECT_EQ(test, rm_unmap(5, 1), (long)-EAGAIN);
 		KUNIT_EXPECT_EQ(test, f->out, 0UL);
 		top->nr = nr;
+		store->main = main;
 	}
 
 	iommu_user_put(f->tbl, ua_of(f, 100), hpa, 1, true);

@@ -255,6 +255,9 @@ static void index_remove(struct mm_iommu_store *store,
 	if (WARN_ON_ONCE(slot >= leaf->nr || leaf->mem[slot] != mem))
 		return;
 
+	if (store->main == mem)
+		WRITE_ONCE(store->main, NULL);
+
 	write_seqcount_begin(&store->seq);
 	WRITE_ONCE(leaf->nr, leaf->nr - 1);
 	for (; slot < leaf->nr; slot++)
@@ -712,6 +715,8 @@ static int region_register(struct mm_struct *mm, unsigned long ua,
 	mem->claimed = false;
 	/* Publish: pairs with atomic64_read_acquire() in the lookups. */
 	atomic64_set_release(&mem->mapped, 1);
+	if (!store->main || mem->end - mem->ua > store->main->end - store->main->ua)
+		WRITE_ONCE(store->main, mem);
 	spin_unlock(&store->lock);
 	wake_up_all(&store->wait);
 	return 0;

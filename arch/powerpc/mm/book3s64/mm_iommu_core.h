@@ -114,6 +114,7 @@ struct mm_iommu_top {
  * @lock: every change of the index, and @used/@claimed of the regions
  * @seq: odd while words of the index move
  * @top: the index, NULL before the first region
+ * @main: a large region, most of a guest's memory, which is looked at first; or NULL
  * @pending: regions unregistered but not yet unpinned
  * @wait: registrations that wait for a claim, or for @pending to drain
  * @next: in the list of all stores (debugfs)
@@ -126,6 +127,7 @@ struct mm_iommu_store {
 	spinlock_t lock;	/* see above */
 	seqcount_spinlock_t seq;
 	struct mm_iommu_top __rcu *top;
+	struct mm_iommu_table_group_mem_t *main;
 	atomic_t pending;
 	wait_queue_head_t wait;
 	struct list_head next;
@@ -164,6 +166,10 @@ mm_iommu_find_once(struct mm_iommu_store *store, unsigned long ua)
 	struct mm_iommu_leaf *leaf;
 	struct mm_iommu_top *top;
 	unsigned int nr, i;
+
+	mem = READ_ONCE(store->main);
+	if (mem && ua - mem->ua < mem->end - mem->ua)
+		return mem;
 
 	top = rcu_dereference_raw(store->top);
 	nr = top ? READ_ONCE(top->nr) : 0;
