@@ -304,6 +304,27 @@ iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 		if (ret && old)
 			++*live;
 		i += ret;
+		if (rm && ret && old && i < n) {
+			/*
+			 * What we hold of the region now keeps it: entries that go on
+			 * within it need no look-up.
+			 */
+			unsigned long mem = g->run[g->nr - 1].addr;
+			u64 left = mm_iommu_end_rm((void *)mem) - (old & IOMMU_VIEW_UA);
+
+			k = (left >> g->tbl->it_page_shift) - 1;
+			k = iommu_user_swap(span->tce + i, span->view + i, min(k, n - i),
+					    old + page, page,
+					    clear ? 0 : new->word + i * new->step,
+					    clear ? 0 : (new->hpa | new->perm) + i * new->step,
+					    clear ? 0 : new->step);
+			if (k) {
+				iommu_user_gather_range(g, entry + i, k);
+				iommu_user_gather_add(g, mem, k, IOMMU_USER_REGION);
+				*live += k;
+				i += k;
+			}
+		}
 	}
 	return i;
 }

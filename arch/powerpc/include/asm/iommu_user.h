@@ -26,6 +26,7 @@
  *   iommu_user_put()               yes (v1)   taken inside   iommu_user_put_rm()
  *   iommu_user_set()               yes        taken inside   iommu_user_set_rm()
  *   iommu_user_map()               yes        taken inside   no
+ *   iommu_user_put_one()           no         taken inside   iommu_user_put_one_rm()
  *   iommu_user_unmap()             yes        taken inside   iommu_user_unmap_rm()
  *   iommu_user_finish()            yes        taken inside   iommu_user_finish_rm()
  *   iommu_user_revoke()            yes        no             no
@@ -103,6 +104,11 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
 		      unsigned long n);
 void iommu_user_finish(struct iommu_user_gather *g);
 void iommu_user_revoke(struct iommu_table *tbl);
+
+long iommu_user_put_one(struct iommu_table *tbl, unsigned long entry,
+			unsigned long ua, enum dma_data_direction dir);
+long iommu_user_put_one_rm(struct iommu_table *tbl, unsigned long entry,
+			   unsigned long ua, enum dma_data_direction dir);
 
 bool iommu_user_rm_ready(struct iommu_table *tbl);
 long iommu_user_get_rm(struct iommu_table *tbl, unsigned long ua,

@@ -71,6 +71,7 @@ int mm_iommu_map_put_rm(struct mm_struct *mm, unsigned long ua,
 			unsigned long n);
 struct mm_iommu_table_group_mem_t *mm_iommu_find_rm(struct mm_struct *mm,
 						    unsigned long ua);
+unsigned long mm_iommu_end_rm(struct mm_iommu_table_group_mem_t *mem);
 int mm_iommu_put_rm(struct mm_iommu_table_group_mem_t *mem, unsigned long n);
 long mm_iommu_translate_rm(struct mm_struct *mm, unsigned long ua,
 			   unsigned long *hpa);

@@ -74,6 +74,17 @@ struct mm_iommu_table_group_mem_t *mm_iommu_find_rm(struct mm_struct *mm,
 }
 
 /**
+ * mm_iommu_end_rm() - where a region ends
+ * @mem: the region, held
+ *
+ * Context: any. Return: the user address after its last.
+ */
+unsigned long mm_iommu_end_rm(struct mm_iommu_table_group_mem_t *mem)
+{
+	return mem->end;
+}
+
+/**
  * mm_iommu_put_rm() - drop references that the caller owns
  * @mem: the region, from mm_iommu_find_rm()
  * @n: references
