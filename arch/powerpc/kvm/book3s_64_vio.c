@@ -92,27 +92,26 @@ static void *kvmppc_tce_page_get(struct kvmppc_spapr_tce_table *stt, void **slot
 u64 *kvmppc_tce_word_alloc(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
 {
 	void **slot = &stt->view, *page;
-	unsigned int d = stt->depth;
+	unsigned int shift;
 
-	for (;; d--) {
+	for (shift = stt->shift; ; shift -= KVM_TCE_VIEW_SHIFT) {
 		page = kvmppc_tce_page_get(stt, slot);
 		if (!page)
 			return NULL;
-		if (!d)
+		if (!shift)
 			return (u64 *)page + (idx & (KVM_TCE_VIEW_WORDS - 1));
-		slot = (void **)page + ((idx >> (d * KVM_TCE_VIEW_SHIFT)) &
-					(KVM_TCE_VIEW_WORDS - 1));
+		slot = (void **)page + ((idx >> shift) & (KVM_TCE_VIEW_WORDS - 1));
 	}
 }
 
-static void kvmppc_tce_view_free(void *page, unsigned int depth)
+static void kvmppc_tce_view_free(void *page, unsigned int shift)
 {
 	unsigned long i;
 
 	if (!page)
 		return;
-	for (i = 0; depth && i < KVM_TCE_VIEW_WORDS; i++)
-		kvmppc_tce_view_free(((void **)page)[i], depth - 1);
+	for (i = 0; shift && i < KVM_TCE_VIEW_WORDS; i++)
+		kvmppc_tce_view_free(((void **)page)[i], shift - KVM_TCE_VIEW_SHIFT);
 	cond_resched();
 	/* One that user space has pinned lives on as an ordinary page. */
 	free_page((unsigned long)page);
@@ -150,8 +149,8 @@ kvmppc_tce_table_alloc(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *ar
 	stt->page_shift = args->page_shift;
 	stt->offset = args->offset;
 	stt->size = args->size;
-	while ((stt->size - 1) >> ((stt->depth + 1) * KVM_TCE_VIEW_SHIFT))
-		stt->depth++;
+	while ((stt->size - 1) >> (stt->shift + KVM_TCE_VIEW_SHIFT))
+		stt->shift += KVM_TCE_VIEW_SHIFT;
 	INIT_LIST_HEAD_RCU(&stt->iommu_tables);
 	return stt;
 }
@@ -169,7 +168,7 @@ int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
 	guard(mutex)(&kvm->arch.tce_lock);
 	if (kvmppc_tce_find(kvm, stt->liobn))
 		return -EBUSY;
-	list_add_rcu(&stt->list, &kvm->arch.spapr_tce_tables);
+	list_add_tail_rcu(&stt->list, &kvm->arch.spapr_tce_tables);
 	return 0;
 }
 
@@ -225,7 +224,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 	synchronize_srcu_expedited(&kvm->srcu);
 
 	kvmppc_tce_put_unused(&unused);
-	kvmppc_tce_view_free(stt->view, stt->depth);
+	kvmppc_tce_view_free(stt->view, stt->shift);
 	atomic64_sub(atomic_long_read(&stt->pages), &kvm->mm->pinned_vm);
 	kfree(stt);
 }
@@ -404,6 +403,7 @@ long kvm_spapr_tce_attach_iommu_group(struct kvm *kvm, int tablefd,
 	struct iommu_table *tbl;
 	long ret = -EINVAL;
 	int i;
+
 	CLASS(fd, f)(tablefd);
 
 	if (fd_empty(f))
@@ -422,6 +422,51 @@ long kvm_spapr_tce_attach_iommu_group(struct kvm *kvm, int tablefd,
 		iommu_tce_table_put(tbl);
 	}
 	return ret;
+}
+
+/* Put @grp among the groups of a hardware table that is its own, too. */
+static void kvmppc_tce_join(struct kvmppc_spapr_tce_iommu_table *hw,
+			    struct iommu_table_group *table_group, struct iommu_group *grp)
+{
+	struct kvmppc_tce_group *link;
+	int i;
+
+	for (i = 0; i < IOMMU_TABLE_GROUP_MAX_TABLES; i++)
+		if (READ_ONCE(table_group->tables[i]) == hw->tbl)
+			break;
+	if (i == IOMMU_TABLE_GROUP_MAX_TABLES)
+		return;
+	list_for_each_entry(link, &hw->groups, next)
+		if (link->grp == grp)
+			return;
+	link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+	if (!link)
+		return;
+	link->grp = grp;
+	list_add(&link->next, &hw->groups);
+}
+
+/**
+ * kvm_spapr_tce_join_iommu_group() - a group may share tables that are attached
+ * @kvm: the VM
+ * @grp: the group; its container's tables may be behind LIOBNs on behalf of others
+ *
+ * These stay until @grp is released, too.
+ *
+ * Context: process context.
+ */
+void kvm_spapr_tce_join_iommu_group(struct kvm *kvm, struct iommu_group *grp)
+{
+	struct iommu_table_group *table_group = iommu_group_get_iommudata(grp);
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	struct kvmppc_spapr_tce_table *stt;
+
+	if (!table_group)
+		return;
+	guard(mutex)(&kvm->arch.tce_lock);
+	list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
+		list_for_each_entry(hw, &stt->iommu_tables, next)
+			kvmppc_tce_join(hw, table_group, grp);
 }
 
 /**
@@ -456,7 +501,7 @@ void kvmppc_tce_undo(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 		     unsigned long n)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw;
-	struct iommu_user_gather g;
+	struct iommu_user_gather g __uninitialized;
 	unsigned int sub;
 
 	list_for_each_entry_srcu(hw, &stt->iommu_tables, next,
@@ -467,6 +512,14 @@ void kvmppc_tce_undo(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 		iommu_user_finish(&g);
 	}
 	kvmppc_tce_view_fill(stt, idx, 0, n);
+}
+
+/* Out of line: it needs a gather on the stack. */
+noinline long kvmppc_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
+				unsigned long entry, unsigned long n,
+				unsigned long ua, unsigned long perm)
+{
+	return kvmppc_tce_put_range(vcpu, tbl, entry, n, ua, perm, false);
 }
 
 /* References that real mode could not give back: see kvmppc_tce_owe(). */
@@ -490,10 +543,12 @@ void kvmppc_tce_vcpu_free(struct kvm_vcpu *vcpu)
 
 #define kvmppc_tce_count(vcpu, call, ret)				\
 do {									\
+	struct kvm_vcpu_stat *__stat = &(vcpu)->stat;			\
+									\
 	if ((ret) == H_TOO_HARD)					\
-		(vcpu)->stat.tce_##call##_user++;			\
+		__stat->tce_##call##_user++;				\
 	else								\
-		(vcpu)->stat.tce_##call##_virt++;			\
+		__stat->tce_##call##_virt++;				\
 } while (0)
 
 /**
@@ -542,11 +597,11 @@ long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 EXPORT_SYMBOL_GPL(kvmppc_h_put_tce);
 
 /* Where H_PUT_TCE_INDIRECT copies its list to, for real mode too. Kept for the next. */
-static u64 *kvmppc_tce_list(struct kvm_vcpu *vcpu)
+static struct kvmppc_tce_list *kvmppc_tce_list(struct kvm_vcpu *vcpu)
 {
 	if (!vcpu->arch.tce_list)
-		vcpu->arch.tce_list = kmalloc_array(KVM_TCE_LIST, sizeof(u64),
-						    GFP_KERNEL_ACCOUNT);
+		vcpu->arch.tce_list = kmalloc(sizeof(*vcpu->arch.tce_list),
+					      GFP_KERNEL_ACCOUNT);
 	return vcpu->arch.tce_list;
 }
 
@@ -556,8 +611,8 @@ static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 {
 	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
 	struct kvm_memory_slot *slot;
+	struct kvmppc_tce_list *list;
 	unsigned long idx, ua;
-	u64 *list;
 
 	if (!stt)
 		return kvmppc_tce_too_hard(vcpu, liobn);
@@ -575,10 +630,11 @@ static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 	list = kvmppc_tce_list(vcpu);
 	if (!list)
 		return H_NOT_ENOUGH_RESOURCES;
-	if (copy_from_user(list, (void __user *)ua, npages * sizeof(u64)))
+	if (copy_from_user(list->tce, (void __user *)ua, npages * sizeof(u64)))
 		return kvmppc_tce_too_hard(vcpu, args);
 
-	return kvmppc_tce_put_list(vcpu, stt, idx, (__be64 *)list, list, npages, false);
+	return kvmppc_tce_put_list(vcpu, stt, idx, (__be64 *)list->tce, list, npages,
+				   false);
 }
 
 /**

@@ -35,15 +35,27 @@
 #include <linux/sizes.h>
 #include <asm/hvcall.h>
 #include <asm/iommu.h>
+#include <asm/iommu_levels.h>
 #include <asm/iommu_user.h>
 #include <asm/kvm_book3s.h>
 #include <asm/kvm_ppc.h>
+#include <asm/mm_iommu.h>
 #include <asm/tce.h>
 
 #define KVM_TCE_PERM		(TCE_PCI_READ | TCE_PCI_WRITE)
 
 /* PAPR: a list is one 4K page; more than that in one go never happens in real mode */
 #define KVM_TCE_LIST		512UL
+
+/**
+ * struct kvmppc_tce_list - a vCPU's copy of what H_PUT_TCE_INDIRECT is given
+ * @tce: the entries
+ * @run: where a run of entries begins, its length; see kvmppc_tce_list_check()
+ */
+struct kvmppc_tce_list {
+	u64 tce[KVM_TCE_LIST];
+	u16 run[KVM_TCE_LIST];
+};
 
 /* A page of the view's tree: TCEs, or pointers to such pages */
 #define KVM_TCE_VIEW_SHIFT	(PAGE_SHIFT - 3)
@@ -72,7 +84,8 @@ struct kvmppc_spapr_tce_iommu_table {
  * @offset: first TCE of the window, counted from bus address 0
  * @size: TCEs in the window
  * @iommu_tables: hardware tables
- * @depth: levels of pointer pages above the pages of TCEs
+ * @shift: bits of a TCE's number that the top page leaves open: 0, or so many pointer
+ *	pages' on the way to the page of TCEs
  * @view: top page of the tree; a missing page reads as zeros. Set by cmpxchg, never
  *	cleared before the end, so readers need no lock.
  * @pages: pages in the tree, all charged to the mm's pinned_vm
@@ -85,7 +98,7 @@ struct kvmppc_spapr_tce_table {
 	u64 offset;
 	u64 size;
 	struct list_head iommu_tables;
-	unsigned int depth;
+	unsigned int shift;
 	void *view;
 	atomic_long_t pages;
 };
@@ -116,6 +129,8 @@ kvmppc_tce_in_window(struct kvmppc_spapr_tce_table *stt, unsigned long ioba,
 	if (ioba & (BIT(stt->page_shift) - 1))
 		return false;
 	*idx = (ioba >> stt->page_shift) - stt->offset;
+	if (__builtin_constant_p(n) && n == 1)
+		return *idx < stt->size;
 	return *idx <= stt->size && n <= stt->size - *idx;
 }
 
@@ -123,14 +138,14 @@ kvmppc_tce_in_window(struct kvmppc_spapr_tce_table *stt, unsigned long ioba,
 static __always_inline u64 *
 kvmppc_tce_word(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
 {
+	unsigned int shift = stt->shift;
 	void *p = READ_ONCE(stt->view);
-	unsigned int d;
 
-	for (d = stt->depth; d && p; d--) {
-		void **dir = p;
-
-		p = READ_ONCE(dir[(idx >> (d * KVM_TCE_VIEW_SHIFT)) &
-				  (KVM_TCE_VIEW_WORDS - 1)]);
+	while (shift && p) {
+		p = READ_ONCE(((void **)p)[(idx >> shift) & (KVM_TCE_VIEW_WORDS - 1)]);
+		shift -= KVM_TCE_VIEW_SHIFT;
+		/* A step or two: gcc would go to great lengths to do two at a time. */
+		OPTIMIZER_HIDE_VAR(shift);
 	}
 	return p ? (u64 *)p + (idx & (KVM_TCE_VIEW_WORDS - 1)) : NULL;
 }
@@ -164,23 +179,26 @@ struct kvmppc_tce_slot {
  * Is the IOMMU page at @gpa in guest memory that a device may access so? The slots of
  * a kvm->srcu section do not change, so asking again gives the same answer.
  */
+static __always_inline struct kvm_memory_slot *
+kvmppc_tce_memslot(struct kvm *kvm, unsigned long gpa, bool rm)
+{
+#ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
+	if (rm)
+		return __gfn_to_memslot(kvm_memslots_raw(kvm), gpa >> PAGE_SHIFT);
+#endif
+	return __gfn_to_memslot(kvm_memslots(kvm), gpa >> PAGE_SHIFT);
+}
+
 static __always_inline bool
 kvmppc_tce_slot_find(struct kvm *kvm, unsigned long gpa, unsigned long perm,
 		     unsigned long size, struct kvmppc_tce_slot *s, bool rm)
 {
-	struct kvm_memslots *slots;
 	struct kvm_memory_slot *slot;
 	unsigned long len;
 
 	if (gpa - s->first < s->span)
 		return !(perm & ~s->perm);
-#ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
-	if (rm)
-		slots = kvm_memslots_raw(kvm);
-	else
-#endif
-		slots = kvm_memslots(kvm);
-	slot = __gfn_to_memslot(slots, gpa >> PAGE_SHIFT);
+	slot = kvmppc_tce_memslot(kvm, gpa, rm);
 	if (!slot || (slot->flags & KVM_MEMSLOT_INVALID))
 		return false;
 	len = slot->npages << PAGE_SHIFT;
@@ -189,6 +207,24 @@ kvmppc_tce_slot_find(struct kvm *kvm, unsigned long gpa, unsigned long perm,
 	s->ua = slot->userspace_addr;
 	s->perm = slot->flags & KVM_MEM_READONLY ? TCE_PCI_READ : KVM_TCE_PERM;
 	return gpa - s->first < s->span && !(perm & ~s->perm);
+}
+
+/* The same for one page only; its user address, or 0. */
+static __always_inline unsigned long
+kvmppc_tce_page_ua(struct kvm *kvm, unsigned long gpa, unsigned long perm,
+		   unsigned long size, bool rm)
+{
+	struct kvm_memory_slot *slot = kvmppc_tce_memslot(kvm, gpa, rm);
+	struct kvmppc_tce_slot s = {};
+
+	if (unlikely(!slot))
+		return 0;
+	if (unlikely(size > PAGE_SIZE ||
+		     (slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY)))) {
+		if (!kvmppc_tce_slot_find(kvm, gpa, perm, size, &s, rm))
+			return 0;
+	}
+	return __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
 }
 
 /* The user address of @gpa, which kvmppc_tce_slot_find() has just found in @s. */
@@ -200,9 +236,11 @@ kvmppc_tce_slot_ua(struct kvmppc_tce_slot *s, unsigned long gpa)
 
 static __always_inline enum dma_data_direction kvmppc_tce_dir(unsigned long perm)
 {
-	if (!(perm & TCE_PCI_WRITE))
-		return DMA_TO_DEVICE;
-	return perm & TCE_PCI_READ ? DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
+	if (likely(perm == KVM_TCE_PERM))
+		return DMA_BIDIRECTIONAL;
+	if (!perm)
+		return DMA_NONE;
+	return perm == TCE_PCI_READ ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
 }
 
 /* The answer to an errno of iommu_user_*() in a call for @n TCEs from @idx on. */
@@ -214,11 +252,42 @@ kvmppc_tce_failed(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		kvmppc_tce_undo(stt, idx, n);
 		return H_NOT_ENOUGH_RESOURCES;
 	}
+	if (err == -ENOENT)
+		return kvmppc_tce_too_hard(vcpu, level);
 	if (err == -EAGAIN)
 		return kvmppc_tce_too_hard(vcpu, contended);
 	if (err == -ENODEV)
 		return kvmppc_tce_too_hard(vcpu, mode);
 	return kvmppc_tce_too_hard(vcpu, unregistered);
+}
+
+/*
+ * Can @n entries of a table lead to the user memory from @ua on? Asked before anything
+ * is changed, so that memory which isn't registered leaves everything as it was. Pins (v1)
+ * can't be foreseen.
+ */
+static __always_inline bool
+kvmppc_tce_known(struct iommu_table *tbl, unsigned long ua, unsigned long n, bool rm)
+{
+	unsigned long hpa, mask = BIT(tbl->it_page_shift) - 1;
+	unsigned long left = n << tbl->it_page_shift;
+	long len;
+
+	if (tbl->it_pins)
+		return true;
+	for (; left; left -= len, ua += len) {
+		if (rm) {
+			len = mm_iommu_translate_rm(tbl->it_mm, ua, &hpa);
+		} else {
+			rcu_read_lock();
+			len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
+			rcu_read_unlock();
+		}
+		if (len <= (long)mask || (hpa & mask))
+			return false;
+		len = min((unsigned long)len & ~mask, left);
+	}
+	return true;
 }
 
 /*
@@ -323,6 +392,35 @@ kvmppc_tce_get(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba)
 	return H_SUCCESS;
 }
 
+/* The hardware table's part of H_PUT_TCE, the general way. */
+static __always_inline long
+kvmppc_tce_put_range(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
+		     unsigned long entry, unsigned long n, unsigned long ua,
+		     unsigned long perm, bool rm)
+{
+	struct iommu_user_gather g __uninitialized;
+	long err;
+
+	if (!kvmppc_tce_mode_ok(tbl, n, rm))
+		return -ENODEV;
+	/* One entry is mapped or not; a larger guest page could be mapped in part. */
+	if (perm && n > 1 && !kvmppc_tce_known(tbl, ua, n, rm))
+		return -EFAULT;
+	iommu_user_begin(&g, tbl);
+	if (perm)
+		err = kvmppc_tce_map(vcpu, &g, entry, n, ua, perm, rm);
+	else
+		err = kvmppc_tce_unmap(&g, entry, n, rm);
+	return kvmppc_tce_finish(&g, err, rm);
+}
+
+long kvmppc_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
+		       unsigned long entry, unsigned long n, unsigned long ua,
+		       unsigned long perm);
+long kvmppc_rm_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
+			  unsigned long entry, unsigned long n, unsigned long ua,
+			  unsigned long perm);
+
 /* H_PUT_TCE. Context: kvm->srcu. */
 static __always_inline long
 kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
@@ -331,9 +429,7 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
 	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce & ~KVM_TCE_PERM;
 	struct kvmppc_spapr_tce_iommu_table *hw;
-	struct kvmppc_tce_slot slot = {};
-	struct iommu_user_gather g;
-	unsigned long idx, entry, n, size, ua = 0;
+	unsigned long idx, entry, size, ua = 0;
 	unsigned int sub;
 	u64 *word;
 	long err;
@@ -346,9 +442,9 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 		size = BIT(stt->page_shift);
 		if (gpa & (size - 1))
 			return H_PARAMETER;
-		if (!kvmppc_tce_slot_find(vcpu->kvm, gpa, perm, size, &slot, rm))
+		ua = kvmppc_tce_page_ua(vcpu->kvm, gpa, perm, size, rm);
+		if (unlikely(!ua))
 			return kvmppc_tce_too_hard(vcpu, args);
-		ua = kvmppc_tce_slot_ua(&slot, gpa);
 	}
 
 	/* Nothing may fail behind the hardware's back: the view's page first. */
@@ -364,15 +460,15 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
 		sub = stt->page_shift - hw->tbl->it_page_shift;
 		entry = (stt->offset + idx) << sub;
-		n = 1UL << sub;
-		if (!kvmppc_tce_mode_ok(hw->tbl, n, rm))
-			return kvmppc_tce_too_hard(vcpu, mode);
-		iommu_user_begin(&g, hw->tbl);
-		if (perm)
-			err = kvmppc_tce_map(vcpu, &g, entry, n, ua, perm, rm);
-		else
-			err = kvmppc_tce_unmap(&g, entry, n, rm);
-		err = kvmppc_tce_finish(&g, err, rm);
+		err = -EAGAIN;
+		if (likely(!sub))
+			err = (rm ? iommu_user_put_one_rm : iommu_user_put_one)
+				(hw->tbl, entry, ua, kvmppc_tce_dir(perm));
+		if (likely(!err))
+			continue;
+		if (err != -EFAULT && err != -ENODEV)
+			err = (rm ? kvmppc_rm_tce_put_hw : kvmppc_tce_put_hw)
+				(vcpu, hw->tbl, entry, 1UL << sub, ua, perm);
 		if (unlikely(err))
 			return kvmppc_tce_failed(vcpu, stt, idx, 1, err, rm);
 	}
@@ -383,71 +479,113 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 }
 
 /*
- * Copy @n entries from @src to @list and look at each, before any is used: what the
- * guest does to its page meanwhile makes no difference.
+ * Copy @n entries from @src to @list, each read once, and look at them before any is used:
+ * what the guest does to its page meanwhile makes no difference. Entries that clear make
+ * runs, and so do entries with the same permissions whose pages follow each other in
+ * one slot. @src may be @list->tce itself.
  * Return: H_SUCCESS if all are good; nothing has been changed otherwise.
  */
 static __always_inline long
 kvmppc_tce_list_check(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-		      const __be64 *src, u64 *list, unsigned long n, bool rm)
+		      const __be64 *src, struct kvmppc_tce_list *list,
+		      unsigned long n, bool rm)
 {
-	unsigned long i, tce, perm, size = BIT(stt->page_shift);
+	unsigned long i = 0, first, end, tce, next, perm, size = BIT(stt->page_shift);
 	struct kvmppc_tce_slot slot = {};
-	long ret = H_SUCCESS;
+	bool hard = false;
 
-	for (i = 0; i < n; i++) {
-		tce = be64_to_cpu(READ_ONCE(src[i]));
-		list[i] = tce;
+	if (!n)
+		return H_SUCCESS;
+	tce = iommu_tce_load(src);
+	do {
+		first = i;
 		perm = tce & KVM_TCE_PERM;
-		if (!perm)
+		if (!perm) {
+			do {
+				list->tce[i] = tce;
+				if (++i == n)
+					break;
+				tce = iommu_tce_load(src + i);
+			} while (!(tce & KVM_TCE_PERM));
+			list->run[first] = i - first;
 			continue;
+		}
 		if (unlikely((tce ^ perm) & (size - 1)))
 			return H_PARAMETER;
-		if (unlikely(!kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm,
-						   size, &slot, rm)))
-			ret = H_TOO_HARD;
+		end = i + 1;
+		if (likely(kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm, size, &slot, rm)))
+			end += (slot.span - 1 - ((tce ^ perm) - slot.first)) >> stt->page_shift;
+		else
+			hard = true;
+		end = min(end, n);
+		next = tce;
+		do {
+			list->tce[i] = tce;
+			if (++i == n)
+				break;
+			next += size;
+			tce = iommu_tce_load(src + i);
+		} while (tce == next && i < end);
+		list->run[first] = i - first;
+	} while (i < n);
+
+	return hard ? kvmppc_tce_too_hard(vcpu, args) : H_SUCCESS;
+}
+
+/* Permissions and user memory of a run that begins with @tce. */
+static __always_inline unsigned long
+kvmppc_tce_run(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+	       unsigned long tce, struct kvmppc_tce_slot *slot, unsigned long *ua,
+	       bool rm)
+{
+	unsigned long perm = tce & KVM_TCE_PERM;
+
+	/* It was found before, so it is found again. */
+	if (perm && kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm,
+					 BIT(stt->page_shift), slot, rm))
+		*ua = kvmppc_tce_slot_ua(slot, tce ^ perm);
+	return perm;
+}
+
+/* May a table be given a checked list of @n entries? */
+static __always_inline bool
+kvmppc_tce_list_known(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		      struct iommu_table *tbl, const struct kvmppc_tce_list *list,
+		      unsigned long n, bool rm)
+{
+	unsigned int sub = stt->page_shift - tbl->it_page_shift;
+	struct kvmppc_tce_slot slot = {};
+	unsigned long i, ua;
+
+	for (i = 0; i < n; i += list->run[i]) {
+		if (kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &ua, rm) &&
+		    !kvmppc_tce_known(tbl, ua, list->run[i] << sub, rm))
+			return false;
 	}
-	if (ret == H_TOO_HARD)
-		return kvmppc_tce_too_hard(vcpu, args);
-	return H_SUCCESS;
+	return true;
 }
 
 /* Bring a checked list of @n entries into a hardware table, by runs. */
 static __always_inline long
 kvmppc_tce_list_apply(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-		      struct iommu_table *tbl, const u64 *list,
+		      struct iommu_table *tbl, const struct kvmppc_tce_list *list,
 		      unsigned long idx, unsigned long n, bool rm)
 {
 	unsigned int sub = stt->page_shift - tbl->it_page_shift;
-	unsigned long size = BIT(stt->page_shift);
+	struct iommu_user_gather g __uninitialized;
 	struct kvmppc_tce_slot slot = {};
-	struct iommu_user_gather g;
-	unsigned long i, run, max, tce, perm, entry;
+	unsigned long i, entry, run, perm, ua;
 	long err = 0;
 
 	iommu_user_begin(&g, tbl);
-	for (i = 0; i < n && !err; i += run) {
-		tce = list[i];
-		perm = tce & KVM_TCE_PERM;
+	for (i = 0; i < n && !err; i += list->run[i]) {
 		entry = (stt->offset + idx + i) << sub;
-		run = 1;
-		if (!perm) {
-			while (i + run < n && !(list[i + run] & KVM_TCE_PERM))
-				run++;
-			err = kvmppc_tce_unmap(&g, entry, run << sub, rm);
-			continue;
-		}
-		/* It was found before, so it is found again. */
-		if (!kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm, size, &slot, rm))
-			err = -EFAULT;
-		max = (slot.span - 1 - ((tce ^ perm) - slot.first)) >> stt->page_shift;
-		max = min(max + 1, n - i);
-		while (run < max && list[i + run] == tce + (run << stt->page_shift))
-			run++;
-		if (!err)
-			err = kvmppc_tce_map(vcpu, &g, entry, run << sub,
-					     kvmppc_tce_slot_ua(&slot, tce ^ perm),
-					     perm, rm);
+		run = (unsigned long)list->run[i] << sub;
+		perm = kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &ua, rm);
+		if (perm)
+			err = kvmppc_tce_map(vcpu, &g, entry, run, ua, perm, rm);
+		else
+			err = kvmppc_tce_unmap(&g, entry, run, rm);
 	}
 	return kvmppc_tce_finish(&g, err, rm);
 }
@@ -463,7 +601,10 @@ kvmppc_tce_view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 	for (; n; n -= part, idx += part, list += part) {
 		part = min(n, KVM_TCE_VIEW_WORDS - (idx & (KVM_TCE_VIEW_WORDS - 1)));
 		word = kvmppc_tce_word(stt, idx);
-		for (i = 0; word && i < part; i++)
+		if (!word)
+			continue;
+#pragma GCC unroll 8
+		for (i = 0; i < part; i++)
 			WRITE_ONCE(word[i], list[i]);
 	}
 }
@@ -479,7 +620,10 @@ kvmppc_tce_view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 	for (; n; n -= part, idx += part) {
 		part = min(n, KVM_TCE_VIEW_WORDS - (idx & (KVM_TCE_VIEW_WORDS - 1)));
 		word = kvmppc_tce_word(stt, idx);
-		for (i = 0; word && i < part; i++)
+		if (!word)
+			continue;
+#pragma GCC unroll 8
+		for (i = 0; i < part; i++)
 			WRITE_ONCE(word[i], value);
 	}
 }
@@ -505,7 +649,8 @@ kvmppc_tce_view_ready(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 /* H_PUT_TCE_INDIRECT once the list is in reach. Context: kvm->srcu. */
 static __always_inline long
 kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-		    unsigned long idx, const __be64 *src, u64 *list,
+		    unsigned long idx, const __be64 *src,
+		    struct kvmppc_tce_list *list,
 		    unsigned long n, bool rm)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw;
@@ -523,11 +668,15 @@ kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		sub = stt->page_shift - hw->tbl->it_page_shift;
 		if (!kvmppc_tce_mode_ok(hw->tbl, n << sub, rm))
 			return kvmppc_tce_too_hard(vcpu, mode);
+		if (!kvmppc_tce_list_known(vcpu, stt, hw->tbl, list, n, rm))
+			return kvmppc_tce_too_hard(vcpu, unregistered);
+	}
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
 		err = kvmppc_tce_list_apply(vcpu, stt, hw->tbl, list, idx, n, rm);
 		if (unlikely(err))
 			return kvmppc_tce_failed(vcpu, stt, idx, n, err, rm);
 	}
-	kvmppc_tce_view_write(stt, idx, list, n);
+	kvmppc_tce_view_write(stt, idx, list->tce, n);
 	return H_SUCCESS;
 }
 
@@ -537,7 +686,7 @@ kvmppc_tce_stuff(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		 unsigned long idx, unsigned long value, unsigned long n, bool rm)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw;
-	struct iommu_user_gather g;
+	struct iommu_user_gather g __uninitialized;
 	unsigned int sub;
 	long ret, err;
 

@@ -23,6 +23,14 @@ static __always_inline long kvmppc_rm_count(long ret, u64 *count)
 	return ret;
 }
 
+/* Out of line: it needs a gather on the stack. */
+noinline long kvmppc_rm_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
+				   unsigned long entry, unsigned long n,
+				   unsigned long ua, unsigned long perm)
+{
+	return kvmppc_tce_put_range(vcpu, tbl, entry, n, ua, perm, true);
+}
+
 /* Radix guests never get here, but nothing below would be right for one. */
 static __always_inline bool kvmppc_rm_refuses(struct kvm_vcpu *vcpu)
 {
@@ -57,7 +65,7 @@ long kvmppc_rm_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 long kvmppc_rm_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 			 unsigned long ioba, unsigned long tce)
 {
-	if (kvmppc_rm_refuses(vcpu))
+	if (unlikely(kvmppc_rm_refuses(vcpu)))
 		return kvmppc_tce_too_hard(vcpu, mode);
 	return kvmppc_rm_count(kvmppc_tce_put(vcpu, liobn, ioba, tce, true),
 			       &vcpu->stat.tce_put_rm);

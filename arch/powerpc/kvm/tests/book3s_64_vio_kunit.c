@@ -111,10 +111,12 @@ static int fake_xchg(struct iommu_table *tbl, long index, unsigned long *hpa,
 	u64 *tce = f->tce + (index - tbl->it_offset) % ARRAY_SIZE(f->tce);
 	u64 old = *tce;
 
-	if (!f->fail)
-		return -ENOMEM;
-	if (f->fail > 0)
-		f->fail--;
+	if (*dir != DMA_NONE) {
+		if (!f->fail)
+			return -ENOMEM;
+		if (f->fail > 0)
+			f->fail--;
+	}
 	*tce = *dir == DMA_NONE ? 0 : *hpa | iommu_direction_to_tce_perm(*dir);
 	*hpa = old & ~(u64)RW;
 	*dir = iommu_tce_direction(old);
@@ -395,7 +397,7 @@ static const struct answer {
 	{ PUT, LIOBN, IOBA(0), A | 4 | R, 0, H_PARAMETER, H_PARAMETER, "reserved bit" },
 	{ PUT, LIOBN, IOBA(0), RAM | RW, 0, H_TOO_HARD, H_TOO_HARD, "after the end of RAM" },
 	{ PUT, LIOBN, IOBA(0), BEYOND | RW, 0, H_TOO_HARD, H_TOO_HARD, "no memory" },
-	{ PUT, LIOBN, IOBA(0), (~0UL << SHIFT) | RW, 0, H_TOO_HARD, H_TOO_HARD, "end of addresses" },
+	{ PUT, LIOBN, IOBA(0), (~0UL << SHIFT) | RW, 0, H_TOO_HARD, H_TOO_HARD, "end of all" },
 	{ PUT, LIOBN, IOBA(0), ROM | W, 0, H_TOO_HARD, H_TOO_HARD, "ROM, to write" },
 	{ PUT, LIOBN, IOBA(0), ROM | R, 0, H_SUCCESS, H_SUCCESS, "ROM, to read" },
 	{ PUT, LIOBN, IOBA(0), UNREG | RW, 0, H_TOO_HARD, H_TOO_HARD, "not registered" },
@@ -413,9 +415,9 @@ static const struct answer {
 	{ INDIRECT, LIOBN, IOBA(SIZE - 1), LIST_GPA, 2, H_PARAMETER, H_PARAMETER, "over the end" },
 	{ INDIRECT, LIOBN, IOBA(SIZE), LIST_GPA, 0, H_SUCCESS, H_SUCCESS, "none, at the end" },
 	{ INDIRECT, LIOBN, IOBA(0), LIST_GPA + 8, 1, H_PARAMETER, H_PARAMETER, "list not aligned" },
-	{ INDIRECT, LIOBN, IOBA(0), RAM - SZ_4K, 512, H_SUCCESS, H_TOO_HARD, "list at the end of RAM" },
-	{ INDIRECT, LIOBN, IOBA(0), RAM, 1, H_PARAMETER, H_TOO_HARD, "list after the end of RAM" },
-	{ INDIRECT, LIOBN, IOBA(0), ~0UL << 12, 1, H_PARAMETER, H_TOO_HARD, "list at the end of addresses" },
+	{ INDIRECT, LIOBN, IOBA(0), RAM - SZ_4K, 512, H_SUCCESS, H_TOO_HARD, "list ends RAM" },
+	{ INDIRECT, LIOBN, IOBA(0), RAM, 1, H_PARAMETER, H_TOO_HARD, "list after RAM" },
+	{ INDIRECT, LIOBN, IOBA(0), ~0UL << 12, 1, H_PARAMETER, H_TOO_HARD, "list ends all" },
 
 	{ STUFF, LIOBN + 1, IOBA(0), 0, 1, H_TOO_HARD, H_TOO_HARD, "unknown LIOBN" },
 	{ STUFF, LIOBN, IOBA(0), 0, 0, H_SUCCESS, H_SUCCESS, "none" },
@@ -614,7 +616,8 @@ static void order_hypervisor(struct kunit *test)
 
 	/* It refuses: what was there is there, references as before. */
 	f->fail = 0;
-	KUNIT_EXPECT_NE(test, virt(v, PUT, LIOBN, IOBA(2), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(2), A | RW, 0),
+			H_NOT_ENOUGH_RESOURCES);
 	f->fail = -1;
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 2L);
@@ -633,13 +636,19 @@ static void no_memory(struct kunit *test)
 	for (i = 0; i < 8; i++)
 		list[i] = (A + ((i * 7) % 8) * PG) | RW;
 	put_list(test, list, 8);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), B | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(8), B | RW, 0), H_SUCCESS);
 	v->hw[0]->fail = 5;
-	/* The fake fails to clear as well, once it is out: give it back in time. */
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 4), H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 5L);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 8),
+			H_NOT_ENOUGH_RESOURCES);
 	v->hw[0]->fail = -1;
-	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 8), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 2L);
+	for (i = 0; i < 8; i++) {
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i), ~0UL);
+		KUNIT_EXPECT_EQ(test, get(v, i), 0ULL);
+	}
+	KUNIT_EXPECT_EQ(test, get(v, 8), B | RW);
 }
 
 /* ---- lists ---- */
@@ -938,7 +947,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(view_sizes),
 	KUNIT_CASE(create_refused),
 	KUNIT_CASE(view_limit),
-	{}
+	{},
 };
 
 static struct kunit_suite vio_suite = {
@@ -947,4 +956,5 @@ static struct kunit_suite vio_suite = {
 	.exit = vio_exit,
 	.test_cases = vio_cases,
 };
+
 kunit_test_suite(vio_suite);
