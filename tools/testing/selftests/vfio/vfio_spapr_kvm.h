@@ -376,12 +376,12 @@ static inline int vm_group_attach(struct vm *vm, int group, int table)
 	return vm_vfio_attr(vm, KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE, &p);
 }
 
-/* One of the VM's binary statistics; -1 if this kernel has none of that name. */
-static inline long vm_stat(struct vm *vm, const char *name)
+/* One of a vcpu's binary statistics; -1 if this kernel has none of that name. */
+static inline long vcpu_stat(int vcpu, const char *name)
 {
 	struct kvm_stats_header h;
 	struct kvm_stats_desc *d;
-	int fd = ioctl(vm->fd, KVM_GET_STATS_FD, NULL);
+	int fd = ioctl(vcpu, KVM_GET_STATS_FD, NULL);
 	long value = -1;
 	unsigned int i;
 	char *desc = NULL;
@@ -407,6 +407,21 @@ out:
 	free(desc);
 	close(fd);
 	return value;
+}
+
+/* The sum over the VM's vcpus, as debugfs shows it for the VM; -1 as above */
+static inline long vm_stat(struct vm *vm, const char *name)
+{
+	long sum = 0, value;
+	int i;
+
+	for (i = 0; i < vm->nr_vcpus; i++) {
+		value = vcpu_stat(vm->vcpu[i].fd, name);
+		if (value < 0)
+			return -1;
+		sum += value;
+	}
+	return sum;
 }
 
 static inline void container_close(struct container *c)

@@ -689,9 +689,14 @@ TEST_F(tce, handled_where)
 		want = i == 0 ? 30 : 10;
 		EXPECT_EQ(want, by[0] + by[1]);
 		EXPECT_EQ(0, by[2]);
-		/* Real mode may leave it at the common case. */
-		if (!host_has_real_mode() || self->per_tce <= 1)
-			EXPECT_EQ(host_has_real_mode() ? want : 0, by[0]);
+		/*
+		 * Real mode may leave it at the common case, and reads lists only where memory
+		 * is registered.
+		 */
+		if (!host_has_real_mode() || (i == 1 && !self->nr_containers))
+			EXPECT_EQ(0, by[0]);
+		if (host_has_real_mode() && self->per_tce <= 1 && (i != 1 || self->nr_containers))
+			EXPECT_EQ(want, by[0]);
 	}
 	EXPECT_EQ(0, self->v->went_up);
 
@@ -1071,7 +1076,8 @@ TEST_F(vm, attach_twice)
 			before = after;
 	}
 	lost = before - after;
-	EXPECT_GT(16384, lost)
+	/* A table is 16 MiB with its view; huge pages on per-cpu lists are not free, either. */
+	EXPECT_GT(65536, lost)
 		TH_LOG("%ld KiB less memory free after 8 rounds", lost);
 }
 
