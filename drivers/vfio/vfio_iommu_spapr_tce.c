@@ -654,7 +654,8 @@ static int tce_ioctl_unmap(struct tce_container *container, union tce_param *par
 	up_read(&container->lock);
 	trace_vfio_spapr_tce_unmap(container, unmap->iova, unmap->size, unmap->flags,
 				   size, ret);
-	if (!ret && put_user(size, out))
+	/* Mostly all of it was mapped, and size says so already. */
+	if (!ret && size != unmap->size && put_user(size, out))
 		ret = -EFAULT;
 	return ret;
 }
@@ -919,39 +920,45 @@ struct tce_ioctl {
 
 #define TCE_IOCTL_NR(cmd)	((cmd) - _IO(VFIO_TYPE, VFIO_BASE))
 
-#define TCE_IOCTL(_cmd, _versions, _fn, _member, _last, _flags)		\
+#define TCE_IOCTL(_cmd, _versions, _fn, _size, _flags)			\
 	[TCE_IOCTL_NR(_cmd)] = {					\
 		.fn = _fn,						\
-		.size = offsetofend(union tce_param, _member._last) +	\
-			BUILD_BUG_ON_ZERO(offsetof(union tce_param, _member.argsz) != 0) + \
-			BUILD_BUG_ON_ZERO(offsetof(union tce_param, _member.flags) != 4), \
+		.size = _size,						\
 		.versions = _versions,					\
 		.flags = _flags,					\
 	}
 
+#define TCE_SIZE(member)	offsetofend(union tce_param, member)
+
+/* All arguments start alike. */
+static_assert(offsetof(struct vfio_iommu_spapr_tce_info, flags) == 4);
+static_assert(offsetof(struct vfio_iommu_type1_dma_map, flags) == 4);
+static_assert(offsetof(struct vfio_iommu_type1_dma_unmap, flags) == 4);
+static_assert(offsetof(struct vfio_iommu_spapr_register_memory, flags) == 4);
+static_assert(offsetof(struct vfio_iommu_spapr_tce_create, flags) == 4);
+static_assert(offsetof(struct vfio_iommu_spapr_tce_remove, flags) == 4);
+static_assert(offsetof(struct vfio_eeh_pe_op, flags) == 4);
+
 static const struct tce_ioctl tce_ioctls[] = {
 	/* flags is an answer there, and QEMU leaves in it what it finds */
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_GET_INFO, TCE_V1 | TCE_V2, tce_ioctl_get_info,
-		  info, dma32_window_size, ~0U),
-	TCE_IOCTL(VFIO_IOMMU_MAP_DMA, TCE_V1 | TCE_V2, tce_ioctl_map, map, size,
+		  TCE_SIZE(info.dma32_window_size), ~0U),
+	TCE_IOCTL(VFIO_IOMMU_MAP_DMA, TCE_V1 | TCE_V2, tce_ioctl_map,
+		  TCE_SIZE(map.size),
 		  VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE),
-	TCE_IOCTL(VFIO_IOMMU_UNMAP_DMA, TCE_V1 | TCE_V2, tce_ioctl_unmap, unmap, size,
-		  VFIO_DMA_UNMAP_FLAG_ALL),
+	TCE_IOCTL(VFIO_IOMMU_UNMAP_DMA, TCE_V1 | TCE_V2, tce_ioctl_unmap,
+		  TCE_SIZE(unmap.size), VFIO_DMA_UNMAP_FLAG_ALL),
+	TCE_IOCTL(VFIO_IOMMU_ENABLE, TCE_V1, tce_ioctl_enable, 0, 0),
+	TCE_IOCTL(VFIO_IOMMU_DISABLE, TCE_V1, tce_ioctl_disable, 0, 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, TCE_V2, tce_ioctl_register,
-		  memory, size, 0),
+		  TCE_SIZE(memory.size), 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, TCE_V2, tce_ioctl_unregister,
-		  memory, size, 0),
+		  TCE_SIZE(memory.size), 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_CREATE, TCE_V2, tce_ioctl_create,
-		  create, start_addr, 0),
+		  TCE_SIZE(create.start_addr), 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_REMOVE, TCE_V2, tce_ioctl_remove,
-		  remove, start_addr, 0),
-	TCE_IOCTL(VFIO_EEH_PE_OP, TCE_V1 | TCE_V2, tce_ioctl_eeh, eeh, op, 0),
-	[TCE_IOCTL_NR(VFIO_IOMMU_ENABLE)] = {
-		.fn = tce_ioctl_enable, .versions = TCE_V1,
-	},
-	[TCE_IOCTL_NR(VFIO_IOMMU_DISABLE)] = {
-		.fn = tce_ioctl_disable, .versions = TCE_V1,
-	},
+		  TCE_SIZE(remove.start_addr), 0),
+	TCE_IOCTL(VFIO_EEH_PE_OP, TCE_V1 | TCE_V2, tce_ioctl_eeh, TCE_SIZE(eeh.op), 0),
 };
 
 static long tce_iommu_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
