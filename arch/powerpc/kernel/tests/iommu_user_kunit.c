@@ -677,6 +677,7 @@ static void random_ranges(struct kunit *test)
 /* ---- threads ---- */
 
 #define THREADS		4
+#define CROWD_ROUNDS	10000
 
 struct crowd {
 	struct fixture *f;
@@ -697,9 +698,10 @@ static int crowd_thread(void *arg)
 
 	prandom_seed_state(&rnd, atomic_inc_return(&c->seed));
 	kthread_use_mm(f->mm);
-	for (round = 0; round < 1500; round++) {
-		i = 500 + prandom_u32_state(&rnd) % 24;
-		n = prandom_u32_state(&rnd) % (round % 16 ? 6 : 60) + 1;
+	for (round = 0; round < CROWD_ROUNDS; round++) {
+		/* 511 and 512 are neighbours in different leaves. */
+		i = 510 + prandom_u32_state(&rnd) % 3;
+		n = prandom_u32_state(&rnd) % (round % 64 ? 2 : 60) + 1;
 		at = prandom_u32_state(&rnd) % (((f->pages - 60) * P) >> shift);
 		iommu_user_begin(&g, f->tbl);
 		if (round % 4) {
@@ -714,7 +716,7 @@ static int crowd_thread(void *arg)
 			iommu_user_unmap(&g, OFFSET + i, n);
 		}
 		iommu_user_finish(&g);
-		if (round % 64 == 0)
+		if (round % 256 == 0)
 			iommu_levels_reclaim(f->tbl, 512, 512);
 	}
 	kthread_unuse_mm(f->mm);
