@@ -531,6 +531,12 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 	unsigned long at, ask = 1;
 	int err = 0;
 
+	/* One entry has a way of its own, if nothing is in the way. */
+	if (n == 1 && !iommu_user_put_one(tbl, entry, ua, dir)) {
+		*done = 1;
+		return 0;
+	}
+
 	for (*done = 0; !err && *done < n; ) {
 		at = ua + (*done << tbl->it_page_shift);
 		if (tbl->it_pins)
