@@ -407,27 +407,21 @@ static int region_alloc_blocks(struct mm_iommu_table_group_mem_t *mem)
 	return 0;
 }
 
-/* Unpin @n pages from @w on, page words of one leaf; 0 = never pinned. */
+/* Unpin @n pages from @w on, words of a leaf that is not needed any more. */
 static void leaf_unpin(u64 *w, unsigned long n)
 {
+	struct page **pages = (struct page **)w;
 	unsigned long i, run;
-	struct page *page;
+	u64 dirty;
 
+	BUILD_BUG_ON(sizeof(*pages) != sizeof(*w));
 	for (i = 0; i < n; i += run) {
-		run = 1;
-		if (!w[i])
-			continue;
-		page = pfn_to_page((w[i] & MM_IOMMU_HPA_MASK) >> PAGE_SHIFT);
-		/* Neighbours that are contiguous and equally dirty go at once. */
-		while (i + run < n && (w[i + run - 1] >> MM_IOMMU_RUN_SHIFT &
-				       MM_IOMMU_RUN_MAX) &&
-		       !((w[i] ^ w[i + run]) & MM_IOMMU_DIRTY))
-			run++;
-		if (run == 1 && !(w[i] & MM_IOMMU_DIRTY))
-			unpin_user_page(page);
-		else
-			unpin_user_page_range_dirty_lock(page, run,
-							 w[i] & MM_IOMMU_DIRTY);
+		dirty = w[i] & MM_IOMMU_DIRTY;
+		/* Each word becomes the pointer to its page, in place. */
+		for (run = 0; i + run < n && (w[i + run] & MM_IOMMU_DIRTY) == dirty; run++)
+			pages[i + run] = pfn_to_page((w[i + run] & MM_IOMMU_HPA_MASK) >>
+						     PAGE_SHIFT);
+		unpin_user_pages_dirty_lock(pages + i, run, dirty);
 	}
 }
 
