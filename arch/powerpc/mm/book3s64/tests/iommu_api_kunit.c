@@ -9,9 +9,13 @@
  * expect_clean(), which every case's exit calls too.
  */
 #include <kunit/test.h>
+#include <linux/anon_inodes.h>
 #include <linux/cred.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
 #include <linux/kthread.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
@@ -259,6 +263,37 @@ static unsigned long map_huge(struct kunit *test, unsigned long n)
 			kunit_skip(test, "no transparent huge page of %lu MiB came",
 				   BIT(PMD_SHIFT) >> 20);
 	}
+	return ua;
+}
+
+/* A file of @n hugetlb pages, or skip the case. */
+static struct file *huge_file(struct kunit *test, unsigned long n, unsigned int shift)
+{
+	struct hstate *h = size_to_hstate(BIT(shift));
+	struct file *file;
+
+	/* A kthread's files are closed later: pages of earlier ones come back now. */
+	flush_delayed_fput();
+	if (!h || h->free_huge_pages - h->resv_huge_pages < n)
+		kunit_skip(test, "no %lu hugetlb pages of %lu MiB (hugepagesz=, hugepages=)",
+			   n, BIT(shift) >> 20);
+	file = hugetlb_file_setup(HUGETLB_ANON_FILE, n << shift, VM_NORESERVE,
+				  HUGETLB_ANONHUGE_INODE, shift);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	return file;
+}
+
+static unsigned long map_hugetlb(struct kunit *test, unsigned long n,
+				 unsigned int shift, int flags)
+{
+	struct file *file = huge_file(test, n, shift);
+	unsigned long ua = kunit_vm_mmap(test, file, 0, n << shift,
+					 PROT_READ | PROT_WRITE, flags, 0), i;
+
+	fput(file);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
+	for (i = 0; i < n; i++)
+		touch(test, ua + (i << shift));
 	return ua;
 }
 
@@ -778,6 +813,114 @@ static void translate_huge(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, m->contig, 1UL);
 }
 
+/* hugetlb pages of the size of a chunk, shared and private. */
+static void translate_hugetlb(struct kunit *test)
+{
+	static const int flags[] = { MAP_SHARED, MAP_PRIVATE };
+	struct model *m;
+	unsigned long ua;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		ua = map_hugetlb(test, 3, PMD_SHIFT, flags[i]);
+		m = check_range(test, ua, 3 * CHUNK_PAGES);
+		KUNIT_EXPECT_EQ(test, m->contig, 3UL);
+		KUNIT_EXPECT_EQ(test, m->scattered, 0UL);
+		m = check_range(test, ua + 3 * P, 3 * CHUNK_PAGES - 7);
+		KUNIT_EXPECT_EQ(test, m->contig, 3UL);
+		m = check_range(test, ua + CHUNK_PAGES * P - P, 2);
+		KUNIT_EXPECT_EQ(test, m->contig, 2UL);
+		/* Its pages are for the next one. */
+		KUNIT_EXPECT_EQ(test, vm_munmap(ua, 3 * BIT(PMD_SHIFT)), 0);
+	}
+}
+
+/* One page of many chunks: contiguous from anywhere to the region's end. */
+static void translate_gigantic(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua, hpa, first, size, i;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	if (!radix_enabled())
+		kunit_skip(test, "hash translation: a PMD maps as much as the largest page");
+	ua = map_hugetlb(test, 1, PUD_SHIFT, MAP_SHARED);
+	first = oracle(test, ua);
+	size = BIT(PUD_SHIFT) - 5 * P;
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 3 * P, size, &mem), 0);
+	KUNIT_EXPECT_EQ(test, mem->contig, BIT(PUD_SHIFT - PMD_SHIFT));
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)(size / P));
+	for (i = 3 * P; i < 3 * P + size; i += 37 * P + 24) {
+		KUNIT_ASSERT_EQ(test, translate(f->mm, ua + i, &hpa),
+				(long)(3 * P + size - i));
+		KUNIT_ASSERT_EQ(test, hpa, first + i);
+	}
+	KUNIT_ASSERT_EQ(test, hpa, oracle(test, ua + i - 37 * P - 24));
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, 16, true, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + BIT(24), ULONG_MAX, 24, true,
+					       &hpa), (long)(BIT(PUD_SHIFT) - 2 * BIT(24)));
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + BIT(24),
+					       BIT(PUD_SHIFT - 24) - 2), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+/* The same few huge pages over and over, until one block of words is not enough. */
+static unsigned long map_blocks(struct kunit *test, unsigned long *chunks,
+				unsigned long *hpa)
+{
+	unsigned long size, ua, i, each = 3 * BIT(PMD_SHIFT);
+	struct file *file, *room;
+
+	*chunks = roundup(MM_IOMMU_BLOCK_WORDS + 4, 3);
+	size = *chunks << PMD_SHIFT;
+	file = huge_file(test, 3, PMD_SHIFT);
+	/* Address space for pages of this size (hash: by slices), no memory. */
+	room = hugetlb_file_setup(HUGETLB_ANON_FILE, size, VM_NORESERVE,
+				  HUGETLB_ANONHUGE_INODE, PMD_SHIFT);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(room));
+	ua = kunit_vm_mmap(test, room, 0, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, 0);
+	fput(room);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
+	for (i = 0; i < size; i += each)
+		if (vm_mmap(file, ua + i, each, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_FIXED, 0) != ua + i)
+			break;
+	fput(file);
+	KUNIT_ASSERT_EQ(test, i, size);
+	for (i = 0; i < 3; i++) {
+		touch(test, ua + (i << PMD_SHIFT));
+		hpa[i] = oracle(test, ua + (i << PMD_SHIFT));
+	}
+	return ua;
+}
+
+/* More metadata than one block of words. */
+static void blocks(struct kunit *test)
+{
+	unsigned long chunks, ua, at, hpa, first[3], len, i;
+	struct fixture *f = test->priv;
+	struct mm_iommu_table_group_mem_t *mem;
+
+	ua = map_blocks(test, &chunks, first);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, chunks << PMD_SHIFT, &mem), 0);
+	KUNIT_EXPECT_EQ(test, mem->nr_blocks, 2UL);
+	KUNIT_EXPECT_EQ(test, mem->contig, chunks);
+	KUNIT_EXPECT_EQ(test, mem->metadata,
+			sizeof(*mem) + 2 * sizeof(u64 *) + chunks * sizeof(u64));
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)(chunks * CHUNK_PAGES));
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, chunks * CHUNK_PAGES);
+	for (i = chunks, len = 0; i--;) {
+		if (i + 1 == chunks || first[i % 3] + BIT(PMD_SHIFT) != first[(i + 1) % 3])
+			len = 0;
+		len += BIT(PMD_SHIFT);
+		at = ua + (i << PMD_SHIFT) + (i % CHUNK_PAGES) * P + 8;
+		KUNIT_ASSERT_EQ(test, translate(f->mm, at, &hpa),
+				(long)(len - (i % CHUNK_PAGES) * P - 8));
+		KUNIT_ASSERT_EQ(test, hpa, first[i % 3] + (i % CHUNK_PAGES) * P + 8);
+	}
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
 /* One huge page, one chunk of single pages, one huge page. */
 static void translate_mixed(struct kunit *test)
 {
@@ -1193,6 +1336,321 @@ static void threads(struct kunit *test)
 	}
 }
 
+/* As threads(), on several mms at once: their stores have nothing in common. */
+#define MMS	3
+
+static void threads_mms(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct crowd *c[MMS] = {};
+	struct task_struct *t;
+	unsigned int i, k;
+
+	for (k = 0; k < MMS; k++) {
+		c[k] = kunit_kzalloc(test, sizeof(*c[k]), GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, c[k]);
+		init_completion(&c[k]->done);
+		atomic_set(&c[k]->seed, 100 * k);
+		c[k]->mm = k ? mm_alloc() : f->mm;
+		if (!c[k]->mm)
+			break;
+		if (k) {
+			c[k]->mm->task_size = TASK_SIZE;
+			arch_pick_mmap_layout(c[k]->mm, &current->signal->rlim[RLIMIT_STACK]);
+			kthread_unuse_mm(f->mm);
+			kthread_use_mm(c[k]->mm);
+		}
+		c[k]->ua = vm_mmap(NULL, 0, 2 * SLOTS * P, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, 0);
+		crowd_check(c[k], !IS_ERR_VALUE(c[k]->ua));
+		for (i = 0; i < SLOTS; i++) {
+			struct page *page;
+
+			if (get_user_pages_fast(c[k]->ua + 2 * i * P, 1, FOLL_WRITE,
+						&page) != 1) {
+				crowd_check(c[k], false);
+				continue;
+			}
+			c[k]->hpa[i] = page_to_phys(page);
+			put_page(page);
+		}
+		if (k) {
+			kthread_unuse_mm(c[k]->mm);
+			kthread_use_mm(f->mm);
+		}
+	}
+	KUNIT_EXPECT_EQ(test, k, MMS);
+	for (k = 0; k < MMS && c[k] && c[k]->mm; k++) {
+		atomic_set(&c[k]->left, 3);
+		for (i = 0; i < 2; i++) {
+			t = kthread_run(crowd_thread, c[k], "mm_iommu_test/%u.%u", k, i);
+			if (IS_ERR(t)) {
+				KUNIT_FAIL(test, "no thread");
+				atomic_dec(&c[k]->left);
+			}
+		}
+		if (atomic_dec_and_test(&c[k]->left))
+			complete(&c[k]->done);
+	}
+	for (k = 0; k < MMS && c[k] && c[k]->mm; k++) {
+		wait_for_completion(&c[k]->done);
+		KUNIT_EXPECT_EQ(test, atomic_read(&c[k]->wrong), 0);
+		KUNIT_EXPECT_GT(test, atomic_read(&c[k]->registered), ROUNDS / 2);
+		KUNIT_EXPECT_EQ(test, mm_iommu_drain(c[k]->mm), 0);
+		KUNIT_EXPECT_EQ(test, index_count(c[k]->mm), 0);
+		KUNIT_EXPECT_EQ(test, c[k]->mm->locked_vm, 0UL);
+	}
+	for (k = 1; k < MMS && c[k] && c[k]->mm; k++)
+		mmput(c[k]->mm);
+}
+
+/* ---- registration under way ---- */
+
+/* A private mapping of a file whose page @at comes only when it is let go. */
+struct stall {
+	pgoff_t at;
+	struct page *page;
+	struct completion reached, go;
+};
+
+static vm_fault_t stall_fault(struct vm_fault *vmf)
+{
+	struct stall *s = vmf->vma->vm_private_data;
+
+	if (vmf->pgoff == s->at) {
+		complete(&s->reached);
+		/* Killed: without a page gup looks for the signal. */
+		if (wait_for_completion_killable(&s->go))
+			return VM_FAULT_NOPAGE;
+	}
+	get_page(s->page);
+	vmf->page = s->page;
+	return 0;
+}
+
+static const struct vm_operations_struct stall_vm_ops = {
+	.fault = stall_fault,
+};
+
+static int stall_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_private_data = file->private_data;
+	vma->vm_ops = &stall_vm_ops;
+	return 0;
+}
+
+static const struct file_operations stall_fops = {
+	.mmap = stall_mmap,
+};
+
+static void stall_free_page(void *page)
+{
+	put_page(page);
+}
+
+static struct stall *map_stall(struct kunit *test, unsigned long pages,
+			       unsigned long at, unsigned long *ua)
+{
+	struct stall *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	struct file *file;
+
+	KUNIT_ASSERT_NOT_NULL(test, s);
+	s->at = at;
+	init_completion(&s->reached);
+	init_completion(&s->go);
+	s->page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	KUNIT_ASSERT_NOT_NULL(test, s->page);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, stall_free_page, s->page), 0);
+	file = anon_inode_getfile("mm_iommu_test", &stall_fops, s, O_RDWR);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	*ua = kunit_vm_mmap(test, file, 0, pages * P, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE, 0);
+	fput(file);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)*ua));
+	return s;
+}
+
+/* A thread that registers once. */
+struct registrant {
+	struct mm_struct *mm;
+	unsigned long ua, size;
+	struct mm_iommu_table_group_mem_t *mem;
+	int ret;
+	struct task_struct *task;
+	struct completion done;
+};
+
+static int registrant_thread(void *arg)
+{
+	struct registrant *r = arg;
+
+	allow_signal(SIGKILL);
+	kthread_use_mm(r->mm);
+	r->ret = mm_iommu_register(r->mm, r->ua, r->size, &r->mem);
+	kthread_unuse_mm(r->mm);
+	complete(&r->done);
+	return 0;
+}
+
+static void registrant_put(void *arg)
+{
+	put_task_struct(arg);
+}
+
+static struct registrant *registrant_start(struct kunit *test, unsigned long ua,
+					   unsigned long size)
+{
+	struct registrant *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	struct fixture *f = test->priv;
+
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	r->mm = f->mm;
+	r->ua = ua;
+	r->size = size;
+	init_completion(&r->done);
+	r->task = kthread_create(registrant_thread, r, "mm_iommu_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(r->task));
+	get_task_struct(r->task);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, registrant_put, r->task), 0);
+	wake_up_process(r->task);
+	return r;
+}
+
+/* Everybody who meets a claim, while its owner is in the middle of pinning. */
+static void expect_claimed(struct kunit *test, unsigned long ua, unsigned long pages)
+{
+	struct mm_iommu_table_group_mem_t *other = NULL;
+	struct fixture *f = test->priv;
+	unsigned long hpa = 4711;
+	long pins = pins_live();
+
+	KUNIT_EXPECT_EQ(test, index_count(f->mm), 1L);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, pages);
+	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, 16, true, &hpa), -ENXIO);
+	KUNIT_EXPECT_NE(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, hpa, 4711UL);
+	/* Overlaps are refused now, not when the owner is done. */
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, P, &other), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua + (pages - 1) * P, 2 * P, &other),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register_dev(f->mm, ua, pages * P, 0, &other),
+			-EINVAL);
+	KUNIT_EXPECT_NULL(test, other);
+	KUNIT_EXPECT_EQ(test, pins_live(), pins);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, pages);
+}
+
+/* Is somebody waiting for a claim? Comes soon, or the case fails. */
+static void expect_waiter(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct mm_iommu_store *store = mm_iommu_store(f->mm);
+	unsigned long end = jiffies + 30 * HZ;
+
+	while (!wq_has_sleeper(&store->wait) && time_before(jiffies, end))
+		schedule_timeout_uninterruptible(1);
+	KUNIT_EXPECT_TRUE(test, wq_has_sleeper(&store->wait));
+}
+
+/* Two threads register the same: the second waits for the first, and shares. */
+static void claim_shared(struct kunit *test)
+{
+	struct registrant *first, *second;
+	struct fixture *f = test->priv;
+	unsigned long ua;
+	struct stall *s = map_stall(test, 8, 5, &ua);
+
+	first = registrant_start(test, ua, 8 * P);
+	wait_for_completion(&s->reached);
+	expect_claimed(test, ua, 8);
+	second = registrant_start(test, ua, 8 * P);
+	expect_waiter(test);
+	KUNIT_EXPECT_FALSE(test, try_wait_for_completion(&second->done));
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 8UL);
+	complete_all(&s->go);
+	wait_for_completion(&first->done);
+	wait_for_completion(&second->done);
+	KUNIT_EXPECT_EQ(test, first->ret, 0);
+	KUNIT_EXPECT_EQ(test, second->ret, 0);
+	KUNIT_EXPECT_PTR_EQ(test, second->mem, first->mem);
+	KUNIT_ASSERT_NOT_NULL(test, first->mem);
+	KUNIT_EXPECT_EQ(test, first->mem->used, 2UL);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 8);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 8UL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, first->mem), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, first->mem), 0);
+}
+
+/* The first fails: the second tries for itself, with the same answer here. */
+static void claim_failed(struct kunit *test)
+{
+	struct registrant *first, *second;
+	unsigned long ua;
+	struct stall *s = map_stall(test, 8, 5, &ua);
+
+	KUNIT_ASSERT_EQ(test, vm_munmap(ua + 7 * P, P), 0);
+	first = registrant_start(test, ua, 8 * P);
+	wait_for_completion(&s->reached);
+	second = registrant_start(test, ua, 8 * P);
+	expect_waiter(test);
+	complete_all(&s->go);
+	wait_for_completion(&first->done);
+	wait_for_completion(&second->done);
+	KUNIT_EXPECT_EQ(test, first->ret, -EFAULT);
+	KUNIT_EXPECT_EQ(test, second->ret, -EFAULT);
+	expect_clean(test);
+}
+
+/* Who waits can be killed, and the owner of the claim does not mind. */
+static void claim_wait_killed(struct kunit *test)
+{
+	struct registrant *first, *second;
+	struct fixture *f = test->priv;
+	unsigned long ua;
+	struct stall *s = map_stall(test, 8, 5, &ua);
+
+	first = registrant_start(test, ua, 8 * P);
+	wait_for_completion(&s->reached);
+	second = registrant_start(test, ua, 8 * P);
+	expect_waiter(test);
+	send_sig(SIGKILL, second->task, 1);
+	wait_for_completion(&second->done);
+	KUNIT_EXPECT_EQ(test, second->ret, -EINTR);
+	expect_claimed(test, ua, 8);
+	complete_all(&s->go);
+	wait_for_completion(&first->done);
+	KUNIT_ASSERT_EQ(test, first->ret, 0);
+	KUNIT_EXPECT_EQ(test, first->mem->used, 1UL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, first->mem), 0);
+}
+
+/* Killed with a batch recorded and part of the next one pinned. */
+static void register_killed(struct kunit *test)
+{
+	const unsigned long pages = 3 * BATCH_PAGES, at = BATCH_PAGES + 77;
+	struct fixture *f = test->priv;
+	struct mm_iommu_table_group_mem_t *mem;
+	struct registrant *r;
+	unsigned long ua, hpa;
+	struct stall *s = map_stall(test, pages, at, &ua);
+
+	r = registrant_start(test, ua, pages * P);
+	wait_for_completion(&s->reached);
+	KUNIT_EXPECT_GE(test, pins_live(), f->pins + (long)BATCH_PAGES / 2);
+	KUNIT_EXPECT_LE(test, pins_live(), f->pins + (long)at);
+	send_sig(SIGKILL, r->task, 1);
+	wait_for_completion(&r->done);
+	KUNIT_EXPECT_EQ(test, r->ret, -EINTR);
+	expect_clean(test);
+	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
+	/* What is left is good for another try. */
+	complete_all(&s->go);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, pages * P, &mem), 0);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)pages);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
 /* ---- real mode ---- */
 
 /*
@@ -1292,11 +1750,7 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 					(unsigned long)&hpa), -EFAULT);
 }
 
-/*
- * Metadata of one word, of a leaf, of both. More than one block of words takes
- * 128 GiB of 16M chunks, which a test has not got; blocks are reached through the
- * region itself and are in the linear map like everything else.
- */
+/* Metadata of one word, of a leaf, of both. */
 static void real_mode(struct kunit *test)
 {
 	need_real_mode(test);
@@ -1309,6 +1763,29 @@ static void real_mode_huge(struct kunit *test)
 {
 	need_real_mode(test);
 	real_range(test, map_huge(test, 2), 2 * CHUNK_PAGES);
+}
+
+/* Words at the end of the first block, and in the second. */
+static void real_mode_blocks(struct kunit *test)
+{
+	unsigned long chunks, ua, at, want, hpa, first[3], i;
+	struct fixture *f = test->priv;
+	struct mm_iommu_table_group_mem_t *mem;
+	long len;
+
+	need_real_mode(test);
+	ua = map_blocks(test, &chunks, first);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, chunks << PMD_SHIFT, &mem), 0);
+	for (i = 0; i < chunks; i += i == 2 ? MM_IOMMU_BLOCK_WORDS - 5 : 1) {
+		at = ua + (i << PMD_SHIFT) + (i % CHUNK_PAGES) * P + 16;
+		len = translate(f->mm, at, &want);
+		hpa = 0;
+		KUNIT_ASSERT_EQ(test, call_real(mm_iommu_translate_rm, (unsigned long)f->mm,
+						at, (unsigned long)&hpa, 0, 0, 0), len);
+		KUNIT_ASSERT_EQ(test, hpa, want);
+		KUNIT_ASSERT_EQ(test, hpa, first[i % 3] + (i % CHUNK_PAGES) * P + 16);
+	}
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
 
 /* A writable mapping made in real mode dirties the page. */
@@ -1604,6 +2081,9 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(translate_small),
 	KUNIT_CASE(translate_scattered),
 	KUNIT_CASE(translate_huge),
+	KUNIT_CASE(translate_hugetlb),
+	KUNIT_CASE(translate_gigantic),
+	KUNIT_CASE(blocks),
 	KUNIT_CASE(translate_mixed),
 	KUNIT_CASE(translate_after_split),
 	KUNIT_CASE(dirty),
@@ -1612,12 +2092,18 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(over_leaf_border),
 	KUNIT_CASE(device_memory),
 	KUNIT_CASE(threads),
+	KUNIT_CASE(threads_mms),
+	KUNIT_CASE(claim_shared),
+	KUNIT_CASE(claim_failed),
+	KUNIT_CASE(claim_wait_killed),
+	KUNIT_CASE(register_killed),
 	KUNIT_CASE(no_memory),
 	KUNIT_CASE(page_helpers),
 	KUNIT_CASE(page_helpers_huge),
 	KUNIT_CASE(pfn_to_page_real),
 	KUNIT_CASE(real_mode),
 	KUNIT_CASE(real_mode_huge),
+	KUNIT_CASE(real_mode_blocks),
 	KUNIT_CASE(real_mode_dirty),
 	KUNIT_CASE(real_mode_many),
 	KUNIT_CASE(page_helpers_real),
