@@ -129,8 +129,8 @@ unlock:
  *
  * Context: any in which locks may be taken. Never waits.
  * Return: 0. Otherwise nothing was changed: -EFAULT not registered, not contiguous or on
- * its way out; -ENOENT no level; -ENODEV revoked; -EAGAIN contended, or not simple:
- * iommu_user_map() and iommu_user_unmap() do it.
+ * its way out, or the index is just changing; -ENOENT no level; -ENODEV revoked; -EAGAIN
+ * contended, or not simple: iommu_user_map() and iommu_user_unmap() know or do it.
  */
 long iommu_user_put_one(struct iommu_table *tbl, unsigned long entry,
 			unsigned long ua, enum dma_data_direction dir)

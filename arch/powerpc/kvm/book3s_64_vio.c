@@ -195,6 +195,13 @@ static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt,
 	}
 }
 
+/* Wait until no hypercall uses what was unlinked. */
+static void kvmppc_tce_synchronize(struct kvm *kvm)
+{
+	synchronize_srcu_expedited(&kvm->srcu);
+	synchronize_rcu_expedited();	/* kvmppc_tce_clear() */
+}
+
 /* No hypercall uses these any more. */
 static void kvmppc_tce_put_unused(struct list_head *unused)
 {
@@ -221,7 +228,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 		list_del_rcu(&stt->list);
 		kvmppc_tce_detach(stt, NULL, &unused);
 	}
-	synchronize_srcu_expedited(&kvm->srcu);
+	kvmppc_tce_synchronize(kvm);
 
 	kvmppc_tce_put_unused(&unused);
 	kvmppc_tce_view_free(stt->view, stt->shift);
@@ -379,7 +386,7 @@ int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tb
 	}
 
 	if (!list_empty(&unused)) {
-		synchronize_srcu_expedited(&kvm->srcu);
+		kvmppc_tce_synchronize(kvm);
 		kvmppc_tce_put_unused(&unused);
 	}
 	return 0;
@@ -487,7 +494,7 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 			kvmppc_tce_detach(stt, grp, &unused);
 
 	if (!list_empty(&unused)) {
-		synchronize_srcu_expedited(&kvm->srcu);
+		kvmppc_tce_synchronize(kvm);
 		kvmppc_tce_put_unused(&unused);
 	}
 }
@@ -572,6 +579,35 @@ long kvmppc_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
 
+/*
+ * H_PUT_TCE that clears looks at no memory slot. So RCU will do, which costs nothing where
+ * kvm->srcu costs as much as the rest. Returns false where it isn't simple.
+ */
+static bool kvmppc_tce_clear(struct kvm *kvm, unsigned long liobn, unsigned long ioba,
+			     unsigned long tce)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	struct kvmppc_spapr_tce_table *stt;
+	unsigned long idx;
+	u64 *word;
+
+	guard(rcu)();
+	stt = kvmppc_tce_find(kvm, liobn);
+	if (!stt || !kvmppc_tce_in_window(stt, ioba, 1, &idx))
+		return false;
+	word = kvmppc_tce_word(stt, idx);
+	if (!word && tce)
+		return false;
+	list_for_each_entry_rcu(hw, &stt->iommu_tables, next) {
+		if (hw->tbl->it_page_shift != stt->page_shift ||
+		    iommu_user_put_one(hw->tbl, stt->offset + idx, 0, DMA_NONE))
+			return false;
+	}
+	if (word)
+		WRITE_ONCE(*word, tce);
+	return true;
+}
+
 /**
  * kvmppc_h_put_tce() - H_PUT_TCE
  * @vcpu: the caller
@@ -584,12 +620,15 @@ EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
 long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		      unsigned long ioba, unsigned long tce)
 {
-	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
-	long ret;
+	long ret = H_SUCCESS;
+	int srcu;
 
 	kvmppc_tce_settle(vcpu);
-	ret = kvmppc_tce_put(vcpu, liobn, ioba, tce, false);
-	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+	if ((tce & KVM_TCE_PERM) || !kvmppc_tce_clear(vcpu->kvm, liobn, ioba, tce)) {
+		srcu = srcu_read_lock(&vcpu->kvm->srcu);
+		ret = kvmppc_tce_put(vcpu, liobn, ioba, tce, false);
+		srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+	}
 	kvmppc_tce_count(vcpu, put, ret);
 	trace_kvm_tce_hcall(H_PUT_TCE, liobn, ioba, tce, 1, ret);
 	return ret;

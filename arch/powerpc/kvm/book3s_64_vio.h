@@ -22,8 +22,9 @@
  * An entry without permission bits clears; its other bits are kept in the view (poison).
  *
  * Lifetime. LIOBNs, their hardware tables' links and the view are freed after a grace
- * period of kvm->srcu. Virtual mode handlers hold it; a vCPU in real mode runs inside
- * the kvm->srcu section of kvmppc_run_core(). Levels of hardware tables and regions are
+ * period of kvm->srcu, and one of RCU. Virtual mode handlers hold one of them (memory
+ * slots need kvm->srcu); a vCPU in real mode runs inside the kvm->srcu section of
+ * kvmppc_run_core(). Levels of hardware tables and regions are
  * covered by RCU, which iommu_user_*() sees to.
  */
 #ifndef BOOK3S_64_VIO_H
@@ -466,7 +467,8 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 				(hw->tbl, entry, ua, kvmppc_tce_dir(perm));
 		if (likely(!err))
 			continue;
-		if (err != -EFAULT && err != -ENODEV)
+		/* Not found may mean that regions come and go: the general way waits. */
+		if (err != -ENODEV && !(rm && err == -EFAULT))
 			err = (rm ? kvmppc_rm_tce_put_hw : kvmppc_tce_put_hw)
 				(vcpu, hw->tbl, entry, 1UL << sub, ua, perm);
 		if (unlikely(err))
