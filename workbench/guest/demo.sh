@@ -44,9 +44,11 @@ tce_report()
 	awk '{ split($1, part, "_"); c[part[2] part[3]] = $2 }
 	     END {
 		n = split("put indirect stuff get", call, " ")
-		for (i = 1; i <= n; i++)
-			printf "%s%s %d + %d + %d", i > 1 ? ", " : "", call[i], c[call[i] "rm"],
+		for (i = 1; i <= n; i++) {
+			printf "%s%s %d + %d + %d", comma, call[i], c[call[i] "rm"],
 				c[call[i] "virt"], c[call[i] "user"]
+			comma = ", "
+		}
 	     }' /tmp/tce
 }
 
