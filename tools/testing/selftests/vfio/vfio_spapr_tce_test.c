@@ -908,9 +908,9 @@ TEST_F(create, too_large)
 	struct vfio_iommu_spapr_tce_create before;
 	int shift = 16 + LEVEL_SHIFT_MAX + 5;
 
-	/* A hypervisor's tables are not made of our levels. */
+	/* QEMU's hypervisor dies of the request after one it could not fulfil. */
 	if (self->c->levels == 1)
-		shift = 16 + 32;
+		SKIP(return, "the hypervisor's tables, and its limits");
 	for (; shift < 64; shift++) {
 		w.window_size = 1ULL << shift;
 		before = w;
@@ -933,6 +933,8 @@ TEST_F(create, over_the_limit)
 {
 	__u64 start;
 
+	if (self->c->levels == 1)
+		SKIP(return, "the hypervisor's tables; the view grows");
 	/* A table for 64 GiB of 64K pages takes 8 MiB, and its view as much. */
 	ASSERT_EQ(0, limit_locked(4 * MiB));
 	EXPECT_EQ(-ENOMEM, do_create(self->c, 16, 64 * GiB, 1, NULL));
