@@ -162,6 +162,12 @@ static __be64 link_make(void *block)
 	return cpu_to_be64(__pa(block) | IOMMU_LINK_VALID);
 }
 
+/* Full barrier: the zeroes are out before the link to them. False: it was filled. */
+static bool slot_fill(__be64 *slot, void *block)
+{
+	return !cmpxchg((u64 __force *)slot, 0, (u64 __force)link_make(block));
+}
+
 static __be64 *link_follow(__be64 *slot)
 {
 	unsigned long link = iommu_tce_load(slot);
@@ -264,7 +270,7 @@ int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx)
 		chain = chain_alloc(tbl, idx, level, GFP_ATOMIC);
 		if (!chain)
 			return -ENOMEM;
-		if (!cmpxchg(slot, 0, link_make(chain)))
+		if (slot_fill(slot, chain))
 			break;
 		/* Somebody else was faster, if perhaps not down to our leaf. */
 		tree_free(tbl, chain, level);
@@ -311,8 +317,7 @@ int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx)
 		goto unlock;
 	chain = chain_alloc(tbl, idx, level, GFP_KERNEL_ACCOUNT);
 	if (chain) {
-		/* Full barrier: the zeroes are out before the link to them. */
-		cmpxchg(slot, 0, link_make(chain));
+		slot_fill(slot, chain);		/* only we may, under it_grow */
 	} else {
 		table_charge(tbl, -bytes);
 		ret = -ENOMEM;
