@@ -1363,6 +1363,8 @@ static void threads_mms(struct kunit *test)
 		c[k]->ua = vm_mmap(NULL, 0, 2 * SLOTS * P, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, 0);
 		crowd_check(c[k], !IS_ERR_VALUE(c[k]->ua));
+		/* Nobody is to make huge pages of them in between. */
+		set_vm_flags(test, c[k]->ua, VM_NOHUGEPAGE);
 		for (i = 0; i < SLOTS; i++) {
 			struct page *page;
 
@@ -1541,16 +1543,18 @@ static void expect_claimed(struct kunit *test, unsigned long ua, unsigned long p
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, pages);
 }
 
-/* Is somebody waiting for a claim? Comes soon, or the case fails. */
-static void expect_waiter(struct kunit *test)
+/* @r has met a claim, and waits for what comes of it. */
+static void expect_waiter(struct kunit *test, struct registrant *r)
 {
 	struct fixture *f = test->priv;
 	struct mm_iommu_store *store = mm_iommu_store(f->mm);
-	unsigned long end = jiffies + 30 * HZ;
+	unsigned long end = jiffies + 60 * HZ;
 
-	while (!wq_has_sleeper(&store->wait) && time_before(jiffies, end))
+	while (!wq_has_sleeper(&store->wait) && !completion_done(&r->done) &&
+	       time_before(jiffies, end))
 		schedule_timeout_uninterruptible(1);
 	KUNIT_EXPECT_TRUE(test, wq_has_sleeper(&store->wait));
+	KUNIT_EXPECT_FALSE(test, completion_done(&r->done));
 }
 
 /* Two threads register the same: the second waits for the first, and shares. */
@@ -1565,8 +1569,7 @@ static void claim_shared(struct kunit *test)
 	wait_for_completion(&s->reached);
 	expect_claimed(test, ua, 8);
 	second = registrant_start(test, ua, 8 * P);
-	expect_waiter(test);
-	KUNIT_EXPECT_FALSE(test, try_wait_for_completion(&second->done));
+	expect_waiter(test, second);
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 8UL);
 	complete_all(&s->go);
 	wait_for_completion(&first->done);
@@ -1593,7 +1596,7 @@ static void claim_failed(struct kunit *test)
 	first = registrant_start(test, ua, 8 * P);
 	wait_for_completion(&s->reached);
 	second = registrant_start(test, ua, 8 * P);
-	expect_waiter(test);
+	expect_waiter(test, second);
 	complete_all(&s->go);
 	wait_for_completion(&first->done);
 	wait_for_completion(&second->done);
@@ -1613,7 +1616,7 @@ static void claim_wait_killed(struct kunit *test)
 	first = registrant_start(test, ua, 8 * P);
 	wait_for_completion(&s->reached);
 	second = registrant_start(test, ua, 8 * P);
-	expect_waiter(test);
+	expect_waiter(test, second);
 	send_sig(SIGKILL, second->task, 1);
 	wait_for_completion(&second->done);
 	KUNIT_EXPECT_EQ(test, second->ret, -EINTR);
