@@ -255,12 +255,14 @@ void iommu_user_finish(struct iommu_user_gather *g)
 EXPORT_SYMBOL_GPL(iommu_user_finish);
 
 static void section_enter(void)
+	__acquires(RCU)
 {
 	preempt_disable();
 	rcu_read_lock();
 }
 
 static void section_leave(void)
+	__releases(RCU)
 {
 	rcu_read_unlock();
 	preempt_enable();
