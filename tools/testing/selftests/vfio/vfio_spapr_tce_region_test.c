@@ -7,6 +7,8 @@
  * Cases with two containers need a second group and are skipped without it. Every case
  * also ends with what it began with: as many pages pinned, as much memory locked.
  */
+#include <sys/stat.h>
+
 #include "vfio_spapr_tce.h"
 #include "kselftest_harness.h"
 
@@ -432,6 +434,118 @@ TEST(exit_while_mapped)
 TEST(exit_as_dpdk_does)
 {
 	check_leaving(_metadata, true, true);
+}
+
+#define VIEW	"/sys/kernel/debug/powerpc/mm_iommu"
+
+struct view {
+	int pid;
+	unsigned long ua, size, pages, chunks, used, metadata;
+	long mapped;
+};
+
+static bool view_line(const char *line, struct view *v)
+{
+	return sscanf(line, "%d %*s 0x%lx 0x%lx %lu %lu %lu %ld %lu", &v->pid, &v->ua,
+		      &v->size, &v->pages, &v->chunks, &v->used, &v->mapped,
+		      &v->metadata) == 8;
+}
+
+/* What the kernel tells about our region at @ua: 1, or 0 if it is not there. */
+static int view_find(char *ua, struct view *v)
+{
+	FILE *f = fopen(VIEW, "r");
+	char line[300];
+	int found = 0;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = view_line(line, v) && v->pid == getpid() &&
+			v->ua == (unsigned long)ua;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+TEST_F(region, view)
+{
+	struct view v = {};
+	struct stat st;
+	int status;
+	pid_t pid;
+
+	if (stat(VIEW, &st))
+		SKIP(return, "no " VIEW);
+	EXPECT_EQ(0400, st.st_mode & 07777);
+	EXPECT_EQ(0, st.st_uid);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(setuid(65534) || open(VIEW, O_RDONLY) >= 0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+
+	EXPECT_EQ(0, view_find(self->m, &v));
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	ASSERT_EQ(1, view_find(self->m, &v));
+	EXPECT_EQ(REGION, v.size);
+	EXPECT_EQ(REGION / self->page, v.pages);
+	EXPECT_EQ(1, v.used);
+	EXPECT_EQ(1, v.mapped);
+	EXPECT_LT(0, v.metadata);
+	ASSERT_EQ(0, do_map(&self->c, 0, self->m, 3 * IOMMU_PAGE));
+	ASSERT_EQ(1, view_find(self->m, &v));
+	EXPECT_EQ(4, v.mapped);
+	EXPECT_EQ(0, do_unmap(&self->c, 0, 3 * IOMMU_PAGE));
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	EXPECT_EQ(0, view_find(self->m, &v));
+}
+
+/* Somebody reads while one process after the other comes and goes. */
+TEST(view_while_leaving)
+{
+	int i, status, pipes[2];
+	char line[300], c = 0;
+	long lines[2] = {}, reads;
+	struct view v;
+	pid_t pid, reader;
+	FILE *f;
+
+	if (access(VIEW, R_OK))
+		SKIP(return, "no " VIEW);
+	ASSERT_EQ(0, pipe(pipes));
+	reader = fork();
+	ASSERT_LE(0, reader);
+	if (!reader) {
+		/* Until the other end of the pipe is closed */
+		close(pipes[1]);
+		fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+		for (reads = 0; read(pipes[0], &c, 1) < 0; reads++) {
+			f = fopen(VIEW, "r");
+			while (f && fgets(line, sizeof(line), f))
+				lines[view_line(line, &v)]++;
+			if (f)
+				fclose(f);
+		}
+		/* Regions were seen, and but for the header nothing else. */
+		_exit(!lines[1] || lines[0] != reads);
+	}
+	for (i = 0; i < 40; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(leave(i & 1, false));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFEXITED(status));
+		if (WEXITSTATUS(status) == KSFT_SKIP)
+			break;
+		EXPECT_EQ(0, WEXITSTATUS(status));
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	ASSERT_EQ(reader, waitpid(reader, &status, 0));
+	if (i < 40)
+		SKIP(return, "no sPAPR TCE v2 container here");
+	EXPECT_EQ(0, status);
 }
 
 TEST(no_regions_in_v1)
