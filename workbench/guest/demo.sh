@@ -129,5 +129,7 @@ else
 	sleep 2
 fi
 check pins-gone '[ "$(pins)" = 0 ]' "$(pins) pages still pinned"
-check process-gone '[ ! -e /proc/$qemu ]' "and its locked memory with it"
+check process-gone '[ ! -e /proc/$qemu ]' "QEMU, process $qemu"
+l=$(cat /proc/[0-9]*/status 2>/dev/null | awk '/^VmLck:/ { n += $2 } END { print n + 0 }')
+check locked-gone '[ "$l" = 0 ]' "$l KiB locked by all processes"
 exit $failed
