@@ -148,7 +148,7 @@ static void bench_table(__u64 liobn, const char *kind)
 
 int main(void)
 {
-	int groups[2], ret, table, emulated;
+	int ret, table, emulated;
 	struct container c;
 	__u64 start;
 
@@ -157,20 +157,21 @@ int main(void)
 	ret = vm_create(&vm, 1, RAM);
 	if (ret)
 		die("a virtual machine", ret);
-	if (!find_groups(groups))
+	find_groups(NULL);
+	if (!nr_groups)
 		die("an IOMMU group in /dev/vfio", -ENOENT);
-	ret = container_open(&c, groups[0], VFIO_SPAPR_TCE_v2_IOMMU);
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
 	if (ret)
 		die("sPAPR TCE v2 container", ret);
-	ret = do_register(&c, vm.ram, RAM) ?: window_remove(&c, c.start) ?:
-	      window_create(&c, 12, ENTRIES << 12, 1, &start);
+	ret = do_register(&c, vm.ram, RAM) ?: do_remove(&c, c.window) ?:
+	      do_create(&c, 12, ENTRIES << 12, 1, &start);
 	if (ret)
 		die("window", ret);
 	table = vm_create_table(&vm, LIOBN_VFIO, 12, start, ENTRIES);
 	emulated = vm_create_table(&vm, LIOBN_EMULATED, 12, 0, ENTRIES);
 	if (table < 0 || emulated < 0)
 		die("table", table < 0 ? table : emulated);
-	ret = vm_group_add(&vm, c.group[0]) ?: vm_group_attach(&vm, c.group[0], table);
+	ret = vm_group_give(&vm, c.group, table);
 	if (ret)
 		die("attach", ret);
 

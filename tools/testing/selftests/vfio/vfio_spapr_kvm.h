@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A small virtual machine of our own on KVM-HV, whose guest does nothing but TCE
- * hypercalls, and a VFIO sPAPR TCE container beside it. No QEMU between a hypercall
- * and the test: what leaves the kernel is seen as KVM_EXIT_PAPR_HCALL.
+ * hypercalls. No QEMU between a hypercall and the test: what leaves the kernel is seen as
+ * KVM_EXIT_PAPR_HCALL. Containers beside it are those of vfio_spapr_tce.h.
  *
  * The guest runs with the MMU off and external interrupts disabled, which is the same
  * for hash and radix guests, on POWER8 and later. Its whole code is the loop below. The
@@ -20,26 +20,12 @@
 #ifndef VFIO_SPAPR_KVM_H
 #define VFIO_SPAPR_KVM_H
 
-#include <dirent.h>
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/auxv.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-#include <linux/kvm.h>
-#include <linux/types.h>
-#include <linux/vfio.h>
 
-#define KiB		(1UL << 10)
-#define MiB		(1UL << 20)
-#define GiB		(1UL << 30)
+#include "vfio_spapr_tce.h"
+
+#include <linux/kvm.h>
 
 /* Hypercalls and their answers, LoPAR "hypervisor call functions"; KVM's own begin at 0xf000. */
 #define H_READ			0x0c
@@ -100,14 +86,6 @@ struct vm {
 	struct vcpu vcpu[MAX_VCPUS];
 };
 
-struct container {
-	int fd;
-	int nr_groups;
-	int group[2];
-	__u64 start;		/* of the default window */
-	__u64 pgsizes;
-};
-
 /*
  * r14: the next call, r15: how many. NR_DONE returns both in R4 and R5. Hypercalls keep
  * r13 to r31. Everything is position independent.
@@ -140,11 +118,6 @@ asm(".pushsection .rodata\n"
 	"guest_code_end:\n"
 	".popsection\n");
 extern const char guest_code[], guest_code_end[];
-
-static inline int result(int ret)
-{
-	return ret == -1 ? -errno : ret;
-}
 
 /* POWER8: hypercalls are tried in real mode first. */
 static inline bool host_has_real_mode(void)
@@ -376,6 +349,14 @@ static inline int vm_group_attach(struct vm *vm, int group, int table)
 	return vm_vfio_attr(vm, KVM_DEV_VFIO_GROUP_SET_SPAPR_TCE, &p);
 }
 
+/* Add the group and put its window behind the guest's table. */
+static inline int vm_group_give(struct vm *vm, int group, int table)
+{
+	int ret = vm_group_add(vm, group);
+
+	return ret ? ret : vm_group_attach(vm, group, table);
+}
+
 /* One of a vcpu's binary statistics; -1 if this kernel has none of that name. */
 static inline long vcpu_stat(int vcpu, const char *name)
 {
@@ -422,173 +403,6 @@ static inline long vm_stat(struct vm *vm, const char *name)
 		sum += value;
 	}
 	return sum;
-}
-
-static inline void container_close(struct container *c)
-{
-	while (c->nr_groups)
-		close(c->group[--c->nr_groups]);
-	if (c->fd >= 0)
-		close(c->fd);
-	c->fd = -1;
-}
-
-/* A group may be busy for a moment more: its last user is still on the way out. */
-static inline int container_add_group(struct container *c, int number)
-{
-	char path[64];
-	int fd, ms;
-
-	snprintf(path, sizeof(path), "/dev/vfio/%d", number);
-	for (ms = 0; (fd = open(path, O_RDWR)) < 0 && errno == EBUSY && ms < 5000; ms += 10)
-		usleep(10000);
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, VFIO_GROUP_SET_CONTAINER, &c->fd)) {
-		int err = errno;
-
-		close(fd);
-		return -err;
-	}
-	c->group[c->nr_groups++] = fd;
-	return 0;
-}
-
-/* -EOPNOTSUPP: no containers of that type here. */
-static inline int container_open(struct container *c, int number, int type)
-{
-	struct vfio_iommu_spapr_tce_info info = { .argsz = sizeof(info) };
-	int ret;
-
-	memset(c, 0, sizeof(*c));
-	c->fd = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	if (c->fd < 0)
-		return -errno;
-	ret = container_add_group(c, number);
-	if (!ret && ioctl(c->fd, VFIO_CHECK_EXTENSION, type) != 1)
-		ret = -EOPNOTSUPP;
-	if (!ret && (ioctl(c->fd, VFIO_SET_IOMMU, type) ||
-		     ioctl(c->fd, VFIO_IOMMU_SPAPR_TCE_GET_INFO, &info)))
-		ret = -errno;
-	if (ret) {
-		container_close(c);
-		return ret;
-	}
-	c->start = info.dma32_window_start;
-	c->pgsizes = info.ddw.pgsizes;
-	return 0;
-}
-
-static inline int do_register(struct container *c, void *addr, unsigned long size)
-{
-	struct vfio_iommu_spapr_register_memory r = {
-		.argsz = sizeof(r), .vaddr = (__u64)addr, .size = size,
-	};
-
-	return result(ioctl(c->fd, VFIO_IOMMU_SPAPR_REGISTER_MEMORY, &r));
-}
-
-static inline int do_unregister(struct container *c, void *addr, unsigned long size)
-{
-	struct vfio_iommu_spapr_register_memory r = {
-		.argsz = sizeof(r), .vaddr = (__u64)addr, .size = size,
-	};
-
-	return result(ioctl(c->fd, VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, &r));
-}
-
-/* Where the window begins is the kernel's choice: *@start. */
-static inline int window_create(struct container *c, unsigned int shift, __u64 size, int levels,
-				__u64 *start)
-{
-	struct vfio_iommu_spapr_tce_create w = {
-		.argsz = sizeof(w), .page_shift = shift, .window_size = size, .levels = levels,
-	};
-	int ret = result(ioctl(c->fd, VFIO_IOMMU_SPAPR_TCE_CREATE, &w));
-
-	*start = w.start_addr;
-	return ret;
-}
-
-static inline int window_remove(struct container *c, __u64 start)
-{
-	struct vfio_iommu_spapr_tce_remove w = { .argsz = sizeof(w), .start_addr = start };
-
-	return result(ioctl(c->fd, VFIO_IOMMU_SPAPR_TCE_REMOVE, &w));
-}
-
-/* The lowest two groups in /dev/vfio; how many there are of them. */
-static inline int find_groups(int groups[2])
-{
-	int lowest[3] = { -1, -1, -1 }, i, j, n, nr = 0;
-	struct dirent *e;
-	DIR *d;
-	char c;
-
-	d = opendir("/dev/vfio");
-	if (!d)
-		return 0;
-	while ((e = readdir(d))) {
-		if (sscanf(e->d_name, "%d%c", &n, &c) != 1)
-			continue;
-		for (i = 0; i < 3 && lowest[i] >= 0 && lowest[i] < n; i++)
-			;
-		for (j = 2; j > i; j--)
-			lowest[j] = lowest[j - 1];
-		if (i < 3)
-			lowest[i] = n;
-	}
-	closedir(d);
-	for (i = 0; i < 2 && lowest[i] >= 0; i++)
-		groups[nr++] = lowest[i];
-	return nr;
-}
-
-static inline long number_in(const char *path, const char *key)
-{
-	char line[256];
-	long value = -1;
-	FILE *f = fopen(path, "r");
-	size_t n = strlen(key);
-
-	if (!f)
-		return -1;
-	while (value < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, key, n))
-			value = atol(line + n);
-	fclose(f);
-	return value;
-}
-
-static inline long pages_pinned(void)
-{
-	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY);
-	char c;
-
-	/* Counters are per CPU and gathered lazily: gather them now. */
-	while (fd >= 0 && read(fd, &c, 1) > 0)
-		;
-	if (fd >= 0)
-		close(fd);
-	return number_in("/proc/vmstat", "nr_foll_pin_acquired ") -
-	       number_in("/proc/vmstat", "nr_foll_pin_released ");
-}
-
-/* KiB */
-static inline long locked(void)
-{
-	return number_in("/proc/self/status", "VmLck:");
-}
-
-/* Unpinning follows an RCU grace period: wait, but not for ever. */
-static inline long settle(long (*value)(void), long expected)
-{
-	long now;
-	int ms;
-
-	for (ms = 0; (now = value()) != expected && ms < 5000; ms += 10)
-		usleep(10000);
-	return now;
 }
 
 #define NO_VIEW		-1000L	/* this kernel does not show its regions */

@@ -5,8 +5,9 @@
  *
  *	vfio_spapr_kvm_test [-f FIXTURE | -v VARIANT | -t TEST ...]
  *
- * Cases with devices take the lowest groups in /dev/vfio whose devices are bound to
- * vfio-pci. $SEED repeats a stress run.
+ * Cases with devices take $VFIO_GROUP or else the lowest groups in /dev/vfio, whose devices
+ * are bound to vfio-pci. device_reaches wants an NVMe, of which nothing is overwritten.
+ * $SEED repeats a stress run.
  *
  * Answers are those of LoPAR 14.5.4.2 with what KVM does on purpose: H_STUFF_TCE takes
  * more than 512 TCEs, for old guests, and refuses permission bits. WENT_UP is a call
@@ -21,10 +22,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #include "vfio_spapr_kvm.h"
+#include "vfio_spapr_nvme.h"
 #include "kselftest_harness.h"
 
 /* Emulated machines are slow, and so is every failure that waits for something. */
@@ -39,9 +39,6 @@
 #define OUTSIDE		MiB
 #define NOWHERE_GPA	(512 * MiB)	/* no memory of the guest */
 #define POISON		0x5a5a5a5a5a5a5000UL
-
-static int groups[2];
-static int nr_groups;
 
 static __u64 a_page(unsigned long n)	/* of region A; TCE without permission bits */
 {
@@ -113,13 +110,13 @@ FIXTURE_SETUP(tce)
 {
 	__u64 size = ENTRIES << variant->shift;
 	struct container *c;
-	int i, j, g = 0;
+	int i, g = 0;
 
 	self->pinned = pages_pinned();
 	self->locked = locked();
 	self->table = -1;
 	for (i = 0; i < 2; i++)
-		self->c[i].fd = -1;
+		self->c[i] = NO_CONTAINER;
 	if (variant->groups > nr_groups)
 		SKIP(return, "needs %d IOMMU groups bound to vfio-pci", variant->groups);
 	SETUP_OR_SKIP(vm_create(&self->vm, 1, RAM));
@@ -134,26 +131,27 @@ FIXTURE_SETUP(tce)
 
 	for (i = 0; i < variant->containers; i++) {
 		c = &self->c[i];
-		SETUP_OR_SKIP(container_open(c, groups[g++], VFIO_SPAPR_TCE_v2_IOMMU));
+		SETUP_OR_SKIP(container_open(c, g++, VFIO_SPAPR_TCE_v2_IOMMU));
 		self->nr_containers++;
-		for (j = 1; j < variant->groups / variant->containers; j++)
-			ASSERT_EQ(0, container_add_group(c, groups[g++]));
+		if (variant->groups > variant->containers) {
+			c->second = group_join(c, g++);
+			ASSERT_LE(0, c->second);
+		}
 		ASSERT_EQ(0, do_register(c, self->a, REGION));
 		ASSERT_EQ(0, do_register(c, self->b, REGION));
 		/* Where the default window is wanted, it comes by itself. */
 		if (!variant->high)
-			ASSERT_EQ(0, window_remove(c, c->start));
-		ASSERT_EQ(0, window_create(c, variant->io_shift, size,
-					   variant->high ? 2 : 1, &self->start));
+			ASSERT_EQ(0, do_remove(c, c->window));
+		ASSERT_EQ(0, do_create(c, variant->io_shift, size, variant->high ? 2 : 1,
+				       &self->start));
 	}
 	self->table = vm_create_table(&self->vm, LIOBN, variant->shift, self->start, ENTRIES);
 	ASSERT_LE(0, self->table);
-	for (i = 0; i < variant->containers; i++)
-		for (j = 0; j < self->c[i].nr_groups; j++) {
-			ASSERT_EQ(0, vm_group_add(&self->vm, self->c[i].group[j]));
-			ASSERT_EQ(0, vm_group_attach(&self->vm, self->c[i].group[j],
-						     self->table));
-		}
+	for (i = 0; i < variant->containers; i++) {
+		ASSERT_EQ(0, vm_group_give(&self->vm, self->c[i].group, self->table));
+		if (self->c[i].second >= 0)
+			ASSERT_EQ(0, vm_group_give(&self->vm, self->c[i].second, self->table));
+	}
 }
 
 static __u64 ioba(struct _test_data_tce *self, __u64 index)
@@ -751,7 +749,7 @@ FIXTURE_SETUP(vm)
 	self->pinned = pages_pinned();
 	self->locked = locked();
 	self->table = -1;
-	self->c.fd = -1;
+	self->c = NO_CONTAINER;
 	SETUP_OR_SKIP(vm_create(&self->vm, 2, RAM));
 	self->v = &self->vm.vcpu[0];
 	self->a = self->vm.ram;
@@ -776,12 +774,12 @@ static int open_window(struct _test_data_vm *self, unsigned int io_shift, __u64 
 
 	if (!nr_groups)
 		return -ENXIO;
-	ret = container_open(&self->c, groups[0], VFIO_SPAPR_TCE_v2_IOMMU);
+	ret = container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
 	if (ret)
 		return ret;
 	ret = do_register(&self->c, self->a, REGION) ?: do_register(&self->c, self->b, REGION) ?:
-	      window_remove(&self->c, self->c.start) ?:
-	      window_create(&self->c, io_shift, entries << io_shift, levels, &start);
+	      do_remove(&self->c, self->c.window) ?:
+	      do_create(&self->c, io_shift, entries << io_shift, levels, &start);
 	return ret ?: start ? -ERANGE : 0;
 }
 
@@ -790,8 +788,7 @@ static int attach(struct _test_data_vm *self, unsigned int shift, __u64 entries)
 	self->table = vm_create_table(&self->vm, LIOBN, shift, 0, entries);
 	if (self->table < 0)
 		return self->table;
-	return vm_group_add(&self->vm, self->c.group[0]) ?:
-	       vm_group_attach(&self->vm, self->c.group[0], self->table);
+	return vm_group_give(&self->vm, self->c.group, self->table);
 }
 
 #define DEVICE_OR_SKIP(ret)						\
@@ -827,128 +824,21 @@ static bool region_live(struct container *c, char *addr)
 
 /*
  * The only witness of what is in the hardware's table is a device: an NVMe controller
- * writes its identity (NVMe base specification 5.17) where the TCE says. Its queues and
- * its data are at bus addresses 0, 4K and 8K.
+ * writes its identity (NVMe base specification 5.17) where the TCE says. Its status, or
+ * -errno if there is none.
  */
-struct nvme {
-	int fd;
-	char *bar;
-	size_t bar_size;
-	__le32 *sq, *cq;
-	unsigned int done;
-};
-
-#define NVME_QUEUE	16U
-#define NVME_CC		0x14
-#define NVME_CSTS	0x1c
-#define NVME_AQA	0x24
-#define NVME_ASQ	0x28
-#define NVME_ACQ	0x30
-#define NVME_SQ_TAIL	0x1000
-#define NVME_CQ_HEAD	0x1004	/* doorbell stride 0 */
-
-static void nvme_write(struct nvme *n, unsigned int reg, __u32 value)
+static int identify_to(struct nvme *n, __u64 iova)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n((__le32 *)(n->bar + reg), htole32(value), __ATOMIC_SEQ_CST);
-}
-
-static __u32 nvme_read(struct nvme *n, unsigned int reg)
-{
-	return le32toh(__atomic_load_n((__le32 *)(n->bar + reg), __ATOMIC_SEQ_CST));
-}
-
-static bool nvme_ready(struct nvme *n, __u32 ready)
-{
-	int ms;
-
-	for (ms = 0; (nvme_read(n, NVME_CSTS) & 1) != ready; ms++) {
-		if (ms == 5000)
-			return false;
-		usleep(1000);
-	}
-	return true;
-}
-
-/* -ENODEV: the group's first device is no NVMe. */
-static int nvme_open(struct nvme *n, int group, int number)
-{
-	struct vfio_region_info config = {
-		.argsz = sizeof(config), .index = VFIO_PCI_CONFIG_REGION_INDEX,
+	struct nvme_command c = {
+		.opcode_cid = NVME_ADMIN_IDENTIFY, .prp1 = htole64(iova),
+		.cdw10 = { htole32(1) },
 	};
-	struct vfio_region_info bar = {
-		.argsz = sizeof(bar), .index = VFIO_PCI_BAR0_REGION_INDEX,
-	};
-	struct dirent *e;
-	char path[300];
-	__le16 command;
-	__u8 class[3];
-	DIR *d;
+	unsigned int cid, status;
+	int ret;
 
-	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", number);
-	d = opendir(path);
-	while (d && (e = readdir(d)) && e->d_name[0] == '.')
-		;
-	if (!d || !e)
-		return -ENODEV;
-	n->fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, e->d_name);
-	closedir(d);
-	if (n->fd < 0 || ioctl(n->fd, VFIO_DEVICE_GET_REGION_INFO, &config) ||
-	    ioctl(n->fd, VFIO_DEVICE_GET_REGION_INFO, &bar) ||
-	    pread(n->fd, class, 3, config.offset + 9) != 3 ||
-	    pread(n->fd, &command, 2, config.offset + 4) != 2)
-		return -errno;
-	if (class[2] != 1 || class[1] != 8 || class[0] != 2)
-		return -ENODEV;
-	command |= htole16(6);	/* memory, bus master */
-	if (pwrite(n->fd, &command, 2, config.offset + 4) != 2)
-		return -errno;
-	n->bar_size = bar.size;
-	n->bar = mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, bar.offset);
-	return n->bar == MAP_FAILED ? -errno : 0;
-}
-
-static bool nvme_start(struct nvme *n, void *sq, void *cq)
-{
-	n->sq = sq;
-	n->cq = cq;
-	n->done = 0;
-	nvme_write(n, NVME_CC, 0);
-	if (!nvme_ready(n, 0))
-		return false;
-	nvme_write(n, NVME_AQA, (NVME_QUEUE - 1) << 16 | (NVME_QUEUE - 1));
-	nvme_write(n, NVME_ASQ, 0);
-	nvme_write(n, NVME_ASQ + 4, 0);
-	nvme_write(n, NVME_ACQ, 4096);
-	nvme_write(n, NVME_ACQ + 4, 0);
-	nvme_write(n, NVME_CC, 4 << 20 | 6 << 16 | 1);
-	return nvme_ready(n, 1);
-}
-
-/* Identify Controller to bus address @to: its status, -1 if it never ends. */
-static int nvme_identify(struct nvme *n, __u64 to)
-{
-	unsigned int slot = n->done % NVME_QUEUE, phase = !(n->done / NVME_QUEUE % 2);
-	__le32 *sqe = n->sq + slot * 16, *cqe = n->cq + slot * 4;
-	__u32 status;
-	int ms;
-
-	memset(sqe, 0, 64);
-	sqe[0] = htole32(6 | n->done << 16);
-	sqe[6] = htole32(to);
-	sqe[7] = htole32(to >> 32);
-	sqe[10] = htole32(1);
-	n->done++;
-	nvme_write(n, NVME_SQ_TAIL, n->done % NVME_QUEUE);
-	for (ms = 0; ms < 2000; ms++) {
-		status = le32toh(__atomic_load_n(&cqe[3], __ATOMIC_SEQ_CST)) >> 16;
-		if ((status & 1) == phase) {
-			nvme_write(n, NVME_CQ_HEAD, n->done % NVME_QUEUE);
-			return status >> 1;
-		}
-		usleep(1000);
-	}
-	return -1;
+	nvme_submit(n, &n->admin, &c);
+	ret = nvme_completed(n, &n->admin, 2000, &cid, &status);
+	return ret ? ret : (int)status;
 }
 
 /* Is there an identity? Its first two bytes are the vendor, never 0. The page is cleared. */
@@ -956,60 +846,59 @@ static bool arrived(char *page)
 {
 	bool yes = page[0] || page[1];
 
-	memset(page, 0, 4096);
+	memset(page, 0, NVME_PAGE);
 	return yes;
 }
 
 TEST_F(vm, device_reaches)
 {
-	const __u64 sq = RAM - 64 * KiB, cq = RAM - 128 * KiB, data = 8192;
+	const __u64 queues = RAM - 64 * KiB, data = NVME_MEMORY;
 	char *pa = self->vm.ram + a_page(0), *pb = self->vm.ram + b_page(0);
-	struct nvme n = {};
+	struct nvme n;
+	__u64 i;
 	int ret;
 
 	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
-	ret = nvme_open(&n, self->c.group[0], groups[0]);
+	for (i = 0; i < NVME_MEMORY; i += NVME_PAGE)
+		EXPECT_EQ(H_SUCCESS, vm_put(self->v, i, (queues + i) | TCE_RW));
+	ret = nvme_open(&n, &self->c, self->c.group, groups[0], self->vm.ram + queues, 0);
 	if (ret == -ENODEV)
-		SKIP(return, "group %d is no NVMe controller", groups[0]);
+		SKIP(return, "group %d has no NVMe", groups[0]);
 	ASSERT_EQ(0, ret);
-	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, sq | TCE_READ));
-	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 4096, cq | TCE_RW));
-	ASSERT_TRUE(nvme_start(&n, self->vm.ram + sq, self->vm.ram + cq));
 
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, data, a_page(0) | TCE_RW));
-	EXPECT_EQ(0, nvme_identify(&n, data));
+	EXPECT_EQ(0, identify_to(&n, data));
 	EXPECT_TRUE(arrived(pa));
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, data, b_page(0) | TCE_WRITE));
-	EXPECT_EQ(0, nvme_identify(&n, data));
+	EXPECT_EQ(0, identify_to(&n, data));
 	EXPECT_TRUE(arrived(pb));
 	EXPECT_FALSE(arrived(pa));
 	/* The middle one of a list, and not its neighbours */
 	list_fill(self->v, a_page, TCE_RW);
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, data,
 					self->v->list_gpa, 512));
-	EXPECT_EQ(0, nvme_identify(&n, data + 255 * 4096));
+	EXPECT_EQ(0, identify_to(&n, data + 255 * 4096));
 	EXPECT_TRUE(arrived(self->vm.ram + a_page(255)));
 	EXPECT_FALSE(arrived(self->vm.ram + a_page(254)));
 	EXPECT_FALSE(arrived(self->vm.ram + a_page(256)));
-	EXPECT_EQ(0, nvme_identify(&n, data));
+	EXPECT_EQ(0, identify_to(&n, data));
 	EXPECT_TRUE(arrived(pa));
 	EXPECT_FALSE(arrived(pb));
 
 	/* From here on a real PHB freezes the device: what counts is that nothing arrives. */
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, data, a_page(0) | TCE_READ));
-	nvme_identify(&n, data);
+	identify_to(&n, data);
 	EXPECT_FALSE(arrived(pa));
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, data, a_page(0)));
-	nvme_identify(&n, data);
+	identify_to(&n, data);
 	EXPECT_FALSE(arrived(pa));
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, data, 0, 512));
-	nvme_identify(&n, data + 255 * 4096);
+	identify_to(&n, data + 255 * 4096);
 	EXPECT_FALSE(arrived(self->vm.ram + a_page(255)));
 	EXPECT_FALSE(arrived(pb));
 
-	munmap(n.bar, n.bar_size);
-	close(n.fd);
+	nvme_close(&n);
 }
 
 /* The table is another process's: its addresses mean nothing in this one. */
@@ -1026,13 +915,14 @@ TEST_F(vm, foreign_container)
 	ASSERT_EQ(0, pipe(from));
 	self->c.fd = open("/dev/vfio/vfio", O_RDWR);
 	ASSERT_LE(0, self->c.fd);
-	ASSERT_EQ(0, container_add_group(&self->c, groups[0]));
+	self->c.group = group_join(&self->c, 0);
+	ASSERT_LE(0, self->c.group);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		if (ioctl(self->c.fd, VFIO_SET_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU) ||
-		    do_register(&self->c, theirs, REGION) || window_remove(&self->c, 0) ||
-		    window_create(&self->c, 12, ENTRIES << 12, 1, &start))
+		    do_register(&self->c, theirs, REGION) || do_remove(&self->c, 0) ||
+		    do_create(&self->c, 12, ENTRIES << 12, 1, &start))
 			_exit(1);
 		if (write(from[1], &byte, 1) != 1 || read(to[0], &byte, 1) != 1)
 			_exit(2);
@@ -1042,8 +932,8 @@ TEST_F(vm, foreign_container)
 	ASSERT_EQ(1, read(from[0], &byte, 1));
 	self->table = vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES);
 	ASSERT_LE(0, self->table);
-	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[0]));
-	EXPECT_GT(0, vm_group_attach(&self->vm, self->c.group[0], self->table));
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group));
+	EXPECT_GT(0, vm_group_attach(&self->vm, self->c.group, self->table));
 	vm_put(self->v, 0, b_page(0) | TCE_RW);
 	vm_put(self->v, 0, 0);
 	ASSERT_EQ(1, write(to[1], &byte, 1));
@@ -1062,13 +952,13 @@ TEST_F(vm, attach_twice)
 		DEVICE_OR_SKIP(open_window(self, 12, entries, 1));
 		ASSERT_EQ(0, attach(self, 12, ENTRIES));
 		for (j = 0; j < 3; j++)
-			EXPECT_EQ(0, vm_group_attach(&self->vm, self->c.group[0], self->table));
+			EXPECT_EQ(0, vm_group_attach(&self->vm, self->c.group, self->table));
 		for (j = 0; j < 8; j++)
 			EXPECT_EQ(H_SUCCESS, vm_put(self->v, j << 12, a_page(j) | TCE_RW));
-		EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+		EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group));
 		close(self->table);
 		self->table = -1;
-		EXPECT_EQ(0, window_remove(&self->c, 0));
+		EXPECT_EQ(0, do_remove(&self->c, 0));
 		container_close(&self->c);
 		settle(pages_pinned, self->pinned);
 		after = number_in("/proc/meminfo", "MemFree:");
@@ -1087,8 +977,8 @@ TEST_F(vm, detach)
 	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, a_page(0) | TCE_RW));
-	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
-	EXPECT_EQ(-ENOENT, vm_group_attach(&self->vm, self->c.group[0], self->table));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
+	EXPECT_EQ(-ENOENT, vm_group_attach(&self->vm, self->c.group, self->table));
 	/* Emulated only from now on */
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 1UL << 12, b_page(0) | TCE_RW));
 	EXPECT_FALSE(region_live(&self->c, self->b));
@@ -1102,9 +992,10 @@ TEST_F(vm, other_group_goes)
 		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
 	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
-	ASSERT_EQ(0, container_add_group(&self->c, groups[1]));
-	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[1]));
-	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[1]));
+	self->c.second = group_join(&self->c, 1);
+	ASSERT_LE(0, self->c.second);
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.second));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.second));
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, b_page(0) | TCE_RW));
 	EXPECT_TRUE(region_live(&self->c, self->b))
 		TH_LOG("H_PUT_TCE did nothing to the device that is left");
@@ -1119,9 +1010,10 @@ TEST_F(vm, first_group_goes)
 		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
 	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
-	ASSERT_EQ(0, container_add_group(&self->c, groups[1]));
-	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[1]));
-	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+	self->c.second = group_join(&self->c, 1);
+	ASSERT_LE(0, self->c.second);
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.second));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
 	ret = vm_put(self->v, 0, b_page(0) | TCE_RW);
 	if (ret != WENT_UP) {
 		EXPECT_EQ(H_SUCCESS, ret);
@@ -1135,12 +1027,12 @@ TEST_F(vm, both_attached_one_goes)
 	if (nr_groups < 2)
 		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
 	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
-	ASSERT_EQ(0, container_add_group(&self->c, groups[1]));
+	self->c.second = group_join(&self->c, 1);
+	ASSERT_LE(0, self->c.second);
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
-	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[1]));
-	ASSERT_EQ(0, vm_group_attach(&self->vm, self->c.group[1], self->table));
+	ASSERT_EQ(0, vm_group_give(&self->vm, self->c.second, self->table));
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 1UL << 12, a_page(0) | TCE_RW));
-	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
 	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, b_page(0) | TCE_RW));
 	EXPECT_TRUE(region_live(&self->c, self->b));
 	EXPECT_TRUE(region_live(&self->c, self->a));
@@ -1196,8 +1088,8 @@ TEST_F(vm, not_contiguous)
 	DEVICE_OR_SKIP(open_window(self, 12, 16, 1));
 	if (!(self->c.pgsizes & 16 * MiB))
 		SKIP(return, "this IOMMU has no 16M pages");
-	ASSERT_EQ(0, window_remove(&self->c, 0));
-	ASSERT_EQ(0, window_create(&self->c, 24, 1024 * 16 * MiB, 1, &(__u64){ 0 }));
+	ASSERT_EQ(0, do_remove(&self->c, 0));
+	ASSERT_EQ(0, do_create(&self->c, 24, 1024 * 16 * MiB, 1, NULL));
 	ASSERT_EQ(0, attach(self, 24, 1024));
 	/* Not the first: that was touched with the VM. */
 	for (i = 1; i < 4; i++) {
@@ -1345,16 +1237,15 @@ static void run_hammers(struct __test_metadata *_metadata, struct _test_data_vm 
 		table[0] = vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES);
 		EXPECT_LE(0, table[0]);
 		if (groups_too) {
-			EXPECT_EQ(0, vm_group_add(&self->vm, self->c.group[0]));
-			EXPECT_EQ(0, vm_group_attach(&self->vm, self->c.group[0], table[0]));
+			EXPECT_EQ(0, vm_group_give(&self->vm, self->c.group, table[0]));
 		}
 		EXPECT_EQ(-EBUSY, vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES));
 		usleep(2000);
 		if (groups_too && round % 2)
-			EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+			EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group));
 		close(table[0]);
 		if (groups_too && round % 2 == 0)
-			EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group[0]));
+			EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group));
 	}
 	for (i = 0; i < 2; i++) {
 		end(&h[i].stop);
@@ -1430,21 +1321,16 @@ TEST_F(vm, bad_table)
 /* A v1 container pins page by page: that can be done for the guest, too. */
 TEST_F(vm, v1)
 {
-	struct vfio_iommu_type1_dma_map m = {
-		.argsz = sizeof(m), .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-		.vaddr = (__u64)self->a, .size = 4096,
-	};
-	struct vfio_iommu_type1_dma_unmap u = { .argsz = sizeof(u), .size = 4096 };
 	long page = sysconf(_SC_PAGESIZE), pinned;
 	unsigned int i;
 
 	if (!nr_groups)
 		SKIP(return, "no IOMMU group bound to vfio-pci");
-	SETUP_OR_SKIP(container_open(&self->c, groups[0], VFIO_SPAPR_TCE_IOMMU));
-	ASSERT_EQ(0, result(ioctl(self->c.fd, VFIO_IOMMU_ENABLE, NULL)));
+	SETUP_OR_SKIP(container_open(&self->c, 0, VFIO_SPAPR_TCE_IOMMU));
+	ASSERT_EQ(0, do_enable(&self->c));
 	/* The window comes with its first use. */
-	ASSERT_EQ(0, result(ioctl(self->c.fd, VFIO_IOMMU_MAP_DMA, &m)));
-	ASSERT_EQ(0, result(ioctl(self->c.fd, VFIO_IOMMU_UNMAP_DMA, &u)));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->a, IOMMU_PAGE));
+	ASSERT_EQ(0, do_unmap(&self->c, 0, IOMMU_PAGE));
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
 	pinned = pages_pinned();
 	/* 4K TCEs of one page each pin it */
@@ -1505,21 +1391,20 @@ FIXTURE_SETUP(stress)
 	self->pinned = pages_pinned();
 	self->locked = locked();
 	self->table = -1;
-	self->c.fd = -1;
+	self->c = NO_CONTAINER;
 	if (!nr_groups)
 		SKIP(return, "no IOMMU group bound to vfio-pci");
 	SETUP_OR_SKIP(vm_create(&self->vm, variant->vcpus, RAM));
-	SETUP_OR_SKIP(container_open(&self->c, groups[0], VFIO_SPAPR_TCE_v2_IOMMU));
+	SETUP_OR_SKIP(container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
 	self->dimm = map_memory(DIMM);
 	ASSERT_NE(NULL, self->dimm);
 	ASSERT_EQ(0, do_register(&self->c, self->vm.ram, REGION));
 	ASSERT_EQ(0, do_register(&self->c, self->vm.ram + REGION, REGION));
-	ASSERT_EQ(0, window_remove(&self->c, self->c.start));
-	ASSERT_EQ(0, window_create(&self->c, 12, ENTRIES << 12, 1, &start));
+	ASSERT_EQ(0, do_remove(&self->c, self->c.window));
+	ASSERT_EQ(0, do_create(&self->c, 12, ENTRIES << 12, 1, &start));
 	self->table = vm_create_table(&self->vm, LIOBN, 12, start, ENTRIES);
 	ASSERT_LE(0, self->table);
-	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.group[0]));
-	ASSERT_EQ(0, vm_group_attach(&self->vm, self->c.group[0], self->table));
+	ASSERT_EQ(0, vm_group_give(&self->vm, self->c.group, self->table));
 }
 
 FIXTURE_TEARDOWN(stress)
@@ -1797,6 +1682,6 @@ int main(int argc, char **argv)
 		ksft_print_header();
 		ksft_exit_skip("no /dev/kvm\n");
 	}
-	nr_groups = find_groups(groups);
+	find_groups(getenv("VFIO_GROUP"));
 	return test_harness_run(argc, argv);
 }

@@ -55,12 +55,15 @@ static int nr_groups;
 struct container {
 	int fd;
 	int group;
+	int second;		/* another group, if it was asked for */
 	int type;
 	__u64 window;		/* bus address at which the default window starts */
 	__u64 window_size;
 	__u64 pgsizes;		/* v2: a bit per IOMMU page size */
 	__u32 levels;		/* v2: most levels */
 };
+
+#define NO_CONTAINER	((struct container){ .fd = -1, .group = -1, .second = -1 })
 
 static inline int result(int ret)
 {
@@ -74,24 +77,43 @@ static inline int do_get_info(int fd, struct vfio_iommu_spapr_tce_info *info)
 
 static inline void container_close(struct container *c)
 {
+	if (c->second >= 0)
+		close(c->second);
 	if (c->group >= 0)
 		close(c->group);
 	if (c->fd >= 0)
 		close(c->fd);
+	c->second = -1;
 	c->group = -1;
 	c->fd = -1;
 }
 
+/* A group may be busy for a moment more: its last user, KVM say, is on the way out. */
 static inline int group_open(int which)
 {
 	char path[64];
-	int fd;
+	int fd, ms;
 
 	if (which >= nr_groups)
 		return -ENODEV;
 	snprintf(path, sizeof(path), "/dev/vfio/%d", groups[which]);
-	fd = open(path, O_RDWR);
+	for (ms = 0; (fd = open(path, O_RDWR)) < 0 && errno == EBUSY && ms < SETTLE_MS; ms += 10)
+		usleep(10000);
 	return fd < 0 ? -errno : fd;
+}
+
+/* A group's fd, which is in the container now */
+static inline int group_join(struct container *c, int which)
+{
+	int fd = group_open(which);
+
+	if (fd >= 0 && ioctl(fd, VFIO_GROUP_SET_CONTAINER, &c->fd)) {
+		int err = errno;
+
+		close(fd);
+		return -err;
+	}
+	return fd;
 }
 
 /* 0 or -errno; -ENODEV if there are not so many groups, -EOPNOTSUPP without TCEs. */
@@ -100,20 +122,16 @@ static inline int container_open(struct container *c, int which, int type)
 	struct vfio_iommu_spapr_tce_info info = { .argsz = sizeof(info) };
 	int ret;
 
-	memset(c, 0, sizeof(*c));
+	*c = NO_CONTAINER;
 	c->type = type;
-	c->group = -1;
-	c->fd = -1;
 	if (which >= nr_groups)
 		return -ENODEV;
 	c->fd = open("/dev/vfio/vfio", O_RDWR);
 	if (c->fd < 0)
 		return -errno;
-	c->group = group_open(which);
+	c->group = group_join(c, which);
 	if (c->group < 0) {
 		ret = c->group;
-	} else if (ioctl(c->group, VFIO_GROUP_SET_CONTAINER, &c->fd)) {
-		ret = -errno;
 	} else if (ioctl(c->fd, VFIO_CHECK_EXTENSION, type) != 1) {
 		ret = -EOPNOTSUPP;
 	} else if (ioctl(c->fd, VFIO_SET_IOMMU, type)) {

@@ -44,7 +44,7 @@ struct call {
  */
 static int open_fds(struct chain *x, int type)
 {
-	memset(&x->c, 0, sizeof(x->c));
+	x->c = NO_CONTAINER;
 	x->c.type = type;
 	x->c.fd = open("/dev/vfio/vfio", O_RDWR);
 	x->c.group = group_open(0);
