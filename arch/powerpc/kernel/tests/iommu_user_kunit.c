@@ -16,17 +16,12 @@
 #include <kunit/test.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/prandom.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
-#include <linux/vmstat.h>
-#include <asm/code-patching.h>
-#include <asm/hw_irq.h>
-#include <asm/interrupt.h>
 #include <asm/mm_iommu.h>
 #include "../../mm/book3s64/mm_iommu_core.h"
+#include "../../mm/book3s64/tests/iommu_kunit.h"
 #include "../iommu_user_core.h"
 
 #define P		PAGE_SIZE
@@ -36,9 +31,6 @@
 #define REGIONS		6U
 #define REGION_PAGES	96U		/* scattered, and more than a radix chunk */
 #define NOT_CACHED	1UL		/* no TCE looks like that */
-
-/* ../../mm/book3s64/tests/realmode_call.S */
-asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
 
 struct fixture {
 	struct mm_struct *mm;
@@ -127,26 +119,6 @@ static void dev_read_all(struct iommu_table *tbl)
 }
 
 /* ---- what is held ---- */
-
-/* Pins taken and not released, the drift that per-cpu counters hold included. */
-static long pins_live(void)
-{
-	struct pglist_data *node;
-	long n = 0;
-	int cpu;
-
-	for_each_online_pgdat(node) {
-		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
-		     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
-		for_each_possible_cpu(cpu) {
-			s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
-					       cpu)->vm_node_stat_diff;
-
-			n += diff[NR_FOLL_PIN_ACQUIRED] - diff[NR_FOLL_PIN_RELEASED];
-		}
-	}
-	return n;
-}
 
 static long mapped(struct fixture *f, unsigned int region)
 {
@@ -305,12 +277,7 @@ static int iommu_user_test_init(struct kunit *test)
 	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
-	/* The first mapping is what gives this kthread a mm. */
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)
-		kunit_vm_mmap(test, NULL, 0, P, PROT_READ,
-			      MAP_PRIVATE | MAP_ANONYMOUS, 0)));
-	f->mm = current->mm;
-	mmgrab(f->mm);
+	f->mm = own_mm(test);
 	f->pins = pins_live();
 	prandom_seed_state(&f->rnd, 20251121);
 	kill_test = test;
@@ -406,12 +373,7 @@ static const struct kind {
 	{ "pins, 4K", 12, true },
 };
 
-static void kind_desc(const struct kind *k, char *desc)
-{
-	strscpy(desc, k->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(kind, kinds, kind_desc);
+KUNIT_ARRAY_PARAM_DESC(kind, kinds, name);
 
 static struct fixture *kind_make(struct kunit *test)
 {
@@ -777,39 +739,6 @@ static void threads_revoked(struct kunit *test)
 
 /* ---- with the MMU off, and the same code with it on ---- */
 
-typedef long (*call_t)(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
-		       unsigned long a3, unsigned long a4, unsigned long a5);
-
-static long call_real(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
-		      unsigned long a3, unsigned long a4, unsigned long a5)
-{
-	const unsigned long arg[6] = { a0, a1, a2, a3, a4, a5 };
-	unsigned long flags;
-	long ret;
-
-	local_irq_save(flags);
-	hard_irq_disable();
-	ret = mm_iommu_test_call_real(ppc_function_entry(fn), arg);
-	srr_regs_clobbered();
-	local_irq_restore(flags);
-	return ret;
-}
-
-static long call_virt(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
-		      unsigned long a3, unsigned long a4, unsigned long a5)
-{
-	long (*f)(unsigned long, unsigned long, unsigned long, unsigned long,
-		  unsigned long, unsigned long) = fn;
-	long ret;
-
-	preempt_disable();
-	rcu_read_lock();
-	ret = f(a0, a1, a2, a3, a4, a5);
-	rcu_read_unlock();
-	preempt_enable();
-	return ret;
-}
-
 static const struct way {
 	const char *name;
 	call_t call;
@@ -818,23 +747,14 @@ static const struct way {
 	{ "MMU off", call_real },
 };
 
-static void way_desc(const struct way *w, char *desc)
-{
-	strscpy(desc, w->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(way, ways, way_desc);
+KUNIT_ARRAY_PARAM_DESC(way, ways, name);
 
 static call_t way_make(struct kunit *test, bool pins, unsigned int shift)
 {
 	const struct way *w = test->param_value;
 
-	if (w->call == call_real) {
-		if (radix_enabled())
-			kunit_skip(test, "radix translation: nothing runs in real mode");
-		if (!(mfmsr() & MSR_HV))
-			kunit_skip(test, "not a hypervisor: real mode is not all memory");
-	}
+	if (w->call == call_real)
+		need_real_mode(test);
 	memory_make(test, !pins);
 	KUNIT_ASSERT_EQ(test, table_make(test, shift, pins), 0);
 	return w->call;

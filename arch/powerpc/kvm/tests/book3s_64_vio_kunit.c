@@ -11,20 +11,15 @@
  * Whatever a case does, at its end each region's count is 1, nothing is charged.
  */
 #include <kunit/test.h>
-#include <linux/cred.h>
 #include <linux/iommu.h>
 #include <linux/kvm_host.h>
-#include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/srcu.h>
 #include <linux/uaccess.h>
-#include <asm/code-patching.h>
-#include <asm/hw_irq.h>
-#include <asm/interrupt.h>
 #include <asm/iommu_levels.h>
 #include <asm/iommu_user.h>
 #include <asm/mm_iommu.h>
 #include "../../mm/book3s64/mm_iommu_core.h"
+#include "../../mm/book3s64/tests/iommu_kunit.h"
 #include "../book3s_64_vio.h"
 
 #define P		PAGE_SIZE
@@ -48,8 +43,6 @@
 #define R		TCE_PCI_READ
 #define W		TCE_PCI_WRITE
 #define RW		(R | W)
-
-asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
 
 struct vio;
 
@@ -217,13 +210,11 @@ static int vio_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, v);
 	test->priv = v;
-	/* The first mapping is what gives this kthread a mm. */
+	v->mm = own_mm(test);
 	ua = kunit_vm_mmap(test, NULL, 0, RAM, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
 	v->ua = ua;
-	v->mm = current->mm;
-	mmgrab(v->mm);
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(v->mm, ua + A, B - A, &v->a), 0);
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(v->mm, ua + B, UNREG - B, &v->b), 0);
 
@@ -285,31 +276,6 @@ static void attach(struct kunit *test, unsigned int i, unsigned int shift, bool 
 
 enum hcall { GET, PUT, INDIRECT, STUFF };
 
-static long call_real(void *fn, unsigned long a0, unsigned long a1, unsigned long a2,
-		      unsigned long a3, unsigned long a4)
-{
-	const unsigned long arg[6] = { a0, a1, a2, a3, a4 };
-	unsigned long flags;
-	long ret;
-
-	local_irq_save(flags);
-	hard_irq_disable();
-	ret = mm_iommu_test_call_real(ppc_function_entry(fn), arg);
-	srr_regs_clobbered();
-	local_irq_restore(flags);
-	return ret;
-}
-
-static void need_real_mode(struct kunit *test)
-{
-	if (radix_enabled())
-		kunit_skip(test, "radix translation: nothing runs in real mode");
-	if (!(mfmsr() & MSR_HV))
-		kunit_skip(test, "not a hypervisor: real mode is not all memory");
-	if (!virt_addr_valid((void *)current_stack_pointer))
-		kunit_skip(test, "the stack is not in the linear map");
-}
-
 static long real(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
 		 unsigned long arg, unsigned long n)
 {
@@ -318,7 +284,7 @@ static long real(struct vio *v, enum hcall h, unsigned long liobn, unsigned long
 		[INDIRECT] = kvmppc_rm_h_put_tce_indirect, [STUFF] = kvmppc_rm_h_stuff_tce,
 	};
 
-	return call_real(fn[h], (unsigned long)v->vcpu, liobn, ioba, arg, n);
+	return call_real(fn[h], (unsigned long)v->vcpu, liobn, ioba, arg, n, 0);
 }
 
 static long virt(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
@@ -901,17 +867,13 @@ static void view_limit(struct kunit *test)
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, i;
 	struct vio *v = test->priv;
 	const struct cred *old;
-	struct cred *cred;
 	long ret;
 
 	if (limit < 2 || limit > 8192)
 		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
 	kvmppc_tce_table_free(v->stt);
 	v->stt = liobn(test, 12, 0, BIT(40));
-	cred = prepare_creds();
-	KUNIT_ASSERT_NOT_NULL(test, cred);
-	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
-	old = override_creds(cred);
+	old = ipc_lock_drop(test);
 	for (i = 0; i <= limit; i++) {
 		ret = virt(v, PUT, LIOBN, i << (12 + KVM_TCE_VIEW_SHIFT), 0x10, 0);
 		if (ret != H_SUCCESS)
@@ -922,8 +884,7 @@ static void view_limit(struct kunit *test)
 	/* Clearing what was never there needs nothing. */
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, BIT(50), 0, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, BIT(50), 0, BIT(20)), H_SUCCESS);
-	revert_creds(old);
-	put_cred(cred);
+	ipc_lock_back(old);
 }
 
 static struct kunit_case vio_cases[] = {

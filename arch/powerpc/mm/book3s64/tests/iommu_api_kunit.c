@@ -10,7 +10,6 @@
  */
 #include <kunit/test.h>
 #include <linux/anon_inodes.h>
-#include <linux/cred.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/file.h>
@@ -21,23 +20,16 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/prandom.h>
-#include <linux/sched/mm.h>
 #include <linux/swap.h>
 #include <linux/uaccess.h>
-#include <linux/vmstat.h>
-#include <asm/code-patching.h>
-#include <asm/hw_irq.h>
-#include <asm/interrupt.h>
 #include <asm/mm_iommu.h>
 #include <asm/pgtable.h>
 #include "../mm_iommu_core.h"
+#include "iommu_kunit.h"
 
 #define P		PAGE_SIZE
 #define CHUNK_PAGES	BIT(PMD_SHIFT - PAGE_SHIFT)
 #define BATCH_PAGES	1024UL	/* iommu_api.c: pinned at a time */
-
-/* realmode_call.S */
-asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
 
 struct fixture {
 	struct mm_struct *mm;
@@ -46,27 +38,6 @@ struct fixture {
 };
 
 /* ---- what must be back at the end ---- */
-
-/* Pins taken and not released, the drift that per-cpu counters hold included. */
-static long pins_live(void)
-{
-	struct pglist_data *node;
-	long n = 0;
-	int cpu;
-
-	for_each_online_pgdat(node) {
-		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
-		     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
-		for_each_possible_cpu(cpu) {
-			s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
-					       cpu)->vm_node_stat_diff;
-
-			n += diff[NR_FOLL_PIN_ACQUIRED] -
-			     diff[NR_FOLL_PIN_RELEASED];
-		}
-	}
-	return n;
-}
 
 /* Regions in the index; -1 if they are not sorted or overlap. */
 static long index_count(struct mm_struct *mm)
@@ -115,12 +86,7 @@ static int mm_iommu_test_init(struct kunit *test)
 	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
-	/* The first mapping is what gives this kthread a mm. */
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)
-		kunit_vm_mmap(test, NULL, 0, P, PROT_READ,
-			      MAP_PRIVATE | MAP_ANONYMOUS, 0)));
-	f->mm = current->mm;
-	mmgrab(f->mm);
+	f->mm = own_mm(test);
 	f->pins = pins_live();
 	prandom_seed_state(&f->rnd, 20250607);
 	test->priv = f;
@@ -597,12 +563,7 @@ static const struct overlap_case {
 	{ "after with a gap", 9, 2, 0 },
 };
 
-static void overlap_desc(const struct overlap_case *c, char *desc)
-{
-	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(overlap, overlap_cases, overlap_desc);
+KUNIT_ARRAY_PARAM_DESC(overlap, overlap_cases, name);
 
 static void overlaps(struct kunit *test)
 {
@@ -703,12 +664,7 @@ static const struct hole_case {
 	{ "last page", 3 * BATCH_PAGES - 1 },
 };
 
-static void hole_desc(const struct hole_case *c, char *desc)
-{
-	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(hole, hole_cases, hole_desc);
+KUNIT_ARRAY_PARAM_DESC(hole, hole_cases, name);
 
 static void holes(struct kunit *test)
 {
@@ -743,17 +699,13 @@ static void memlock_limit(struct kunit *test)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, ua;
 	struct fixture *f = test->priv;
-	const struct cred *old;
 	struct mm_iommu_table_group_mem_t *mem, *one;
-	struct cred *cred;
+	const struct cred *old;
 
 	if (limit < 2 || limit > 8192)
 		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
 	ua = map_small(test, limit + 1);
-	cred = prepare_creds();
-	KUNIT_ASSERT_NOT_NULL(test, cred);
-	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
-	old = override_creds(cred);
+	old = ipc_lock_drop(test);
 
 	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, (limit + 1) * P, &mem),
 			-ENOMEM);
@@ -769,8 +721,7 @@ static void memlock_limit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, limit);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 
-	revert_creds(old);
-	put_cred(cred);
+	ipc_lock_back(old);
 }
 
 static void translate_small(struct kunit *test)
@@ -1086,12 +1037,7 @@ static const struct order_case {
 	{ "shuffled", SHUFFLED },
 };
 
-static void order_desc(const struct order_case *c, char *desc)
-{
-	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
-}
-
-KUNIT_ARRAY_PARAM(order, order_cases, order_desc);
+KUNIT_ARRAY_PARAM_DESC(order, order_cases, name);
 
 static void many_regions(struct kunit *test)
 {
@@ -1656,47 +1602,9 @@ static void register_killed(struct kunit *test)
 
 /* ---- real mode ---- */
 
-/*
- * Nothing that can fault may run here, so no KUNIT_ macro either. Answers are
- * compared after the MMU is on again.
- */
-static long call_real(void *fn, unsigned long a0, unsigned long a1,
-		      unsigned long a2, unsigned long a3, unsigned long a4,
-		      unsigned long a5)
-{
-	const unsigned long arg[6] = { a0, a1, a2, a3, a4, a5 };
-	unsigned long flags;
-	long ret;
-
-	local_irq_save(flags);
-	hard_irq_disable();
-	ret = mm_iommu_test_call_real(ppc_function_entry(fn), arg);
-	srr_regs_clobbered();
-	local_irq_restore(flags);
-	return ret;
-}
-
 static unsigned long real_msr(void)
 {
 	return mfmsr();
-}
-
-static void need_real_mode(struct kunit *test)
-{
-	unsigned long msr;
-
-	if (radix_enabled())
-		kunit_skip(test, "radix translation: nothing runs in real mode");
-	if (!(mfmsr() & MSR_HV))
-		kunit_skip(test, "not a hypervisor: real mode is not all memory");
-	if (!virt_addr_valid((void *)current_stack_pointer))
-		kunit_skip(test, "the stack is not in the linear map");
-	/* Is the MMU really off, and on again? */
-	msr = call_real(real_msr, 0, 0, 0, 0, 0, 0);
-	KUNIT_ASSERT_EQ(test, msr & (MSR_IR | MSR_DR | MSR_EE | MSR_RI), 0UL);
-	KUNIT_ASSERT_EQ(test, msr & MSR_HV, MSR_HV);
-	KUNIT_ASSERT_EQ(test, mfmsr() & (MSR_IR | MSR_DR | MSR_RI),
-			(unsigned long)(MSR_IR | MSR_DR | MSR_RI));
 }
 
 static void real_range(struct kunit *test, unsigned long ua, unsigned long pages)
@@ -1751,6 +1659,19 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get_rm, mm, ua, P, 16, 0,
 					(unsigned long)&hpa), -EFAULT);
+}
+
+/* Is the MMU really off, and on again? */
+static void real_mode_is_real(struct kunit *test)
+{
+	unsigned long msr;
+
+	need_real_mode(test);
+	msr = call_real(real_msr, 0, 0, 0, 0, 0, 0);
+	KUNIT_EXPECT_EQ(test, msr & (MSR_IR | MSR_DR | MSR_EE | MSR_RI), 0UL);
+	KUNIT_EXPECT_EQ(test, msr & MSR_HV, MSR_HV);
+	KUNIT_EXPECT_EQ(test, mfmsr() & (MSR_IR | MSR_DR | MSR_RI),
+			(unsigned long)(MSR_IR | MSR_DR | MSR_RI));
 }
 
 /* Metadata of one word, of a leaf, of both. */
@@ -1839,17 +1760,6 @@ static void real_mode_many(struct kunit *test)
 }
 
 /* ---- struct pages in real mode ---- */
-
-/* How the helpers are called: in virtual mode, or with the MMU off. */
-static long call_virt(void *fn, unsigned long a0, unsigned long a1,
-		      unsigned long a2, unsigned long a3, unsigned long a4,
-		      unsigned long a5)
-{
-	return ((long (*)(unsigned long))fn)(a0);
-}
-
-typedef long (*call_t)(void *fn, unsigned long, unsigned long, unsigned long,
-		       unsigned long, unsigned long, unsigned long);
 
 /* bool results leave the upper bits of a register undefined. */
 static bool call_bool(call_t call, void *fn, struct page *page)
@@ -2104,6 +2014,7 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(page_helpers),
 	KUNIT_CASE(page_helpers_huge),
 	KUNIT_CASE(pfn_to_page_real),
+	KUNIT_CASE(real_mode_is_real),
 	KUNIT_CASE(real_mode),
 	KUNIT_CASE(real_mode_huge),
 	KUNIT_CASE(real_mode_blocks),

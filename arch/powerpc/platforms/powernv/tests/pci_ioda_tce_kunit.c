@@ -16,19 +16,15 @@
  * shortest code that keeps the rules of asm/iommu_levels.h.
  */
 #include <kunit/test.h>
-#include <linux/cred.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/prandom.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <asm/code-patching.h>
-#include <asm/hw_irq.h>
-#include <asm/interrupt.h>
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
 #include <asm/tce.h>
+#include "../../../mm/book3s64/tests/iommu_kunit.h"
 #include "../pci.h"
 #include "../pci-ioda-tce.h"
 
@@ -729,15 +725,11 @@ static void charges(struct kunit *test)
 	const unsigned long saved = limit->rlim_cur;
 	const struct cred *old;
 	struct iommu_table *tbl;
-	struct cred *cred;
 	unsigned long i;
 	u64 word;
 	int ret;
 
-	cred = prepare_creds();
-	KUNIT_ASSERT_NOT_NULL(test, cred);
-	cap_lower(cred->cap_effective, CAP_IPC_LOCK);
-	old = override_creds(cred);
+	old = ipc_lock_drop(test);
 
 	/* two levels: 64K top, 128K leaves of 8192 */
 	limit->rlim_cur = PAGE_SIZE - 1;
@@ -792,8 +784,7 @@ static void charges(struct kunit *test)
 out:
 	KUNIT_EXPECT_NOT_NULL(test, tbl);
 	limit->rlim_cur = saved;
-	revert_creds(old);
-	put_cred(cred);
+	ipc_lock_back(old);
 }
 
 /* Whose addresses does the view hold? */
@@ -1270,33 +1261,15 @@ static void race_get_table(struct kunit *test)
 	race_run(test, &lr->race, 2);
 }
 
-/* realmode_call.S of the regions' suite */
-asmlinkage long mm_iommu_test_call_real(unsigned long entry, const unsigned long *arg);
-
 static int kill_real(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
-	const unsigned long arg[6] = { (unsigned long)tbl, index, pages };
-	unsigned long flags;
-	int ret;
-
-	local_irq_save(flags);
-	hard_irq_disable();
-	ret = mm_iommu_test_call_real(ppc_function_entry(pnv_phb3_tce_kill_rm), arg);
-	srr_regs_clobbered();
-	local_irq_restore(flags);
-	return ret;
+	return call_real(pnv_phb3_tce_kill_rm, (unsigned long)tbl, index, pages, 0, 0, 0);
 }
 
 static int kill_virtual(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
 	pnv_pci_ioda2_tce_kill(tbl, index, pages);
 	return 0;
-}
-
-static bool real_mode_works(void)
-{
-	return !radix_enabled() && (mfmsr() & MSR_HV) &&
-	       virt_addr_valid((void *)current_stack_pointer);
 }
 
 /* The PHB3's register, in memory: the last store to it, for both groups. */
@@ -1319,7 +1292,7 @@ static void phb3_kill(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0L, pnv_pci_link_table_and_group(0, 1, tbl, &a->pe.table_group));
 	KUNIT_ASSERT_EQ(test, 0L, pnv_pci_link_table_and_group(0, 1, tbl, &b->pe.table_group));
 
-	for (rm = 0; rm < (real_mode_works() ? 2 : 1); rm++) {
+	for (rm = 0; rm < (no_real_mode() ? 1 : 2); rm++) {
 		int (*kill)(struct iommu_table *tbl, unsigned long index,
 			    unsigned long pages) = rm ? kill_real : kill_virtual;
 
