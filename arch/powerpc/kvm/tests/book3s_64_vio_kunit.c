@@ -50,12 +50,12 @@ struct vio;
 struct fake {
 	struct iommu_table tbl;
 	struct vio *v;
-	unsigned int kills, sets, dropped_early, set_without_ref;
+	unsigned int kills;
 	unsigned long first, end;
 	/* counts of A and B at the last invalidation and the last set */
 	long kill_a, kill_b, set_a, set_b;
+	long most_a;		/* and the highest of A at any invalidation */
 	int fail;		/* sets that still succeed; -1: all do */
-	bool freed;
 	u64 tce[64];		/* the hypervisor's entries */
 };
 
@@ -69,7 +69,6 @@ struct vio {
 	struct kvmppc_spapr_tce_table *stt;
 	struct iommu_group *grp[2];
 	struct fake *hw[2];
-	unsigned int kills;
 };
 
 static long mapped(struct mm_iommu_table_group_mem_t *mem)
@@ -84,6 +83,7 @@ static void look(struct fake *f, unsigned long first, unsigned long n)
 	f->end = first + n;
 	f->kill_a = mapped(f->v->a);
 	f->kill_b = mapped(f->v->b);
+	f->most_a = max(f->most_a, f->kill_a);
 }
 
 static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned long pages)
@@ -113,35 +113,30 @@ static int fake_xchg(struct iommu_table *tbl, long index, unsigned long *hpa,
 	*tce = *dir == DMA_NONE ? 0 : *hpa | iommu_direction_to_tce_perm(*dir);
 	*hpa = old & ~(u64)RW;
 	*dir = iommu_tce_direction(old);
-	f->sets++;
 	f->set_a = mapped(f->v->a);
 	f->set_b = mapped(f->v->b);
 	return 0;
 }
 
-static void fake_free(struct iommu_table *tbl)
-{
-	container_of(tbl, struct fake, tbl)->freed = true;
-}
-
 static struct iommu_table_ops fake_ops = {
 	.tce_kill = fake_kill,
 	.tce_kill_rm = fake_kill_rm,
-	.free = fake_free,
+	.free = iommu_levels_destroy,
 };
 
 static struct iommu_table_ops fake_hypervisor_ops = {
 	.tce_kill = fake_kill,
 	.xchg_no_kill = fake_xchg,
-	.free = fake_free,
+	.free = iommu_levels_destroy,
 };
 
-/* The table's last reference is the test's: its memory is kunit's. */
+/* The table's last reference is the test's, and frees it. */
 static struct fake *fake_table(struct kunit *test, unsigned int shift, bool hypervisor)
 {
 	struct vio *v = test->priv;
-	struct fake *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	struct fake *f = kzalloc(sizeof(*f), GFP_KERNEL);
 
+	BUILD_BUG_ON(offsetof(struct fake, tbl));
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	f->v = v;
 	f->fail = -1;
@@ -160,14 +155,14 @@ static void fake_table_end(struct kunit *test, struct fake *f)
 {
 	struct iommu_user_gather g;
 
-	if (!f || !f->tbl.it_root)
+	if (!f)
 		return;
 	iommu_user_begin(&g, &f->tbl);
 	iommu_user_unmap(&g, f->tbl.it_offset, f->tbl.it_size);
 	iommu_user_finish(&g);
 	/* Nobody but the test holds it. */
 	KUNIT_EXPECT_EQ(test, kref_read(&f->tbl.it_kref), 1U);
-	iommu_levels_destroy(&f->tbl);
+	iommu_tce_table_put(&f->tbl);
 }
 
 static void slot_add(struct vio *v, unsigned int i, unsigned long gpa, u32 flags)
@@ -538,9 +533,11 @@ static void order(struct kunit *test, bool rm)
 		KUNIT_EXPECT_EQ(test, get(v, i), list[i]);
 	}
 
-	/* And to clear them */
+	/* And to clear them: at the first invalidation all of them are held. */
+	f->most_a = 0;
 	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0x550, 512), H_SUCCESS);
 	KUNIT_EXPECT_GE(test, f->kills, 5U);
+	KUNIT_EXPECT_EQ(test, f->most_a, 513L);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 	for (i = 0; i < 512; i++) {
 		KUNIT_EXPECT_EQ(test, hw_ua(f, i), ~0UL);
@@ -668,6 +665,7 @@ static void list_bad_entry(struct kunit *test)
 	list_bad(test, A | 0x100 | RW, H_PARAMETER);
 	list_bad(test, BEYOND | RW, H_TOO_HARD);
 	list_bad(test, ROM | W, H_TOO_HARD);
+	list_bad(test, UNREG | RW, H_TOO_HARD);
 }
 
 /* ---- tables ---- */
