@@ -768,10 +768,12 @@ static void attach_refused(struct kunit *test)
 	t->it_mm = v->mm;
 	t->it_offset++;
 	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
-	t->it_offset--;
+	/* The same place on the bus, but larger pages than the guest's */
 	t->it_page_shift = 16;
+	t->it_offset = OFFSET >> (16 - SHIFT);
 	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
 	t->it_page_shift = SHIFT;
+	t->it_offset = OFFSET;
 	t->it_size = SIZE - 1;
 	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, t, v->grp[0]), -EINVAL);
 	t->it_size = SIZE;
