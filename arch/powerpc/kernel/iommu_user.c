@@ -293,7 +293,7 @@ pages_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
 			WRITE_ONCE(page[i], hpa | dirty);
 		if (!iommu_user_trylock(&view[i], expect))
 			break;
-		iommu_user_store(&tce[i], (hpa & MM_IOMMU_HPA_MASK) | perm);
+		iommu_tce_store(&tce[i], (hpa & MM_IOMMU_HPA_MASK) | perm);
 		iommu_user_unlock(&view[i], word);
 		expect += estep;
 		word += PAGE_SIZE;

@@ -108,16 +108,6 @@ iommu_user_gather_add(struct iommu_user_gather *g, unsigned long addr,
 	g->nr++;
 }
 
-/* One store, of the right endianness: gcc makes ten instructions of it. */
-static __always_inline void iommu_user_store(__be64 *tce, u64 val)
-{
-#ifdef __LITTLE_ENDIAN__
-	asm volatile("stdbrx %1,%y0" : "=Z" (*tce) : "r" (val));
-#else
-	WRITE_ONCE(*tce, (__force __be64)val);
-#endif
-}
-
 /*
  * Get the lock of an entry whose word is @old, for stores only: see the top. The
  * compiler's view of cmpxchg() compares twice.
@@ -156,7 +146,7 @@ iommu_user_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
 	for (i = 0; i < n; i++) {
 		if (!iommu_user_trylock(&view[i], expect))
 			break;
-		iommu_user_store(&tce[i], newtce);
+		iommu_tce_store(&tce[i], newtce);
 		iommu_user_unlock(&view[i], word);
 		expect += estep;
 		newtce += step;
@@ -180,8 +170,8 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 	struct iommu_table *tbl = g->tbl;
 	unsigned long addr = old & IOMMU_VIEW_UA;
 	u64 *view = span->view + i;
-	__be64 was;
 	int ret;
+	u64 was;
 
 	/* Acquire: the TCE is read. */
 	if (cmpxchg_acquire(view, old, old | IOMMU_VIEW_LOCK) != old)
@@ -201,9 +191,9 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 	}
 
 	if (span->tce) {
-		was = READ_ONCE(span->tce[i]);
-		iommu_user_store(span->tce + i, hpa | new->perm);
-		hpa = be64_to_cpu(was) & IOMMU_LINK_PA;
+		was = iommu_tce_load(span->tce + i);
+		iommu_tce_store(span->tce + i, hpa | new->perm);
+		hpa = was & IOMMU_LINK_PA;
 	} else {
 		/* The hypervisor's entry: its state is exactly as before on error. */
 		ret = tbl->it_ops->xchg_no_kill(tbl, entry, &hpa, &dir);

@@ -213,8 +213,7 @@ static bool pin_drop_rm(unsigned long hpa, bool dirty)
 static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
 			   unsigned long entry)
 {
-	u64 old = READ_ONCE(*view);
-	__be64 was;
+	u64 old = READ_ONCE(*view), was;
 
 	if (!old || (old & IOMMU_VIEW_DEAD))
 		return 1;
@@ -223,15 +222,15 @@ static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
 	    cmpxchg_acquire(view, old, old | IOMMU_VIEW_LOCK) != old)
 		return -EAGAIN;
 
-	was = READ_ONCE(*tce);
-	iommu_user_store(tce, 0);
+	was = iommu_tce_load(tce);
+	iommu_tce_store(tce, 0);
 	if (!tbl->it_ops->tce_kill_rm(tbl, entry, 1) &&
-	    pin_drop_rm(be64_to_cpu(was) & IOMMU_LINK_PA, old & IOMMU_VIEW_WRITE)) {
+	    pin_drop_rm(was & IOMMU_LINK_PA, old & IOMMU_VIEW_WRITE)) {
 		iommu_user_unlock(view, 0);
 		return 1;
 	}
 	/* Still pinned by us, and nobody else could change it: let it be. */
-	WRITE_ONCE(*tce, was);
+	iommu_tce_store(tce, was);
 	tbl->it_ops->tce_kill_rm(tbl, entry, 1);
 	iommu_user_unlock(view, old);
 	return -EAGAIN;
