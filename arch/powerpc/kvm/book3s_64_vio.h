@@ -34,6 +34,7 @@
 #include <linux/nospec.h>
 #include <linux/rculist.h>
 #include <linux/sizes.h>
+#include <asm/cache.h>
 #include <asm/hvcall.h>
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
@@ -611,6 +612,24 @@ kvmppc_tce_view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 	}
 }
 
+/*
+ * Zero @n words, by cache lines: a store for each would cost as much as the rest of the
+ * hypercall. Nobody may rely on what a word reads as meanwhile.
+ */
+static __always_inline void kvmppc_tce_view_zero(u64 *word, unsigned long n)
+{
+	const unsigned int shift = l1_dcache_shift() - ilog2(sizeof(*word));
+	const unsigned long line = BIT(shift);
+	unsigned long i;
+
+	for (; n && !IS_ALIGNED((unsigned long)word, line * sizeof(*word)); n--)
+		WRITE_ONCE(*word++, 0);
+	for (i = n >> shift; i; i--, word += line)
+		dcbz(word);
+	for (n &= line - 1; n; n--)
+		WRITE_ONCE(*word++, 0);
+}
+
 /* Write @value into @n words from TCE @idx on; a missing page reads as zeros already. */
 static __always_inline void
 kvmppc_tce_view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
@@ -624,6 +643,10 @@ kvmppc_tce_view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 		word = kvmppc_tce_word(stt, idx);
 		if (!word)
 			continue;
+		if (!value) {
+			kvmppc_tce_view_zero(word, part);
+			continue;
+		}
 #pragma GCC unroll 8
 		for (i = 0; i < part; i++)
 			WRITE_ONCE(word[i], value);
