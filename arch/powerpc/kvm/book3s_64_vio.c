@@ -195,13 +195,6 @@ static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt,
 	}
 }
 
-/* Wait until no hypercall uses what was unlinked. */
-static void kvmppc_tce_synchronize(struct kvm *kvm)
-{
-	synchronize_srcu_expedited(&kvm->srcu);
-	synchronize_rcu_expedited();	/* kvmppc_tce_clear() */
-}
-
 /* No hypercall uses these any more. */
 static void kvmppc_tce_put_unused(struct list_head *unused)
 {
@@ -228,7 +221,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 		list_del_rcu(&stt->list);
 		kvmppc_tce_detach(stt, NULL, &unused);
 	}
-	kvmppc_tce_synchronize(kvm);
+	synchronize_srcu_expedited(&kvm->srcu);
 
 	kvmppc_tce_put_unused(&unused);
 	kvmppc_tce_view_free(stt->view, stt->shift);
@@ -386,7 +379,7 @@ int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tb
 	}
 
 	if (!list_empty(&unused)) {
-		kvmppc_tce_synchronize(kvm);
+		synchronize_srcu_expedited(&kvm->srcu);
 		kvmppc_tce_put_unused(&unused);
 	}
 	return 0;
@@ -494,13 +487,14 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 			kvmppc_tce_detach(stt, grp, &unused);
 
 	if (!list_empty(&unused)) {
-		kvmppc_tce_synchronize(kvm);
+		synchronize_srcu_expedited(&kvm->srcu);
 		kvmppc_tce_put_unused(&unused);
 	}
 }
 
 /*
- * Hypercalls in virtual mode. Context of all: process context, kvm->srcu not held.
+ * Hypercalls in virtual mode. Context of all but kvmppc_tce_hcall_at_once(): process
+ * context, kvm->srcu not held.
  */
 
 /* A call ran out of memory half way: leave its entries clear, everywhere. */
@@ -579,35 +573,6 @@ long kvmppc_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
 
-/*
- * H_PUT_TCE that clears looks at no memory slot. So RCU will do, which costs nothing where
- * kvm->srcu costs as much as the rest. Returns false where it isn't simple.
- */
-static bool kvmppc_tce_clear(struct kvm *kvm, unsigned long liobn, unsigned long ioba,
-			     unsigned long tce)
-{
-	struct kvmppc_spapr_tce_iommu_table *hw;
-	struct kvmppc_spapr_tce_table *stt;
-	unsigned long idx;
-	u64 *word;
-
-	guard(rcu)();
-	stt = kvmppc_tce_find(kvm, liobn);
-	if (!stt || !kvmppc_tce_in_window(stt, ioba, 1, &idx))
-		return false;
-	word = kvmppc_tce_word(stt, idx);
-	if (!word && tce)
-		return false;
-	list_for_each_entry_rcu(hw, &stt->iommu_tables, next) {
-		if (hw->tbl->it_page_shift != stt->page_shift ||
-		    iommu_user_put_one(hw->tbl, stt->offset + idx, 0, DMA_NONE))
-			return false;
-	}
-	if (word)
-		WRITE_ONCE(*word, tce);
-	return true;
-}
-
 /**
  * kvmppc_h_put_tce() - H_PUT_TCE
  * @vcpu: the caller
@@ -620,15 +585,12 @@ static bool kvmppc_tce_clear(struct kvm *kvm, unsigned long liobn, unsigned long
 long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		      unsigned long ioba, unsigned long tce)
 {
-	long ret = H_SUCCESS;
-	int srcu;
+	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
+	long ret;
 
 	kvmppc_tce_settle(vcpu);
-	if ((tce & KVM_TCE_PERM) || !kvmppc_tce_clear(vcpu->kvm, liobn, ioba, tce)) {
-		srcu = srcu_read_lock(&vcpu->kvm->srcu);
-		ret = kvmppc_tce_put(vcpu, liobn, ioba, tce, false);
-		srcu_read_unlock(&vcpu->kvm->srcu, srcu);
-	}
+	ret = kvmppc_tce_put(vcpu, liobn, ioba, tce, false);
+	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
 	kvmppc_tce_count(vcpu, put, ret);
 	trace_kvm_tce_hcall(H_PUT_TCE, liobn, ioba, tce, 1, ret);
 	return ret;
@@ -758,3 +720,88 @@ long kvmppc_h_stuff_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 	return ret;
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);
+
+/* H_PUT_TCE, if everything is there. Else what has been done is right to do again. */
+static __always_inline bool
+kvmppc_tce_put_at_once(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
+		       unsigned long idx, unsigned long tce)
+{
+	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce & ~KVM_TCE_PERM;
+	unsigned long size = BIT(stt->page_shift), ua = 0;
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	u64 *word = kvmppc_tce_word(stt, idx);
+
+	if (!word && tce)
+		return false;
+	if (perm) {
+		if (gpa & (size - 1))
+			return false;
+		ua = kvmppc_tce_page_ua(vcpu->kvm, gpa, perm, size, false);
+		if (!ua)
+			return false;
+	}
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
+		if (hw->tbl->it_page_shift != stt->page_shift ||
+		    iommu_user_put_one(hw->tbl, stt->offset + idx, ua,
+				       kvmppc_tce_dir(perm)))
+			return false;
+	}
+	if (word)
+		WRITE_ONCE(*word, tce);
+	return true;
+}
+
+/**
+ * kvmppc_tce_hcall_at_once() - serve a TCE hypercall on the way out of the guest
+ * @vcpu: the caller, whose registers hold an H_GET_TCE, H_PUT_TCE or H_STUFF_TCE
+ *
+ * For POWER9 and later, which have no real mode handlers: most of such a call's price is
+ * the way to kvmppc_pseries_do_hcall() and back. What takes long, may sleep or ends in
+ * an error goes there.
+ *
+ * Context: kvm->srcu held, interrupts off.
+ * Return: true if it is done and the guest can go on; false if nobody need know that
+ * this was tried.
+ */
+bool kvmppc_tce_hcall_at_once(struct kvm_vcpu *vcpu)
+{
+	unsigned long req = kvmppc_get_gpr(vcpu, 3);
+	unsigned long liobn = kvmppc_get_gpr(vcpu, 4);
+	unsigned long ioba = kvmppc_get_gpr(vcpu, 5);
+	unsigned long value = kvmppc_get_gpr(vcpu, 6);
+	struct kvmppc_spapr_tce_table *stt;
+	unsigned long n = 1, idx;
+	u64 *word;
+
+	if (!test_bit(req / 4, vcpu->kvm->arch.enabled_hcalls))
+		return false;
+	stt = kvmppc_tce_find(vcpu->kvm, liobn);
+	if (!stt || !kvmppc_tce_in_window(stt, ioba, 1, &idx))
+		return false;
+
+	switch (req) {
+	case H_PUT_TCE:
+		if (!kvmppc_tce_put_at_once(vcpu, stt, idx, value))
+			return false;
+		kvmppc_tce_count(vcpu, put, H_SUCCESS);
+		break;
+	case H_GET_TCE:
+		word = kvmppc_tce_word(stt, idx);
+		value = word ? READ_ONCE(*word) : 0;
+		kvmppc_set_gpr(vcpu, 4, value);
+		kvmppc_tce_count(vcpu, get, H_SUCCESS);
+		break;
+	default:
+		n = kvmppc_get_gpr(vcpu, 7);
+		if (value || n > KVM_TCE_LIST || n > stt->size - idx ||
+		    !list_empty(&stt->iommu_tables))
+			return false;
+		kvmppc_tce_view_fill(stt, idx, 0, n);
+		kvmppc_tce_count(vcpu, stuff, H_SUCCESS);
+		break;
+	}
+	trace_kvm_tce_hcall(req, liobn, ioba, value, n, H_SUCCESS);
+	kvmppc_set_gpr(vcpu, 3, H_SUCCESS);
+	return true;
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_hcall_at_once);

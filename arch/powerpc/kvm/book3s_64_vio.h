@@ -21,10 +21,10 @@
  *                           Doing the whole call once more, up there, is right.
  * An entry without permission bits clears; its other bits are kept in the view (poison).
  *
- * Lifetime. LIOBNs, their hardware tables' links and the view are freed after a grace
- * period of kvm->srcu, and one of RCU. Virtual mode handlers hold one of them (memory
- * slots need kvm->srcu); a vCPU in real mode runs inside the kvm->srcu section of
- * kvmppc_run_core(). Levels of hardware tables and regions are
+ * Lifetime. LIOBNs, their hardware tables' links, the view and memory slots are freed
+ * after a grace period of kvm->srcu. Virtual mode handlers hold it; a vCPU in real mode
+ * runs inside the kvm->srcu section of kvmppc_run_core(), and kvmppc_tce_hcall_at_once()
+ * inside that of kvmhv_run_single_vcpu(). Levels of hardware tables and regions are
  * covered by RCU, which iommu_user_*() sees to.
  */
 #ifndef BOOK3S_64_VIO_H

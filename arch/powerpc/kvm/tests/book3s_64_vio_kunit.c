@@ -6,7 +6,8 @@
  * is registered, one vCPU that never runs. Hardware tables are real tables with fake
  * operations: the invalidation looks at what must be true at just that moment. A second
  * shape has its entries at a "hypervisor", so that setting one can be seen as well.
- * Cases that end in _rm call the real mode handlers with the MMU off.
+ * Cases that end in _rm call the real mode handlers with the MMU off, those that end in
+ * _p9 do as the guest's exit on POWER9: at once if that is possible.
  *
  * Whatever a case does, at its end each region's count is 1, nothing is charged.
  */
@@ -69,6 +70,7 @@ struct vio {
 	struct kvmppc_spapr_tce_table *stt;
 	struct iommu_group *grp[2];
 	struct fake *hw[2];
+	unsigned int at_once;	/* calls of p9() that were served at once */
 };
 
 static long mapped(struct mm_iommu_table_group_mem_t *mem)
@@ -220,6 +222,9 @@ static int vio_init(struct kunit *test)
 	v->kvm->mm = v->mm;
 	v->vcpu->kvm = v->kvm;
 	KUNIT_ASSERT_EQ(test, init_srcu_struct(&v->kvm->srcu), 0);
+	set_bit(H_GET_TCE / 4, v->kvm->arch.enabled_hcalls);
+	set_bit(H_PUT_TCE / 4, v->kvm->arch.enabled_hcalls);
+	set_bit(H_STUFF_TCE / 4, v->kvm->arch.enabled_hcalls);
 	INIT_LIST_HEAD_RCU(&v->kvm->arch.spapr_tce_tables);
 	mutex_init(&v->kvm->arch.tce_lock);
 	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][0]);
@@ -297,6 +302,33 @@ static long virt(struct vio *v, enum hcall h, unsigned long liobn, unsigned long
 	}
 	return H_FUNCTION;
 }
+
+static long p9(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
+	       unsigned long arg, unsigned long n)
+{
+	static const unsigned long nr[] = {
+		[GET] = H_GET_TCE, [PUT] = H_PUT_TCE, [STUFF] = H_STUFF_TCE,
+	};
+	const unsigned long gpr[] = { nr[h == INDIRECT ? 0 : h], liobn, ioba, arg, n };
+	unsigned long flags;
+	bool done;
+	int i, srcu;
+
+	if (h == INDIRECT)
+		return virt(v, h, liobn, ioba, arg, n);
+	for (i = 0; i < ARRAY_SIZE(gpr); i++)
+		kvmppc_set_gpr(v->vcpu, 3 + i, gpr[i]);
+	srcu = srcu_read_lock(&v->kvm->srcu);
+	local_irq_save(flags);
+	done = kvmppc_tce_hcall_at_once(v->vcpu);
+	local_irq_restore(flags);
+	srcu_read_unlock(&v->kvm->srcu, srcu);
+	v->at_once += done;
+	return done ? (long)kvmppc_get_gpr(v->vcpu, 3) : virt(v, h, liobn, ioba, arg, n);
+}
+
+typedef long (*hcall_t)(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
+		       unsigned long arg, unsigned long n);
 
 static u64 get(struct vio *v, unsigned long i)
 {
@@ -393,9 +425,10 @@ static const struct answer {
 	{ STUFF, LIOBN, IOBA(0) + 1, 0, 1, H_PARAMETER, H_PARAMETER, "not aligned" },
 };
 
-static void all_answers(struct kunit *test, bool rm, bool has_hw)
+static void all_answers(struct kunit *test, hcall_t call, bool has_hw)
 {
 	struct vio *v = test->priv;
+	bool rm = call == real;
 	const struct answer *a;
 	long ret, want;
 	u64 before;
@@ -408,7 +441,7 @@ static void all_answers(struct kunit *test, bool rm, bool has_hw)
 			want = H_SUCCESS;
 		if (!has_hw && rm && a->h == INDIRECT && a->arg == RAM - SZ_4K)
 			want = H_TOO_HARD;
-		ret = (rm ? real : virt)(v, a->h, a->liobn, a->ioba, a->arg, a->n);
+		ret = call(v, a->h, a->liobn, a->ioba, a->arg, a->n);
 		KUNIT_EXPECT_EQ_MSG(test, ret, want, "call %d: %s", a->h, a->what);
 		if (ret != H_SUCCESS)
 			KUNIT_EXPECT_EQ_MSG(test, get(v, 0), before, "call %d: %s", a->h,
@@ -424,20 +457,20 @@ static void all_answers(struct kunit *test, bool rm, bool has_hw)
 
 static void answers_none(struct kunit *test)
 {
-	all_answers(test, false, false);
+	all_answers(test, virt, false);
 }
 
 static void answers_one(struct kunit *test)
 {
 	attach(test, 0, SHIFT, false);
-	all_answers(test, false, true);
+	all_answers(test, virt, true);
 }
 
 static void answers_two(struct kunit *test)
 {
 	attach(test, 0, SHIFT, false);
 	attach(test, 1, SHIFT, true);
-	all_answers(test, false, true);
+	all_answers(test, virt, true);
 }
 
 /* Levels, the view's page and the list's copy are virtual mode's to make. */
@@ -454,7 +487,7 @@ static void answers_none_rm(struct kunit *test)
 {
 	need_real_mode(test);
 	warm_up(test);
-	all_answers(test, true, false);
+	all_answers(test, real, false);
 }
 
 static void answers_one_rm(struct kunit *test)
@@ -462,7 +495,25 @@ static void answers_one_rm(struct kunit *test)
 	need_real_mode(test);
 	attach(test, 0, SHIFT, false);
 	warm_up(test);
-	all_answers(test, true, true);
+	all_answers(test, real, true);
+}
+
+static void answers_none_p9(struct kunit *test)
+{
+	all_answers(test, p9, false);
+}
+
+static void answers_one_p9(struct kunit *test)
+{
+	attach(test, 0, SHIFT, false);
+	all_answers(test, p9, true);
+}
+
+static void answers_two_p9(struct kunit *test)
+{
+	attach(test, 0, SHIFT, false);
+	attach(test, 1, SHIFT, true);
+	all_answers(test, p9, true);
 }
 
 /* A table without real mode invalidation behind the LIOBN: everything goes up. */
@@ -481,10 +532,8 @@ static void not_ready_rm(struct kunit *test)
 
 /* ---- order ---- */
 
-static void order(struct kunit *test, bool rm)
+static void order(struct kunit *test, hcall_t call)
 {
-	long (*call)(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
-		     unsigned long arg, unsigned long n) = rm ? real : virt;
 	struct vio *v = test->priv;
 	struct fake *f;
 	u64 *list;
@@ -547,7 +596,15 @@ static void order(struct kunit *test, bool rm)
 
 static void order_virt(struct kunit *test)
 {
-	order(test, false);
+	order(test, virt);
+}
+
+static void order_p9(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	order(test, p9);
+	KUNIT_EXPECT_EQ(test, v->at_once, 3U);
 }
 
 static void order_rm(struct kunit *test)
@@ -555,7 +612,7 @@ static void order_rm(struct kunit *test)
 	struct vio *v = test->priv;
 
 	need_real_mode(test);
-	order(test, true);
+	order(test, real);
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_put_rm, 3ULL);
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_indirect_rm, 1ULL);
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_stuff_rm, 1ULL);
@@ -887,15 +944,131 @@ static void view_limit(struct kunit *test)
 	ipc_lock_back(old);
 }
 
+/* ---- at once ---- */
+
+static void is_at_once(struct kunit *test, bool want, enum hcall h, unsigned long i,
+		       unsigned long arg, unsigned long n, const char *what)
+{
+	struct vio *v = test->priv;
+
+	v->at_once = 0;
+	p9(v, h, LIOBN, IOBA(i), arg, n);
+	KUNIT_EXPECT_EQ_MSG(test, v->at_once, want, "%s", what);
+}
+
+static void at_once_none(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	is_at_once(test, true, PUT, 3, 0, 0, "clear");
+	is_at_once(test, true, GET, 3, 0, 0, "get, no page");
+	is_at_once(test, false, PUT, 3, 0x10, 0, "poison, no page");
+	is_at_once(test, true, PUT, 3, 0x20, 0, "poison");
+	is_at_once(test, true, PUT, 4, A | RW, 0, "map");
+	is_at_once(test, false, PUT, 4, BEYOND | RW, 0, "no memory");
+	is_at_once(test, false, PUT, 4, ROM | RW, 0, "ROM, to write");
+	is_at_once(test, true, PUT, 4, ROM | R, 0, "ROM, to read");
+	is_at_once(test, false, PUT, SIZE, 0, 0, "after the last");
+	is_at_once(test, true, STUFF, 0, 0, 512, "stuff");
+	is_at_once(test, false, STUFF, 0, 0, 513, "too many");
+	is_at_once(test, false, STUFF, 0, 0x10, 512, "stuff poison");
+	is_at_once(test, false, STUFF, SIZE - 2, 0, 3, "over the end");
+
+	/* User space wants to see these itself. */
+	clear_bit(H_PUT_TCE / 4, v->kvm->arch.enabled_hcalls);
+	is_at_once(test, false, PUT, 4, 0, 0, "not enabled");
+}
+
+static void at_once_one(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct iommu_span span;
+
+	attach(test, 0, SHIFT, false);
+	is_at_once(test, false, PUT, 0, A | RW, 0, "no level");
+	is_at_once(test, true, PUT, 0, (A + PG) | RW, 0, "replace");
+	is_at_once(test, true, PUT, 0, B | RW, 0, "replace from another region");
+	is_at_once(test, false, PUT, 0, UNREG | RW, 0, "not registered");
+	is_at_once(test, true, GET, 0, 0, 0, "get");
+	is_at_once(test, false, STUFF, 0, 0, 1, "stuff");
+	is_at_once(test, true, PUT, 1, A | RW, 0, "map");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
+
+	/* Someone else is at the entry: it neither waits nor changes anything. */
+	rcu_read_lock();
+	iommu_levels_walk(&v->hw[0]->tbl, 1, &span);
+	rcu_read_unlock();
+	kvmppc_set_gpr(v->vcpu, 3, H_PUT_TCE);
+	kvmppc_set_gpr(v->vcpu, 4, LIOBN);
+	kvmppc_set_gpr(v->vcpu, 5, IOBA(1));
+	kvmppc_set_gpr(v->vcpu, 6, 0);
+	WRITE_ONCE(*span.view, READ_ONCE(*span.view) | IOMMU_VIEW_LOCK);
+	KUNIT_EXPECT_FALSE(test, kvmppc_tce_hcall_at_once(v->vcpu));
+	KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 3), (unsigned long)H_PUT_TCE);
+	WRITE_ONCE(*span.view, READ_ONCE(*span.view) & ~IOMMU_VIEW_LOCK);
+	KUNIT_EXPECT_EQ(test, get(v, 1), (u64)(A | RW));
+	is_at_once(test, true, PUT, 1, 0, 0, "clear");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+
+	is_at_once(test, true, PUT, 0, 0, 0, "clear");
+	iommu_user_revoke(&v->hw[0]->tbl);
+	is_at_once(test, false, PUT, 0, A | RW, 0, "revoked");
+}
+
+/* ---- zeroing ---- */
+
+/* Exactly the words that are to be zeroed are, wherever cache lines begin. */
+static void zero(struct kunit *test, hcall_t call)
+{
+	static const unsigned int at[] = { 0, 1, 15, 16, 17, 100 };
+	static const unsigned int len[] = { 0, 1, 15, 16, 17, 31, 32, 49, 500 };
+	struct vio *v = test->priv;
+	unsigned int i, k, n, bad = 0;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++) {
+		for (k = 0; k < ARRAY_SIZE(len); k++) {
+			virt(v, STUFF, LIOBN, IOBA(0), 0x770, 640);
+			KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(at[i]), 0, len[k]),
+					H_SUCCESS);
+			for (n = 0; n < 640; n++)
+				bad += get(v, n) != (n - at[i] < len[k] ? 0 : 0x770);
+		}
+	}
+	KUNIT_EXPECT_EQ(test, bad, 0U);
+}
+
+static void zero_virt(struct kunit *test)
+{
+	zero(test, virt);
+}
+
+static void zero_p9(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	zero(test, p9);
+	KUNIT_EXPECT_EQ(test, v->at_once, 6U * 9);
+}
+
+static void zero_rm(struct kunit *test)
+{
+	need_real_mode(test);
+	zero(test, real);
+}
+
 static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(answers_none),
 	KUNIT_CASE(answers_one),
 	KUNIT_CASE(answers_two),
 	KUNIT_CASE(answers_none_rm),
 	KUNIT_CASE(answers_one_rm),
+	KUNIT_CASE(answers_none_p9),
+	KUNIT_CASE(answers_one_p9),
+	KUNIT_CASE(answers_two_p9),
 	KUNIT_CASE(not_ready_rm),
 	KUNIT_CASE(order_virt),
 	KUNIT_CASE(order_rm),
+	KUNIT_CASE(order_p9),
 	KUNIT_CASE(order_hypervisor),
 	KUNIT_CASE(no_memory),
 	KUNIT_CASE(list_poison),
@@ -908,6 +1081,11 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(view_sizes),
 	KUNIT_CASE(create_refused),
 	KUNIT_CASE(view_limit),
+	KUNIT_CASE(at_once_none),
+	KUNIT_CASE(at_once_one),
+	KUNIT_CASE(zero_virt),
+	KUNIT_CASE(zero_p9),
+	KUNIT_CASE(zero_rm),
 	{},
 };
 
