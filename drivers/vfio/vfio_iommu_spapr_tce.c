@@ -55,6 +55,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
+#include <linux/workqueue.h>
 #include <asm/eeh.h>
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
@@ -132,11 +133,15 @@ struct tce_container {
 
 /*
  * Registrations whose container has gone, while TCEs of another container of the same
- * mm still reach the region: dropped when they don't any more, at that one's release
- * at the latest.
+ * mm still reach the region: dropped when they don't any more. It may also be a
+ * hypercall under way that held the region just then, whose end nobody tells: so the
+ * list is looked at again and again. Each holds the module.
  */
 static LIST_HEAD(tce_orphans);
 static DEFINE_MUTEX(tce_orphan_lock);
+
+static void tce_orphans_work(struct work_struct *work);
+static DECLARE_DELAYED_WORK(tce_orphan_work, tce_orphans_work);
 
 /* An error of platform code as an ioctl may return it */
 static int tce_errno(long ret)
@@ -183,7 +188,7 @@ static int tce_region_add_cmp(struct rb_node *new, const struct rb_node *node)
 	return tce_region_find_cmp(rb_entry(new, struct tce_region, node), node);
 }
 
-/* Drop what can be dropped of the registrations that earlier containers of @mm left. */
+/* Drop what can be dropped of the registrations that containers of @mm (NULL: any) left. */
 static void tce_orphans_reap(struct mm_struct *mm)
 {
 	struct tce_region *region, *next;
@@ -192,13 +197,22 @@ static void tce_orphans_reap(struct mm_struct *mm)
 		return;
 	mutex_lock(&tce_orphan_lock);
 	list_for_each_entry_safe(region, next, &tce_orphans, orphan) {
-		if (region->mm != mm || mm_iommu_unregister(mm, region->mem))
+		if ((mm && region->mm != mm) ||
+		    mm_iommu_unregister(region->mm, region->mem))
 			continue;
 		list_del(&region->orphan);
 		mmdrop(region->mm);
 		kfree(region);
+		module_put(THIS_MODULE);
 	}
+	if (!list_empty(&tce_orphans))
+		schedule_delayed_work(&tce_orphan_work, HZ);
 	mutex_unlock(&tce_orphan_lock);
+}
+
+static void tce_orphans_work(struct work_struct *work)
+{
+	tce_orphans_reap(NULL);
 }
 
 static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
@@ -273,6 +287,7 @@ static void tce_regions_release(struct tce_container *container)
 		}
 		region->mm = container->mm;
 		mmgrab(region->mm);
+		__module_get(THIS_MODULE);
 		mutex_lock(&tce_orphan_lock);
 		list_add(&region->orphan, &tce_orphans);
 		mutex_unlock(&tce_orphan_lock);
@@ -1164,6 +1179,8 @@ static int __init tce_iommu_init(void)
 static void __exit tce_iommu_exit(void)
 {
 	vfio_unregister_iommu_driver(&tce_iommu_driver_ops);
+	/* There is no orphan left, but the work may be on its way out. */
+	cancel_delayed_work_sync(&tce_orphan_work);
 }
 
 module_init(tce_iommu_init);

@@ -119,6 +119,8 @@ FIXTURE_SETUP(tce)
 		self->c[i] = NO_CONTAINER;
 	if (variant->groups > nr_groups)
 		SKIP(return, "needs %d IOMMU groups bound to vfio-pci", variant->groups);
+	if (variant->io_shift && 1L << variant->io_shift > sysconf(_SC_PAGESIZE))
+		SKIP(return, "memory is not contiguous enough for these IOMMU pages");
 	SETUP_OR_SKIP(vm_create(&self->vm, 1, RAM));
 	self->v = &self->vm.vcpu[0];
 	self->a = self->vm.ram;
@@ -1264,6 +1266,54 @@ TEST_F(vm, close_table_in_use)
 TEST_F(vm, close_emulated_table_in_use)
 {
 	run_hammers(_metadata, self, false);
+}
+
+/* Maps pages of 64K over TCEs of 4K: for a moment, regions are held and no TCE is set yet. */
+static void *map_on(void *arg)
+{
+	struct hammer *h = arg;
+	struct vcpu *v = h->v;
+	unsigned int i;
+
+	while (!ended(&h->stop)) {
+		for (i = 0; i < 16; i++)
+			hcall_set(&v->calls[i], H_PUT_TCE, LIOBN, i << 16, b_page(i) | TCE_RW, 0);
+		if (vcpu_run(v, 16)) {
+			h->strange++;
+			break;
+		}
+		h->calls += 16;
+	}
+	return NULL;
+}
+
+/* The container goes under running hypercalls: what they held just then is let go of, too. */
+TEST_F(vm, container_goes_in_use)
+{
+	struct hammer h[2];
+	pthread_t t[2];
+	int round, i;
+
+	for (round = 0; round < 100; round++) {
+		DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+		ASSERT_EQ(0, attach(self, 16, ENTRIES >> 4));
+		for (i = 0; i < 2; i++) {
+			h[i] = (struct hammer){ .v = &self->vm.vcpu[i] };
+			ASSERT_EQ(0, pthread_create(&t[i], NULL, map_on, &h[i]));
+		}
+		usleep(1000 + round % 8 * 200);
+		EXPECT_EQ(0, result(ioctl(self->c.group, VFIO_GROUP_UNSET_CONTAINER)));
+		for (i = 0; i < 2; i++) {
+			end(&h[i].stop);
+			pthread_join(t[i], NULL);
+			EXPECT_EQ(0, h[i].strange);
+		}
+		EXPECT_EQ(0, vm_group_del(&self->vm, self->c.group));
+		close(self->table);
+		self->table = -1;
+		container_close(&self->c);
+	}
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
 }
 
 /* A table larger than one allocation can hold pointers for, of which nothing is there yet */
