@@ -15,7 +15,7 @@ help:
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
 	@echo 'make patches       the series as mails, in out/patches'
 	@echo 'make patches-check looks at the series as a maintainer would; builds every step of it'
-	@echo 'make configs       compiles our files in the configurations that others use'
+	@echo 'make configs       compiles our files in the configurations that others use, and runs some'
 	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
 	@echo 'make clean         remove build/ and out/'
 	@echo

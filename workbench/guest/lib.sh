@@ -6,6 +6,24 @@ kunit_results()
 	[ ! -d /sys/kernel/debug/kunit ] || find /sys/kernel/debug/kunit -name results -exec cat {} +
 }
 
+# Modules that came with the kernel, in this order; often there are none.
+modules_load()
+{
+	local m
+	while read -r m; do insmod "/m/$m" || return 1; done </m/load
+}
+
+# All of them, once their devices have been let go. Whoever still uses one is a failure.
+modules_unload()
+{
+	local m d
+	[ -s /m/load ] || return 0
+	for d in /sys/bus/pci/drivers/vfio-pci/*:*; do
+		[ ! -e "$d" ] || echo "${d##*/}" >/sys/bus/pci/drivers/vfio-pci/unbind
+	done
+	for m in $(tac /m/load); do rmmod "${m%.ko}" || return 1; done
+}
+
 # Bind every NVMe to vfio-pci; prints "PCI-address IOMMU-group" per device.
 vfio_bind()
 {
