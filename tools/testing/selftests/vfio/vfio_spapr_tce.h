@@ -355,6 +355,23 @@ static inline int limit_locked(unsigned long more)
 	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : drop_ipc_lock();
 }
 
+/*
+ * Can a huge page be pinned? With hash translation and pages of 4K, one of 16M is behind
+ * eight PMDs, of which gup knows the first only: it tries again and again.
+ */
+static inline bool gup_finds(unsigned long huge_page)
+{
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	char line[128];
+	bool hash = false;
+
+	while (f && fgets(line, sizeof(line), f))
+		hash |= !strncmp(line, "MMU", 3) && strstr(line, "Hash");
+	if (f)
+		fclose(f);
+	return !hash || sysconf(_SC_PAGESIZE) != 4096 || huge_page <= 2 * MiB;
+}
+
 static inline char *anonymous(unsigned long size)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE,

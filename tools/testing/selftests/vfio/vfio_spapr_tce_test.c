@@ -113,6 +113,9 @@ static const char *get_ready(struct ready *r, int type, int *error)
 	return *error ? "enable or register" : NULL;
 }
 
+/* A window's pages for any memory: no larger than the kernel's */
+#define PAGE_SHIFT_OF(self)	((unsigned int)__builtin_ctzl((self)->r.page))
+
 #define GET_READY(r, type) do {						\
 	int __error;							\
 	const char *__why = get_ready(r, type, &__error);		\
@@ -954,7 +957,7 @@ TEST_F(create, grows_to_the_limit)
 
 	if (self->c->levels < 2)
 		SKIP(return, "tables of one level don't grow");
-	ASSERT_EQ(0, do_create(self->c, 16, 2 * TiB, 2, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), 2 * TiB, 2, &start));
 	room = 4 * MiB;
 	ASSERT_EQ(0, limit_locked(room));
 	for (n = 0; n < 256 && !ret; n++)
@@ -978,7 +981,7 @@ TEST_F(create, remove_what_is_not)
 			TH_LOG("0x%llx", not[i]);
 	}
 	/* A window is named by its start. */
-	ASSERT_EQ(0, do_create(self->c, 16, GiB, 1, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), GiB, 1, &start));
 	EXPECT_EQ(-EINVAL, do_remove(self->c, start + 64 * KiB));
 	EXPECT_EQ(-EINVAL, do_remove(self->c, start + GiB));
 	EXPECT_EQ(-EINVAL, do_remove(self->c, self->c->window + IOMMU_PAGE));
@@ -990,7 +993,7 @@ TEST_F(create, remove_while_mapped)
 {
 	__u64 start;
 
-	ASSERT_EQ(0, do_create(self->c, 16, GiB, 1, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), GiB, 1, &start));
 	ASSERT_EQ(0, do_map_at(self->c, start, self->r.m, MEMORY, RW));
 	ASSERT_EQ(0, do_map(self->c, 0, self->r.m, MiB));
 	EXPECT_EQ(-EBUSY, do_unregister(self->c, self->r.m, MEMORY));
@@ -1005,7 +1008,7 @@ TEST_F(create, ranges_over_two_windows)
 {
 	__u64 start, w = self->c->window;
 
-	ASSERT_EQ(0, do_create(self->c, 16, GiB, 1, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), GiB, 1, &start));
 	ASSERT_EQ(0, do_map_at(self->c, start, self->r.m, 64 * KiB, RW));
 	EXPECT_TRUE(refused(do_unmap_bytes(self->c, w, start - w + 64 * KiB)));
 	EXPECT_TRUE(refused(do_unmap_bytes(self->c, w + self->c->window_size - IOMMU_PAGE,
@@ -1018,7 +1021,7 @@ TEST_F(create, windows_are_apart)
 {
 	__u64 start, size = 0;
 
-	ASSERT_EQ(0, do_create(self->c, 16, GiB, 1, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), GiB, 1, &start));
 	ASSERT_EQ(0, do_map(self->c, 0, self->r.m, MiB));
 	EXPECT_UNMAP(0, self->c, start, GiB);
 	ASSERT_EQ(0, do_map_at(self->c, start, self->r.m, 2 * MiB, RW));
@@ -1047,6 +1050,8 @@ static char *huge_page(unsigned long size)
 	FILE *f;
 	void *m;
 
+	if (!gup_finds(size))
+		return NULL;
 	snprintf(path, sizeof(path),
 		 "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages", size / KiB);
 	f = fopen(path, "w");
@@ -1091,14 +1096,24 @@ static void check_window(struct __test_metadata *_metadata, struct shape *s, int
 {
 	const __u64 page = 1ULL << s->page_shift, size = page << n;
 	const __u64 middle = size / 2 / page * page;
-	long top = 8L << (n + s->levels - 1) / s->levels;
+	unsigned int levels = s->levels, bits;
 	struct container *c = &s->r.c;
 	__u64 start = 1;
+	long top;
 	int ret;
 
 	/* Not more than the buddy allocator gives, nor than fits below the second window. */
 	if ((c->levels > 1 && n > (int)s->levels * LEVEL_SHIFT_MAX) || n + s->page_shift > 52)
 		return;
+	/* Levels have 512 words at least; fewer of them where a PHB could not count so far. */
+	for (;; levels--) {
+		bits = (n + levels - 1) / levels;
+		if (bits < 9)
+			bits = 9;
+		if (levels == 1 || levels * bits + s->page_shift < 55)
+			break;
+	}
+	top = 8L << bits;
 	if (top < s->r.page)
 		top = s->r.page;
 	ret = do_create(c, s->page_shift, size, s->levels, &start);
@@ -1270,7 +1285,7 @@ TEST_F(group, detach_leaves_the_others_mappings)
 	__u64 start;
 
 	ASSERT_EQ(0, do_map(self->c, 0, self->r.m, MiB));
-	ASSERT_EQ(0, do_create(self->c, 16, GiB, 1, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), GiB, 1, &start));
 	ASSERT_EQ(0, do_map_at(self->c, start, self->r.m, MiB, RW));
 	ASSERT_EQ(0, attach(self->second, self->c));
 	ASSERT_EQ(0, detach(self->second));
@@ -1286,7 +1301,7 @@ TEST_F(group, first_one_leaves)
 	__u64 start;
 
 	ASSERT_EQ(0, attach(self->second, self->c));
-	ASSERT_EQ(0, do_create(self->c, 16, GiB, 1, &start));
+	ASSERT_EQ(0, do_create(self->c, PAGE_SHIFT_OF(self), GiB, 1, &start));
 	ASSERT_EQ(0, do_map_at(self->c, start, self->r.m, MiB, RW));
 	ASSERT_EQ(0, detach(self->c->group));
 	EXPECT_UNMAP(MiB, self->c, start, GiB);
