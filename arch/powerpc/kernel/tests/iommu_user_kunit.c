@@ -760,6 +760,67 @@ static call_t way_make(struct kunit *test, bool pins, unsigned int shift)
 	return w->call;
 }
 
+/* A section that has seen a table which is not revoked, and goes on until it is. */
+struct watch {
+	struct iommu_table *tbl;
+	call_t call;
+	bool inside;
+	bool seen;
+	struct completion done;
+};
+
+static long watch_revoked(struct watch *w)
+{
+	u64 end = mftb() + 10 * tb_ticks_per_sec;
+
+	WRITE_ONCE(w->inside, true);
+	while (!READ_ONCE(w->tbl->it_revoked) && mftb() < end)
+		cpu_relax();
+	return READ_ONCE(w->tbl->it_revoked);
+}
+
+static int watch_thread(void *arg)
+{
+	struct watch *w = arg;
+
+	w->seen = w->call(watch_revoked, (unsigned long)w, 0, 0, 0, 0, 0);
+	complete(&w->done);
+	return 0;
+}
+
+/* All sections are over when a table has been revoked, and later ones know: in that order. */
+static void revoke_waits(struct kunit *test)
+{
+	call_t call = way_make(test, false, PAGE_SHIFT);
+	struct fixture *f = test->priv;
+	struct watch *w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
+	struct rcu_gp_oldstate before;
+	struct task_struct *t;
+
+	KUNIT_ASSERT_NOT_NULL(test, w);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs a CPU for the section");
+	w->tbl = f->tbl;
+	w->call = call;
+	init_completion(&w->done);
+	migrate_disable();
+	t = kthread_run_on_cpu(watch_thread, w,
+			       cpumask_any_but(cpu_online_mask, smp_processor_id()),
+			       "iommu_user/%u");
+	if (!IS_ERR(t)) {
+		/* No timer: the other CPU may be the one that counts time. */
+		while (!READ_ONCE(w->inside))
+			cond_resched();
+		get_state_synchronize_rcu_full(&before);
+		iommu_user_revoke(f->tbl);
+		KUNIT_EXPECT_TRUE(test, poll_state_synchronize_rcu_full(&before));
+		wait_for_completion(&w->done);
+	}
+	migrate_enable();
+	KUNIT_EXPECT_FALSE(test, IS_ERR(t));
+	KUNIT_EXPECT_TRUE(test, w->seen);
+}
+
 #define rm_get(ua, size, write)						\
 	call((void *)iommu_user_get_rm, (unsigned long)f->tbl, ua, size, write, \
 	     (unsigned long)&f->out, 0)
@@ -980,6 +1041,7 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE_PARAM(random_ranges, kind_gen_params),
 	KUNIT_CASE_PARAM(threads, kind_gen_params),
 	KUNIT_CASE_PARAM(threads_revoked, kind_gen_params),
+	KUNIT_CASE_PARAM(revoke_waits, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_too_hard, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_pins, way_gen_params),
