@@ -1218,6 +1218,33 @@ static void links(struct kunit *test)
 	iommu_tce_table_put(other);
 }
 
+/*
+ * Who has found a table under RCU may look at it until the section ends, and finds that
+ * it can't be had any more. Memory that is free is the next that is given out.
+ */
+static void freed_after_readers(struct kunit *test)
+{
+	struct iommu_table *tbl;
+	void *other[8];
+	int ret, i;
+
+	tbl = table_make(0, 16, 31, 1, NULL, &ret);
+	KUNIT_ASSERT_NOT_NULL(test, tbl);
+	preempt_disable();
+	rcu_read_lock();
+	iommu_tce_table_put(tbl);
+	for (i = 0; i < ARRAY_SIZE(other); i++)
+		other[i] = kmalloc(sizeof(*tbl), GFP_ATOMIC);
+	ret = !iommu_tce_table_get(tbl);
+	rcu_read_unlock();
+	preempt_enable();
+	KUNIT_EXPECT_TRUE(test, ret);
+	for (i = 0; i < ARRAY_SIZE(other); i++) {
+		KUNIT_EXPECT_PTR_NE(test, (void *)tbl, other[i]);
+		kfree(other[i]);
+	}
+}
+
 struct links_race {
 	struct race race;
 	struct iommu_table_group group;
@@ -1381,6 +1408,7 @@ static struct kunit_case tce_test_cases[] = {
 	KUNIT_CASE(race_missing_levels),
 	KUNIT_CASE(race_reclaim),
 	KUNIT_CASE(links),
+	KUNIT_CASE(freed_after_readers),
 	KUNIT_CASE(race_get_table),
 	KUNIT_CASE(phb3_kill),
 	KUNIT_CASE(price),
