@@ -810,6 +810,31 @@ static void attach_detach(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kref_read(&other->tbl.it_kref), 1U);
 }
 
+/* Whoever looks at LIOBNs holds kvm->srcu: what he may have found stays for him. */
+static void waits_for_readers(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct srcu_struct *srcu = &v->kvm->srcu;
+	unsigned long then;
+
+	/* A group goes */
+	attach(test, 0, SHIFT, false);
+	then = get_state_synchronize_srcu(srcu);
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
+	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
+	/* A group moves to another table */
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
+	v->hw[1] = fake_table(test, SHIFT, false);
+	then = get_state_synchronize_srcu(srcu);
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[1]->tbl, v->grp[0]), 0);
+	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
+	/* The LIOBN goes */
+	then = get_state_synchronize_srcu(srcu);
+	kvmppc_tce_table_free(v->stt);
+	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
+	v->stt = liobn(test, SHIFT, OFFSET, SIZE);
+}
+
 static void attach_refused(struct kunit *test)
 {
 	struct vio *v = test->priv;
@@ -1076,6 +1101,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(subpages),
 	KUNIT_CASE(two_tables),
 	KUNIT_CASE(attach_detach),
+	KUNIT_CASE(waits_for_readers),
 	KUNIT_CASE(attach_refused),
 	KUNIT_CASE(revoked),
 	KUNIT_CASE(view_sizes),
