@@ -7,6 +7,8 @@
  * Cases with two containers need a second group and are skipped without it. Every case
  * also ends with what it began with: as many pages pinned, as much memory locked.
  */
+#include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #include "vfio_spapr_tce.h"
@@ -564,6 +566,93 @@ TEST(no_regions_in_v1)
 	EXPECT_EQ(-ENOTTY, do_register(&c, m, REGION));
 	EXPECT_EQ(-ENOTTY, do_unregister(&c, m, REGION));
 	container_close(&c);
+}
+
+/*
+ * The last, because a kernel with the defect may not come to its end.
+ *
+ * One thread maps a page of a region while another takes the region away, two pages per
+ * round that nobody has used before. Who comes a little earlier is different every round.
+ */
+#define ROUNDS		1500
+#define SWEEP		1024	/* turns of an empty loop */
+
+struct race {
+	struct container *c;
+	char *m;
+	long page;
+	unsigned int begun, done;	/* rounds */
+	int ret;
+};
+
+static void wait_until(unsigned int *at, unsigned int round)
+{
+	unsigned int n;
+
+	for (n = 1; __atomic_load_n(at, __ATOMIC_ACQUIRE) != round; n++)
+		if (n % 65536 == 0)
+			sched_yield();
+}
+
+/* Odd rounds let one wait, even ones the other. */
+static void handicap(unsigned int round, unsigned int who)
+{
+	unsigned int n = round % 2 == who ? round * 37 % SWEEP : 0;
+
+	while (n--)
+		__asm__ volatile ("");
+}
+
+static void *take_away(void *arg)
+{
+	struct race *r = arg;
+	unsigned int round;
+
+	for (round = 1; round <= ROUNDS; round++) {
+		wait_until(&r->begun, round);
+		handicap(round, 1);
+		r->ret = do_unregister(r->c, r->m + 2 * round * r->page, r->page);
+		__atomic_store_n(&r->done, round, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* A page that was mapped is in a region, until it is unmapped. */
+TEST_F(region, map_against_unregister)
+{
+	struct race r = { .c = &self->c, .page = self->page };
+	unsigned long size = 2 * (ROUNDS + 1) * self->page;
+	long mapped = 0, gone = 0, lost = 0;
+	unsigned int round;
+	pthread_t other;
+	char *m;
+	int ret;
+
+	r.m = anonymous(size);
+	ASSERT_NE(MAP_FAILED, r.m);
+	ASSERT_EQ(0, pthread_create(&other, NULL, take_away, &r));
+	for (round = 1; round <= ROUNDS; round++) {
+		m = r.m + 2 * round * r.page;
+		EXPECT_EQ(0, do_register(&self->c, m, r.page));
+		__atomic_store_n(&r.begun, round, __ATOMIC_RELEASE);
+		handicap(round, 0);
+		ret = do_map(&self->c, 0, m, IOMMU_PAGE);
+		wait_until(&r.done, round);
+		gone += !r.ret;
+		if (!ret) {
+			mapped++;
+			/* Where a region is, there is no room for a larger one. */
+			lost += !do_register(&self->c, m, 2 * r.page);
+			do_unmap(&self->c, 0, IOMMU_PAGE);
+		}
+		if (r.ret)
+			do_unregister(&self->c, m, r.page);
+	}
+	pthread_join(other, NULL);
+	TH_LOG("%ld times mapped, %ld times taken away", mapped, gone);
+	EXPECT_EQ(0, lost)
+		TH_LOG("MAP_DMA said 0 and had mapped nothing: %ld times", lost);
+	munmap(r.m, size);
 }
 
 int main(int argc, char **argv)
