@@ -405,6 +405,20 @@ static inline long vm_stat(struct vm *vm, const char *name)
 	return sum;
 }
 
+/* VMs of this process that are not gone yet, their fds closed or not; 0 without debugfs */
+static inline long vms_left(void)
+{
+	DIR *d = opendir("/sys/kernel/debug/kvm");
+	struct dirent *e;
+	long n = 0;
+
+	while (d && (e = readdir(d)))
+		n += atoi(e->d_name) == getpid();	/* PID-FD */
+	if (d)
+		closedir(d);
+	return n;
+}
+
 #define NO_VIEW		-1000L	/* this kernel does not show its regions */
 #define NO_REGION	-1001L
 

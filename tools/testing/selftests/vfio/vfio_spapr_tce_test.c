@@ -18,6 +18,7 @@
  * for many minutes from the first, and writes past its table in the second.
  */
 #define _GNU_SOURCE
+#include "vfio_spapr_memcg.h"
 #include "vfio_spapr_tce.h"
 #include "kselftest_harness.h"
 
@@ -1445,6 +1446,87 @@ TEST_F(largest, entries_2_31)
 	clock_gettime(CLOCK_MONOTONIC, &ended);
 	EXPECT_GT(UNMAP_SECONDS, ended.tv_sec - began.tv_sec);
 	EXPECT_EQ(self->s.charge, locked());
+}
+
+/* What the kernel allocates for a container's regions and tables is the process's. */
+FIXTURE(memcg) {
+	struct container c;
+	char *m;
+	long before;
+};
+
+/* The same scattered pages many times over: 8 bytes of metadata for each 64K. */
+#define SHARED_PAGES	(16 * MiB)
+#define SHARED_TIMES	512UL
+
+FIXTURE_SETUP(memcg)
+{
+	unsigned long page = sysconf(_SC_PAGESIZE), n = SHARED_PAGES / page, i;
+	int ret, fd;
+
+	self->c = NO_CONTAINER;
+	ret = container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "no such sPAPR TCE container here");
+	ASSERT_EQ(0, ret);
+	self->m = mmap(NULL, SHARED_TIMES * SHARED_PAGES, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->m);
+	fd = memfd_create("vfio_spapr", 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, SHARED_PAGES));
+	/* Neighbours are seldom those that were allocated in a row. */
+	for (i = 0; i < n; i++)
+		ASSERT_EQ(1, pwrite(fd, "x", 1, i * 37 % n * page));
+	for (i = 0; i < SHARED_TIMES; i++)
+		ASSERT_NE(MAP_FAILED, mmap(self->m + i * SHARED_PAGES, SHARED_PAGES,
+					   PROT_READ | PROT_WRITE,
+					   MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0));
+	close(fd);
+	ret = memcg_enter();
+	if (ret) {
+		container_close(&self->c);
+		SKIP(return, "no memory cgroup (v2): %s", strerror(-ret));
+	}
+	self->before = memcg_kernel();
+	ASSERT_LE(0, self->before);
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	container_close(&self->c);
+	memcg_leave();
+}
+
+TEST_F(memcg, regions)
+{
+	unsigned long size = SHARED_TIMES * SHARED_PAGES;
+
+	ASSERT_EQ(0, do_register(&self->c, self->m, size));
+	EXPECT_CHARGED(self->before + size / sysconf(_SC_PAGESIZE) * 8);
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, size));
+	EXPECT_CHARGED(self->before);
+}
+
+TEST_F(memcg, levels)
+{
+	/* Two levels of 2^13: a leaf has 64K of TCEs and as much to tell where they lead. */
+	const unsigned long leaf = 128 * KiB, reach = 1UL << (13 + 16), leaves = 128;
+	unsigned long i;
+	__u64 start;
+
+	if (self->c.levels < 2 || !(self->c.pgsizes & (64 * KiB)))
+		SKIP(return, "no tables of two levels with 64K pages");
+	ASSERT_EQ(0, do_register(&self->c, self->m, MiB));
+	ASSERT_EQ(0, do_remove(&self->c, self->c.window));
+	ASSERT_EQ(0, do_create(&self->c, 16, reach << 13, 2, &start));
+	EXPECT_CHARGED(self->before);
+	for (i = 0; i < leaves; i++)
+		ASSERT_EQ(0, do_map_at(&self->c, start + i * reach, self->m, 64 * KiB, RW));
+	EXPECT_CHARGED(self->before + leaves * leaf);
+	EXPECT_UNMAP(leaves * 64 * KiB, &self->c, start, reach << 13);
+	EXPECT_CHARGED(self->before);
+	EXPECT_EQ(0, do_remove(&self->c, start));
 }
 
 FIXTURE(beyond) {
