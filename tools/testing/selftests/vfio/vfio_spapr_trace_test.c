@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tracepoints of sPAPR TCE containers and of KVM's TCE hypercalls: on while things are done,
+ * with the numbers that were asked for and the answers that came.
+ *
+ * Needs CONFIG_FTRACE with event tracing, and is skipped without it. Uses a trace instance
+ * of its own.
+ */
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "vfio_spapr_kvm.h"
+#include "kselftest_harness.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
+#define MEMORY		(16 * MiB)
+#define TRACEFS		"/sys/kernel/tracing"
+
+static char instance[100];
+
+static int trace_write(const char *file, const char *text)
+{
+	char path[200];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/%s", instance, file);
+	fd = open(path, O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* An instance with all events of @system on; -errno: there are none in this kernel. */
+static int trace_begin(const char *system)
+{
+	char path[100];
+
+	if (access(TRACEFS "/instances", F_OK) && mount("none", TRACEFS, "tracefs", 0, NULL))
+		return -errno;
+	snprintf(instance, sizeof(instance), TRACEFS "/instances/vfio_spapr.%d", getpid());
+	if (mkdir(instance, 0700))
+		return -errno;
+	snprintf(path, sizeof(path), "events/%s/enable", system);
+	return trace_write(path, "1");
+}
+
+static void trace_end(void)
+{
+	if (instance[0])
+		rmdir(instance);
+	instance[0] = 0;
+}
+
+/* Lines of the trace that have @want: an event, and its fields but for the container's hash */
+static int lines_with(const char *want)
+{
+	char path[200], line[500], *field, *rest;
+	FILE *f;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "%s/trace", instance);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		field = strstr(line, "container=");
+		rest = field ? strchr(field, ' ') : NULL;
+		if (rest)
+			memmove(field, rest + 1, strlen(rest));
+		n += !!strstr(line, want);
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+#define EXPECT_TRACED(event, fields, ...) do {				\
+	char __want[300];						\
+									\
+	snprintf(__want, sizeof(__want), event ": " fields, ##__VA_ARGS__); \
+	EXPECT_EQ(1, lines_with(__want))				\
+		TH_LOG("%s", __want);					\
+} while (0)
+
+#define EXPECT_VFIO(event, fields, ...)					\
+	EXPECT_TRACED("vfio_spapr_tce_" event, fields, ##__VA_ARGS__)
+
+FIXTURE(trace) {
+	struct container c;
+	struct vm vm;
+	char *m;
+};
+
+FIXTURE_SETUP(trace)
+{
+	int ret;
+
+	self->c = NO_CONTAINER;
+	self->vm.vfio = -1;
+	self->vm.fd = -1;
+	self->vm.kvm = -1;
+	ret = container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "no sPAPR TCE v2 container here");
+	ASSERT_EQ(0, ret);
+	self->m = anonymous(MEMORY);
+	ASSERT_NE(MAP_FAILED, self->m);
+}
+
+FIXTURE_TEARDOWN(trace)
+{
+	container_close(&self->c);
+	vm_destroy(&self->vm);
+	trace_end();
+}
+
+TEST_F(trace, container)
+{
+	const unsigned long m = (unsigned long)self->m, at = self->c.window + MiB;
+	__u64 start = self->c.window;
+	int ret;
+
+	ret = trace_begin("vfio_spapr_tce");
+	if (ret)
+		SKIP(return, "no event tracing: %s", strerror(-ret));
+	ASSERT_EQ(0, do_register(&self->c, self->m, MEMORY));
+	EXPECT_VFIO("register", "vaddr=0x%lx size=0x%lx ret=0", m, MEMORY);
+	ASSERT_EQ(0, do_map_at(&self->c, at, self->m + 4096, 5 * IOMMU_PAGE,
+			       VFIO_DMA_MAP_FLAG_READ));
+	EXPECT_VFIO("map", "iova=0x%lx size=0x5000 vaddr=0x%lx flags=0x1 ret=0", at, m + 4096);
+	EXPECT_EQ(-EINVAL, do_map_at(&self->c, at + 1, self->m, IOMMU_PAGE, RW));
+	EXPECT_VFIO("map", "iova=0x%lx size=0x1000 vaddr=0x%lx flags=0x3 ret=-22", at + 1, m);
+	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, MEMORY));
+	EXPECT_VFIO("unregister", "vaddr=0x%lx size=0x%lx ret=-16", m, MEMORY);
+	EXPECT_EQ(5 * (long)IOMMU_PAGE, do_unmap_bytes(&self->c, at, MiB));
+	EXPECT_VFIO("unmap", "iova=0x%lx size=0x100000 flags=0x0 unmapped=0x5000 ret=0", at);
+	ASSERT_EQ(0, do_remove(&self->c, start));
+	EXPECT_VFIO("window_remove", "start=0x%lx ret=0", (long)start);
+	ASSERT_EQ(0, do_create(&self->c, 12, 64 * MiB, 1, &start));
+	EXPECT_VFIO("window_create", "start=0x%lx size=0x4000000 page_shift=12 levels=1 ret=0",
+		    (long)start);
+	EXPECT_EQ(0, do_unregister(&self->c, self->m, MEMORY));
+	EXPECT_VFIO("unregister", "vaddr=0x%lx size=0x%lx ret=0", m, MEMORY);
+}
+
+/* Virtual mode's, and which table is behind a LIOBN for which group */
+TEST_F(trace, hypercalls)
+{
+	const unsigned long liobn = 0x80000001, page = MAP_FROM, start = self->c.window;
+	struct vcpu *v = &self->vm.vcpu[0];
+	int ret, table;
+
+	if (access("/dev/kvm", R_OK | W_OK))
+		SKIP(return, "no /dev/kvm");
+	ret = vm_create(&self->vm, 1, MEMORY);
+	if (ret == -ENODEV)
+		SKIP(return, "no KVM-HV here");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, do_register(&self->c, self->vm.ram, MEMORY));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->vm.ram, IOMMU_PAGE));
+	ret = trace_begin("kvm_vio");
+	if (ret)
+		SKIP(return, "no event tracing: %s", strerror(-ret));
+	table = vm_create_table(&self->vm, liobn, 12, start, 4096);
+	ASSERT_LE(0, table);
+	ASSERT_EQ(0, vm_group_give(&self->vm, self->c.group, table));
+	EXPECT_TRACED("kvm_tce_table", "liobn=0x%lx group=%d attached=1", liobn, groups[0]);
+
+	/* Nothing is there yet, so virtual mode does these on every machine. */
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE, liobn, start + 0x3000, page | TCE_RW, 0));
+	EXPECT_TRACED("kvm_tce_hcall",
+		      "H_PUT_TCE liobn=0x%lx ioba=0x%lx value=0x%lx npages=1 ret=0",
+		      liobn, start + 0x3000, page | TCE_RW);
+	v->list[0] = htobe64(page | TCE_RW);
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE_INDIRECT, liobn, start, v->list_gpa, 2));
+	EXPECT_TRACED("kvm_tce_hcall",
+		      "H_PUT_TCE_INDIRECT liobn=0x%lx ioba=0x%lx value=0x%lx npages=2 ret=0",
+		      liobn, start, (long)v->list_gpa);
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_STUFF_TCE, liobn, start, 0x770, 600));
+	EXPECT_TRACED("kvm_tce_hcall",
+		      "H_STUFF_TCE liobn=0x%lx ioba=0x%lx value=0x770 npages=600 ret=0",
+		      liobn, start);
+	EXPECT_EQ(WENT_UP, vcpu_hcall(v, H_GET_TCE, liobn + 1, start, 0, 0));
+	EXPECT_TRACED("kvm_tce_hcall",
+		      "H_GET_TCE liobn=0x%lx ioba=0x%lx value=0x0 npages=1 ret=9999",
+		      liobn + 1, start);
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
+	EXPECT_TRACED("kvm_tce_table", "liobn=0x%lx group=%d attached=0", liobn, groups[0]);
+	close(table);
+}
+
+int main(int argc, char **argv)
+{
+	const char *why = spapr_tce_init(&argc, argv);
+
+	if (why) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", why);
+	}
+	return test_harness_run(argc, argv);
+}
