@@ -7,7 +7,7 @@ export WB_START := $(shell date +%s)
 W := workbench
 
 help:
-	@echo 'make demo          a KVM guest with a passed-through NVMe in an emulated POWER host'
+	@echo 'make demo          a KVM guest with a passed-through NVMe and NIC in an emulated POWER host'
 	@echo 'make check         all tests; KERNEL=base runs them on the unmodified base'
 	@echo 'make bench         instruction counts, ours beside base'
 	@echo 'make shell         a root shell in the emulated host'

@@ -24,12 +24,22 @@ modules_unload()
 	for m in $(tac /m/load); do rmmod "${m%.ko}" || return 1; done
 }
 
-# Bind every NVMe to vfio-pci; prints "PCI-address IOMMU-group" per device.
+# Until a condition holds; fails if that takes longer.
+wait_for()	# wait_for SECONDS CONDITION
+{
+	local end=$(($(date +%s) + $1))
+	until eval "$2"; do
+		[ $(date +%s) -lt $end ] || return 1
+		sleep 0.2
+	done
+}
+
+# Bind every NVMe and NIC to vfio-pci; prints "PCI-address IOMMU-group" per device.
 vfio_bind()
 {
 	local d a
 	for d in /sys/bus/pci/devices/*; do
-		case $(cat "$d/class") in 0x010802) ;; *) continue ;; esac
+		case $(cat "$d/class") in 0x010802 | 0x020000) ;; *) continue ;; esac
 		a=${d##*/}
 		echo vfio-pci >"$d/driver_override"
 		[ ! -e "$d/driver" ] || echo "$a" >"$d/driver/unbind"
@@ -61,7 +71,7 @@ leaks()
 
 interactive()
 {
-	echo "NVMe on vfio-pci (address, group):"
+	echo "On vfio-pci (address, group):"
 	vfio_bind
 	echo "Debian's QEMU: chroot /host. Ctrl-A x leaves."
 	setsid cttyhack sh
