@@ -2,11 +2,12 @@
 /*
  * A pattern that only its seed tells: written to a device, read back and compared.
  *
- *   pattern write|check FILE SEED MIB
+ *   pattern write|check FILE SEED MIB [ABOVE]
  *
  * The same program runs in the guest, on the passed-through disk, and outside, on the
  * file behind it. I/O is direct where FILE can do it, so that what is compared has
- * really been moved by the device. Prints the checksum of what it wrote or read.
+ * really been moved by the device. Prints the checksum of what it wrote or read. ABOVE is
+ * a physical address that all of the buffer must be at or above: in memory plugged later.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -58,14 +59,31 @@ static int transfer(int fd, uint64_t *buf, off_t offset, int writing)
 	return 0;
 }
 
+static int is_above(const void *buf, uint64_t above)
+{
+	unsigned long page = sysconf(_SC_PAGESIZE), i;
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry;
+
+	for (i = 0; i < CHUNK / page; i++) {
+		if (pread(fd, &entry, 8, ((uintptr_t)buf / page + i) * 8) != 8 || !(entry >> 63) ||
+		    (entry & ((1ULL << 55) - 1)) * page < above) {
+			fprintf(stderr, "pattern: page %lu of the buffer: pagemap says %llx\n", i,
+				(unsigned long long)entry);
+			return 0;
+		}
+	}
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t *buf, seed, sum = 0xcbf29ce484222325ULL;
 	unsigned long chunks, c, i;
 	int fd, writing;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: pattern write|check FILE SEED MIB\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: pattern write|check FILE SEED MIB [ABOVE]\n");
 		return 2;
 	}
 	writing = !strcmp(argv[1], "write");
@@ -86,6 +104,8 @@ int main(int argc, char **argv)
 				buf[i] = pattern_word(seed, c * WORDS + i);
 		else
 			memset(buf, 0, CHUNK);
+		if (!c && argc == 6 && !is_above(buf, strtoull(argv[5], NULL, 0)))
+			return 1;
 		if (transfer(fd, buf, c * CHUNK, writing))
 			return 1;
 		for (i = 0; !writing && i < WORDS; i++) {
