@@ -916,7 +916,8 @@ static void translate_after_split(struct kunit *test)
 	expect_translated(test, m);
 	KUNIT_EXPECT_EQ(test, vm_munmap(ua, BIT(PMD_SHIFT)), 0);
 	expect_translated(test, m);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, ULONG_MAX, 16, true, &hpa),
+	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, ULONG_MAX, PAGE_SHIFT, true,
+					       &hpa),
 			(long)BIT(PMD_SHIFT));
 	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, CHUNK_PAGES), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
