@@ -34,6 +34,8 @@
 #include <linux/types.h>
 #include <linux/vfio.h>
 
+#include "kselftest.h"
+
 #ifndef VFIO_UNMAP_ALL
 #define VFIO_UNMAP_ALL		9
 #define VFIO_DMA_UNMAP_FLAG_ALL	(1 << 1)
@@ -408,12 +410,12 @@ static inline void find_groups(const char *named)
 }
 
 /*
- * What main() does first: takes the group off the arguments, finds the groups.
- * Returns why nothing can be tested here, or NULL.
+ * What main() does first: takes the group off the arguments, finds the groups. Ends the
+ * program, as skipped, where nothing can be tested.
  */
-static inline const char *spapr_tce_init(int *argc, char **argv)
+static inline void spapr_tce_init(int *argc, char **argv)
 {
-	const char *named = getenv("VFIO_GROUP");
+	const char *named = getenv("VFIO_GROUP"), *why = NULL;
 
 	if (*argc > 1 && argv[*argc - 1][0] >= '0' && argv[*argc - 1][0] <= '9' &&
 	    (*argc == 2 || argv[*argc - 2][0] != '-'))
@@ -422,10 +424,13 @@ static inline const char *spapr_tce_init(int *argc, char **argv)
 	dup2(STDOUT_FILENO, STDERR_FILENO);
 	find_groups(named);
 	if (!nr_groups)
-		return "no IOMMU group in /dev/vfio: bind a device to vfio-pci";
-	if (access("/proc/vmstat", R_OK) || pages_pinned() < 0)
-		return "no nr_foll_pin counters in /proc/vmstat";
-	return NULL;
+		why = "no IOMMU group in /dev/vfio: bind a device to vfio-pci";
+	else if (access("/proc/vmstat", R_OK) || pages_pinned() < 0)
+		why = "no nr_foll_pin counters in /proc/vmstat";
+	if (why) {
+		ksft_print_header();
+		ksft_exit_skip("%s\n", why);
+	}
 }
 
 #endif
