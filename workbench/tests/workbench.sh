@@ -28,6 +28,12 @@ rc=0; boot -- 'echo c >/proc/sysrq-trigger' || rc=$?
 t "boot: a panic gives 3" "$([ $rc = 3 ]; echo $?)"
 rc=0; boot --timeout 8 -- 'sleep 100' || rc=$?
 t "boot: a hang gives 3" "$([ $rc = 3 ] && grep -q 'no verdict after' "$tmp/err"; echo $?)"
+# A firmware of one instruction, a branch to itself.
+printf 'H\0\0\0' >"$tmp/firmware"
+rc=0; boot --firmware-quiet 2 --qemu "-bios $tmp/firmware" -- true || rc=$?
+t "boot: a firmware that hangs is started three times, and said" \
+	"$([ $rc = 3 ] && [ "$(grep -c 'the firmware hangs' "$tmp/err")" = 3 ] &&
+	   [ "$(grep -c ': once more' "$tmp/err")" = 2 ]; echo $?)"
 
 # A clone of the workbench, over the same base, with one hook that cannot apply.
 mkdir -p "$tmp/tree/build/src" "$tmp/tree/base/hooks"
