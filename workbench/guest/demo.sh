@@ -9,14 +9,24 @@ memory=512M,slots=1,maxmem=1G
 bind_devices 2
 start_guest "" -m $memory
 end_guest guest
+check window-64 '[ $(windows_made) = 1 ]' "the guest's kernel made $(windows_made) window(s) besides the first"
 if [ $kernel != base ]; then
-	check hypercalls 'grep -q "_\(rm\|virt\) [1-9]" /tmp/tce' "served in KVM, $(tce_real_mode) % of them in real mode"
+	all=$(tce_ended '(rm|virt|user)') kvm=$(tce_ended '(rm|virt)')
+	# It mapped all its memory at once, and maps nothing for a DMA.
+	check hypercalls '[ $kvm -gt 0 ] && [ $all -lt 5000 ]' "$all in all, $kvm of them ended in KVM"
 fi
-if [ $kernel != base ] && grep -q "^MMU.*Hash" /proc/cpuinfo; then
-	# No 64-bit window: each DMA is mapped and unmapped by hypercalls.
-	start_guest disable_ddw -m $memory
-	end_guest guest-32
-	check real-mode '[ "$(tce_real_mode)" -ge 95 ]' "$(tce_real_mode) % of these in real mode"
+# No 64-bit window: each DMA is mapped and unmapped by hypercalls.
+start_guest disable_ddw -m $memory
+end_guest guest-32
+check window-32 '[ $(windows_made) = 0 ]' "the guest's kernel made $(windows_made) window(s) besides the first"
+if [ $kernel != base ]; then
+	all=$(tce_ended '(rm|virt|user)') rm=$(tce_ended rm) virt=$(tce_ended virt)
+	share=$((all ? 1000 * rm / all : 0))
+	case $(sed -n 's/^MMU[^:]*: //p' /proc/cpuinfo) in
+	Hash)	check real-mode '[ $all -gt 10000 ] && [ $((100 * rm)) -gt $((95 * all)) ]' \
+			"$rm of $all hypercalls: $((share / 10)).$((share % 10)) %" ;;
+	*)	check virtual-mode '[ $all -gt 10000 ] && [ $((100 * virt)) -gt $((95 * all)) ]' "$virt of $all hypercalls" ;;
+	esac
 fi
 check pinned '[ $pinned -ge 8192 ]' "up to $pinned pages pinned, $((locked / 1024)) MiB locked by the guest's QEMU"
 if [ $kernel != base ]; then

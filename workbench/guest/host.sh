@@ -65,10 +65,23 @@ tce_report()
 	     }' /tmp/tce
 }
 
-# per cent
-tce_real_mode()
+# Those that ended where the pattern says, of all
+tce_ended()	# tce_ended PATTERN
 {
-	awk '/_rm / { rm += $2 } /_(rm|virt|user) / { all += $2 } END { print all ? int(100 * rm / all) : 0 }' /tmp/tce
+	awk '/^tce_[a-z]*_'"$1"' / { n += $2 } END { print n + 0 }' /tmp/tce
+}
+
+# The reasons for which a mode passed a call on
+tce_why()
+{
+	awk '/^tce_too_hard_/ && $2 { sub("tce_too_hard_", ""); printf "%s%s %d", comma, $1, $2; comma = ", " }
+	     END { if (!comma) printf "none" }' /tmp/tce
+}
+
+# Windows that the guest's kernel had made, by its console
+windows_made()
+{
+	grep -c 'ibm,create-pe-dma-window([0-9]*) .* returned 0 ' /host/tmp/console
 }
 
 start_guest()	# start_guest KERNEL-ARGUMENTS QEMU-ARGUMENT...
@@ -122,7 +135,9 @@ end_guest()	# waits for its end
 	guest_lines
 	guest=$(tail -n 1 /host/tmp/verdict)
 	check "$1" '[ $status = 0 ] && [ "$guest" = "exit 0" ]' "QEMU ended with $status, guest with ${guest:-no verdict}"
-	[ $kernel = base ] || echo "note TCE hypercalls in real mode + virtual mode + user space: $(tce_report)"
+	[ $kernel != base ] || return 0
+	echo "note TCE hypercalls in real mode + virtual mode + user space: $(tce_report)"
+	echo "note passed on, and why: $(tce_why)"
 }
 
 nothing_left()

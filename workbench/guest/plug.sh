@@ -88,6 +88,6 @@ plugged_guest()	# plugged_guest NAME KERNEL-ARGUMENTS
 
 bind_devices 1
 plugged_guest guest
-! grep -q "^MMU.*Hash" /proc/cpuinfo || plugged_guest guest-32 disable_ddw
+plugged_guest guest-32 disable_ddw
 nothing_left
 exit $failed
