@@ -164,6 +164,15 @@ static int tce_mm_set(struct tce_container *container)
 	return old == mm ? 0 : -EPERM;
 }
 
+/*
+ * Is it current's? The dispatcher lets a container without owner pass, which may get
+ * another one meanwhile: to be asked by calls that don't set the owner themselves.
+ */
+static bool tce_mm_is_ours(struct tce_container *container)
+{
+	return READ_ONCE(container->mm) == current->mm;
+}
+
 /* ---- registered memory ---- */
 
 static int tce_region_cmp(u64 vaddr, u64 size, const struct tce_region *region)
@@ -589,7 +598,7 @@ static int tce_ioctl_map(struct tce_container *container, union tce_param *param
 	default:
 		return -EINVAL;
 	}
-	if (!READ_ONCE(container->enabled))
+	if (!tce_mm_is_ours(container) || !READ_ONCE(container->enabled))
 		return -EPERM;
 	ret = tce_windows_lock(container);
 	if (ret)
@@ -660,7 +669,7 @@ static int tce_ioctl_unmap(struct tce_container *container, union tce_param *par
 	u64 size = 0;
 	int ret;
 
-	if (!READ_ONCE(container->enabled))
+	if (!tce_mm_is_ours(container) || !READ_ONCE(container->enabled))
 		return -EPERM;
 	ret = tce_windows_lock(container);
 	if (ret)
@@ -698,7 +707,7 @@ static int tce_ioctl_unregister(struct tce_container *container, union tce_param
 	struct vfio_iommu_spapr_register_memory *memory = &param->memory;
 	int ret;
 
-	if (!READ_ONCE(container->mm))
+	if (!tce_mm_is_ours(container))
 		return -EPERM;
 	if ((memory->vaddr | memory->size) & ~PAGE_MASK)
 		return -EINVAL;
@@ -767,7 +776,8 @@ static int tce_ioctl_disable(struct tce_container *container, union tce_param *p
 {
 	if (down_write_killable(&container->lock))
 		return -EINTR;
-	tce_disable(container);
+	if (tce_mm_is_ours(container))
+		tce_disable(container);
 	up_write(&container->lock);
 	return 0;
 }
