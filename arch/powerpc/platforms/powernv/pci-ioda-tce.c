@@ -174,6 +174,7 @@ void pnv_pci_ioda2_tce_kill_pe(struct pnv_ioda_pe *pe)
 	else
 		opal_pci_tce_kill(phb->opal_id, OPAL_PCI_TCE_KILL_PE, pe->pe_number,
 				  0, 0, 0);
+	mb();
 }
 
 /**
@@ -213,6 +214,7 @@ void pnv_pci_ioda2_tce_kill(struct iommu_table *tbl, unsigned long index,
 					  index << shift, pages);
 	}
 	rcu_read_unlock();
+	mb();
 }
 
 static int pnv_ioda2_tce_set(struct iommu_table *tbl, long index, long npages,

@@ -11,7 +11,8 @@
  * a large range would be an unbounded loop. So small ranges go page by page, and
  * all others as a PE.
  *
- * Stores to TCEs come before the invalidation: the caller's mb().
+ * Stores to TCEs come before the invalidation, and what is done with the memory
+ * that they led to comes after it: the caller's two mb().
  */
 #ifndef POWERNV_PCI_IODA_TCE_H
 #define POWERNV_PCI_IODA_TCE_H
