@@ -7,7 +7,8 @@
  * here is in the linear map. All of it also works in virtual mode, not preempted and
  * under rcu_read_lock().
  *
- * Real mode never waits and makes nothing. -EAGAIN means: do it in virtual mode
+ * Real mode makes nothing, and waits for nobody but, for a bounded time, the holder of
+ * a spinlock: see iommu_user_put_rm(). -EAGAIN means: do it in virtual mode
  * (H_TOO_HARD), where the entries not yet counted are just as they were:
  *
  *   - an entry's lock is tried once, a missing level is not made;

@@ -4,7 +4,7 @@
  *
  * Only what real mode needs differently is here; the rest is book3s_64_vio.h, compiled
  * for this context. Always built in and never instrumented (see the Makefile): nothing
- * outside the linear map may be touched, nothing may be printed, nothing may wait.
+ * outside the linear map may be touched, nothing may be printed, nothing may sleep.
  *
  * Goes up to virtual mode (H_TOO_HARD): a level of a hardware table or a page of the
  * view is missing, memory is not registered, an entry is being changed by someone else,

@@ -20,8 +20,10 @@
  * checked the whole range against the table (iommu_tce_check_ioba()), holds a
  * reference on the table and runs in the mm of the table (v1) or on behalf of it.
  *
+ * (RCU read side: who may sleep must not be called in one)
+ *
  *   function                       may sleep  RCU read side  MMU off
- *   iommu_user_begin()             no         -              yes
+ *   iommu_user_begin()             no         not needed     yes
  *   iommu_user_get()               yes (v1)   taken inside   iommu_user_get_rm()
  *   iommu_user_put()               yes (v1)   taken inside   iommu_user_put_rm()
  *   iommu_user_set()               yes        taken inside   iommu_user_set_rm()

@@ -11,15 +11,15 @@
  *
  *   state     mapped  in index  what may happen
  *   CLAIMED   0       yes       being pinned: overlaps are refused, not found
- *   LIVE      >= 1    yes       translated, mapped, registered again
+ *   LIVE      1       yes       translated, mapped, registered again
  *   BUSY      > 1     yes       as LIVE; the last unregister gets -EBUSY
  *   DEAD      0       no        waits for RCU readers, then pages are unpinned
  *
- * Who may call what:
+ * Who may call what (RCU read side: who may sleep must not be called in one):
  *
  *   function                 may sleep  RCU read side  MMU off
  *   mm_iommu_register*()     yes        no             no
- *   mm_iommu_unregister()    no         no             no
+ *   mm_iommu_unregister()    no         not needed     no
  *   mm_iommu_drain()         yes        no             no
  *   mm_iommu_map_get()       no         taken inside   mm_iommu_map_get_rm()
  *   mm_iommu_map_get_range() no         taken inside   no

@@ -14,8 +14,9 @@
  * A claim is in the index, so an overlap fails before a page is touched, but has
  * @mapped 0, so nobody finds it. Failing anywhere undoes it in reverse order.
  *
- * Locks: store_list_lock -> store->lock; both are leaves for everything else.
- * mmap_lock is only taken by account_locked_vm() and inside gup, never under ours.
+ * Locks: store->lock for the regions of a mm, store_list_lock where its store comes
+ * and goes. They never nest, and none of ours is taken under them. mmap_lock is only
+ * taken by account_locked_vm() and inside gup, never under ours.
  *
  * The layout of index and metadata is described in mm_iommu_core.h.
  */

@@ -681,7 +681,7 @@ static void worked_example(struct kunit *test)
 	}
 }
 
-/* For workbench/bench: under -icount a nanosecond is an instruction. */
+/* Under QEMU's -icount a nanosecond is an instruction. */
 static void bench_row(struct kunit *test, const char *row, unsigned long levels, s64 hundredths)
 {
 	kunit_info(test, "bench %s.%lu %lld.%02lld\n", row, levels, hundredths / 100,
