@@ -39,6 +39,6 @@ int pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
 	list_for_each_entry_lockless(tgl, &tbl->it_group_list, next)
 		phb3_tce_kill(tce_link_pe(tgl), tbl->it_page_shift, index, pages,
 			      phb3_store_rm);
-	mb();
+	mb(); /* see pci-ioda-tce.h */
 	return 0;
 }

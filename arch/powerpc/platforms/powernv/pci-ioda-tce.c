@@ -174,7 +174,7 @@ void pnv_pci_ioda2_tce_kill_pe(struct pnv_ioda_pe *pe)
 	else
 		opal_pci_tce_kill(phb->opal_id, OPAL_PCI_TCE_KILL_PE, pe->pe_number,
 				  0, 0, 0);
-	mb();
+	mb(); /* see pci-ioda-tce.h */
 }
 
 /**
@@ -214,7 +214,7 @@ void pnv_pci_ioda2_tce_kill(struct iommu_table *tbl, unsigned long index,
 					  index << shift, pages);
 	}
 	rcu_read_unlock();
-	mb();
+	mb(); /* see pci-ioda-tce.h */
 }
 
 static int pnv_ioda2_tce_set(struct iommu_table *tbl, long index, long npages,
