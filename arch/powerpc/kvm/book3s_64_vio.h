@@ -15,8 +15,10 @@
  *   H_PARAMETER             ioba not aligned or not in the window; list not aligned, too
  *                           long, or nowhere in guest memory; an entry with permissions
  *                           that is not aligned; H_STUFF_TCE of a value with permissions
- *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has been changed; or for a
- *                           level of a hardware table: the entries of this call are clear
+ *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has been changed, but for
+ *                           H_STUFF_TCE of more than KVM_TCE_STUFF_MAX, which does so many at a
+ *                           time: those before are done; or for a level of a hardware table: the
+ *                           entries of this call are clear
  *   H_TOO_HARD              to be done one level up: real mode, virtual mode, user space.
  *                           Doing the whole call once more, up there, is right.
  * An entry without permission bits clears; its other bits are kept in the view (poison).
