@@ -38,9 +38,12 @@ one_dirty(struct iommu_table *tbl, struct mm_iommu_table_group_mem_t *mem,
 {
 	u64 v;
 
+	/* A device's memory has neither words nor a shift. */
+	if (unlikely(!run->word))
+		return;
 	if (unlikely(tbl->it_page_shift > run->shift)) {
 		mm_iommu_mark_dirty(mem, ua, BIT(tbl->it_page_shift), run);
-	} else if (run->word) {
+	} else {
 		v = READ_ONCE(*run->word);
 		if (!(v & MM_IOMMU_DIRTY))
 			WRITE_ONCE(*run->word, v | MM_IOMMU_DIRTY);
