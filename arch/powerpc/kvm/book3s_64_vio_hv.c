@@ -12,6 +12,7 @@
  * (context tracking), more than 512 entries. Where that shows only half way, the
  * entries done so far are complete, and doing them again is right.
  */
+#include <linux/context_tracking_state.h>
 #include <linux/mm.h>
 #include <asm/mm_iommu.h>
 #include "book3s_64_vio.h"
@@ -31,10 +32,14 @@ noinline long kvmppc_rm_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tb
 	return kvmppc_tce_put_range(vcpu, tbl, entry, n, ua, perm, true);
 }
 
-/* Radix guests never get here, but nothing below would be right for one. */
+/*
+ * With context tracking RCU doesn't wait for this core, and regions are looked up for
+ * lists before any hardware table is. Radix guests never get here, but nothing below
+ * would be right for one.
+ */
 static __always_inline bool kvmppc_rm_refuses(struct kvm_vcpu *vcpu)
 {
-	return kvm_is_radix(vcpu->kvm);
+	return kvm_is_radix(vcpu->kvm) || context_tracking_enabled();
 }
 
 /**
