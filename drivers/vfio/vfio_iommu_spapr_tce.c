@@ -36,7 +36,7 @@
  *
  * A window goes in this order: revoked, so that nobody (KVM may hold the table, too) can
  * set an entry any more; cleared and invalidated, which drops all that its entries held;
- * taken from the groups; put.
+ * taken from the groups; put. In version 1 it is revoked while the container isn't enabled.
  */
 #define pr_fmt(fmt) "vfio_spapr_tce: " fmt
 
@@ -416,6 +416,7 @@ static int tce_window_create(struct tce_container *container, unsigned int num,
 		return ret;
 	/* Nobody but us knows the table before it is set into a group. */
 	tbl->it_pins = !container->v2;
+	tbl->it_revoked = tbl->it_pins && !container->enabled;
 
 	list_for_each_entry(group, &container->groups, next) {
 		table_group = tce_table_group(group);
@@ -725,6 +726,7 @@ static int tce_ioctl_enable(struct tce_container *container, union tce_param *pa
 {
 	struct iommu_table_group *table_group;
 	unsigned long pages;
+	unsigned int num;
 	int ret;
 
 	if (down_write_killable(&container->lock))
@@ -750,23 +752,32 @@ static int tce_ioctl_enable(struct tce_container *container, union tce_param *pa
 	if (!ret) {
 		container->locked_pages = pages;
 		WRITE_ONCE(container->enabled, true);
+		/* Those that tce_disable() has left, but for their entries */
+		for (num = 0; num < ARRAY_SIZE(container->tables); num++)
+			if (container->tables[num])
+				WRITE_ONCE(container->tables[num]->it_revoked, false);
 	}
 unlock:
 	up_write(&container->lock);
 	return ret;
 }
 
-/* v1: nothing stays mapped that is not accounted for. */
+/* v1: nothing stays mapped, or can be mapped by KVM, that is not accounted for. */
 static void tce_disable(struct tce_container *container)
 {
+	struct iommu_table *tbl;
 	unsigned int num;
 
 	if (!container->locked_pages)
 		return;
 	WRITE_ONCE(container->enabled, false);
-	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
-		if (container->tables[num])
-			tce_window_clear(container->tables[num]);
+	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
+		tbl = container->tables[num];
+		if (!tbl)
+			continue;
+		iommu_user_revoke(tbl);
+		tce_window_clear(tbl);
+	}
 	account_locked_vm(container->mm, container->locked_pages, false);
 	container->locked_pages = 0;
 }

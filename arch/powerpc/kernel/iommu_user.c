@@ -493,6 +493,9 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry,
 	int err = 0;
 	long ret;
 
+	/* Seen again where it counts; here, that nothing is pinned for nothing. */
+	if (READ_ONCE(g->tbl->it_revoked))
+		return -ENODEV;
 	n = min(n, *ask);
 	ret = pins_get(g->tbl, ua, n << shift, write, &src.hpa);
 	if (ret < 0)
@@ -600,7 +603,7 @@ EXPORT_SYMBOL_GPL(iommu_user_unmap);
  *
  * When this returns, no setter is under way and none can start, in virtual or real
  * mode, whoever else may hold the table: it can be cleared for good. Clearing goes
- * on working.
+ * on working. The table's owner may clear it_revoked again.
  *
  * Context: may sleep, for an RCU grace period.
  */

@@ -1442,7 +1442,7 @@ TEST_F(vm, v1)
 	ASSERT_EQ(0, do_map(&self->c, 0, self->a, IOMMU_PAGE));
 	ASSERT_EQ(0, do_unmap(&self->c, 0, IOMMU_PAGE));
 	ASSERT_EQ(0, attach(self, 12, ENTRIES));
-	pinned = pages_pinned();
+	pinned = settle(pages_pinned, self->pinned);
 	/* 4K TCEs of one page each pin it */
 	for (i = 0; i < 8; i++)
 		ASSERT_EQ(H_SUCCESS, vm_put(self->v, i << 12, (MAP_FROM + i * 4096) | TCE_RW));
@@ -1461,6 +1461,83 @@ TEST_F(vm, v1)
 	EXPECT_EQ(pinned + 256, settle(pages_pinned, pinned + 256));
 	EXPECT_EQ(0, self->v->went_up);
 	/* The rest is for whoever closes the container. */
+}
+
+/* What the guest has pinned is charged by ENABLE: nothing is before that, or after DISABLE. */
+TEST_F(vm, v1_not_enabled)
+{
+	long charged, window = 0;
+	int i;
+
+	if (!nr_groups)
+		SKIP(return, "no IOMMU group bound to vfio-pci");
+	SETUP_OR_SKIP(container_open(&self->c, 0, VFIO_SPAPR_TCE_IOMMU));
+	for (i = 0; i < 512; i++)
+		self->v->list[i] = htobe64(a_page(i) | TCE_RW);
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, do_enable(&self->c));
+		charged = locked();
+		EXPECT_LT(self->locked, charged);
+		if (i) {
+			EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, a_page(0) | TCE_RW));
+			EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, 0,
+							self->v->list_gpa, 512));
+			EXPECT_EQ(self->pinned + 512, settle(pages_pinned, self->pinned + 512));
+			EXPECT_EQ(charged, locked());
+		} else {
+			ASSERT_EQ(0, do_map(&self->c, 0, self->a, IOMMU_PAGE));
+			window = locked() - charged;
+		}
+		ASSERT_EQ(0, do_disable(&self->c));
+		/* The table itself stays. */
+		EXPECT_EQ(self->locked + window, locked());
+		EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+
+		/* Attached now: the first ENABLE that it sees is the second. */
+		if (!i)
+			ASSERT_EQ(0, attach(self, 12, ENTRIES));
+		EXPECT_EQ(WENT_UP, vm_put(self->v, 0, a_page(0) | TCE_RW));
+		EXPECT_EQ(WENT_UP, vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, 0,
+					      self->v->list_gpa, 512));
+		EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, 0));
+		EXPECT_EQ(self->pinned, pages_pinned());
+	}
+}
+
+/* The same, while vcpus map all the time: whatever they were at just then is undone. */
+TEST_F(vm, v1_disabled_in_use)
+{
+	struct hammer h[2];
+	pthread_t t[2];
+	long charged;
+	int round, i;
+
+	if (!nr_groups)
+		SKIP(return, "no IOMMU group bound to vfio-pci");
+	SETUP_OR_SKIP(container_open(&self->c, 0, VFIO_SPAPR_TCE_IOMMU));
+	ASSERT_EQ(0, do_enable(&self->c));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->a, IOMMU_PAGE));
+	charged = locked();
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	for (i = 0; i < 2; i++) {
+		h[i] = (struct hammer){ .v = &self->vm.vcpu[i] };
+		ASSERT_EQ(0, pthread_create(&t[i], NULL, map_on, &h[i]));
+	}
+	for (round = 0; round < 50; round++) {
+		usleep(1000 + round % 8 * 200);
+		EXPECT_EQ(0, do_disable(&self->c));
+		/* Some page may be pinned for a moment, to find that it can't be mapped. */
+		EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+		EXPECT_GT(charged, locked());
+		EXPECT_EQ(0, do_enable(&self->c));
+		EXPECT_EQ(charged, locked());
+	}
+	for (i = 0; i < 2; i++) {
+		end(&h[i].stop);
+		pthread_join(t[i], NULL);
+		EXPECT_EQ(0, h[i].strange);
+	}
 }
 
 /*
