@@ -424,40 +424,51 @@ long kvm_spapr_tce_attach_iommu_group(struct kvm *kvm, int tablefd,
 	return ret;
 }
 
-/* Put @grp among the groups of a hardware table that is its own, too. */
-static void kvmppc_tce_join(struct kvmppc_spapr_tce_iommu_table *hw,
-			    struct iommu_table_group *table_group, struct iommu_group *grp)
+static bool kvmppc_tce_is_of(struct iommu_table *tbl, struct iommu_table_group *table_group)
 {
-	struct kvmppc_tce_group *link;
 	int i;
 
 	for (i = 0; i < IOMMU_TABLE_GROUP_MAX_TABLES; i++)
-		if (READ_ONCE(table_group->tables[i]) == hw->tbl)
-			break;
-	if (i == IOMMU_TABLE_GROUP_MAX_TABLES)
-		return;
-	list_for_each_entry(link, &hw->groups, next)
-		if (link->grp == grp)
+		if (READ_ONCE(table_group->tables[i]) == tbl)
+			return true;
+	return false;
+}
+
+/* Let a hardware table that is there for @grp stay for @heir. */
+static void kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
+			       struct kvmppc_spapr_tce_iommu_table *hw,
+			       struct iommu_group *grp, struct iommu_group *heir)
+{
+	struct kvmppc_tce_group *link, *found = NULL;
+
+	list_for_each_entry(link, &hw->groups, next) {
+		if (link->grp == heir)
 			return;
-	link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
-	if (!link)
+		if (link->grp == grp)
+			found = link;
+	}
+	if (!found)
 		return;
-	link->grp = grp;
-	list_add(&link->next, &hw->groups);
+	trace_kvm_tce_table(stt->liobn, iommu_group_id(grp), false);
+	found->grp = heir;
+	trace_kvm_tce_table(stt->liobn, iommu_group_id(heir), true);
 }
 
 /**
- * kvm_spapr_tce_join_iommu_group() - a group may share tables that are attached
+ * kvm_spapr_tce_inherit_iommu_group() - a group that leaves may share tables with another
  * @kvm: the VM
- * @grp: the group; its container's tables may be behind LIOBNs on behalf of others
+ * @grp: the group that is about to be released
+ * @heir: one that stays
  *
- * These stay until @grp is released, too.
+ * Tables that are behind LIOBNs on behalf of @grp, and are @heir's as well, stay there until
+ * @heir is released. Needs no memory: what was @grp's place is @heir's.
  *
  * Context: process context.
  */
-void kvm_spapr_tce_join_iommu_group(struct kvm *kvm, struct iommu_group *grp)
+void kvm_spapr_tce_inherit_iommu_group(struct kvm *kvm, struct iommu_group *grp,
+				       struct iommu_group *heir)
 {
-	struct iommu_table_group *table_group = iommu_group_get_iommudata(grp);
+	struct iommu_table_group *table_group = iommu_group_get_iommudata(heir);
 	struct kvmppc_spapr_tce_iommu_table *hw;
 	struct kvmppc_spapr_tce_table *stt;
 
@@ -466,7 +477,8 @@ void kvm_spapr_tce_join_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 	guard(mutex)(&kvm->arch.tce_lock);
 	list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
 		list_for_each_entry(hw, &stt->iommu_tables, next)
-			kvmppc_tce_join(hw, table_group, grp);
+			if (kvmppc_tce_is_of(hw->tbl, table_group))
+				kvmppc_tce_inherit(stt, hw, grp, heir);
 }
 
 /**

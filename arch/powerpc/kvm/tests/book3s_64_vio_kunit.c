@@ -815,6 +815,48 @@ static void attach_detach(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kref_read(&other->tbl.it_kref), 1U);
 }
 
+/* A group that goes hands its tables on to one that has them, too. */
+static void inherit(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct iommu_table_group *tg[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		tg[i] = kunit_kzalloc(test, sizeof(*tg[i]), GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, tg[i]);
+		iommu_group_set_iommudata(v->grp[i], tg[i], NULL);
+	}
+	attach(test, 0, SHIFT, false);
+	v->hw[1] = fake_table(test, SHIFT, false);
+
+	/* Its table is another one. */
+	tg[1]->tables[0] = &v->hw[1]->tbl;
+	kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0], v->grp[1]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[1]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+
+	/* The same one: it has one place here, the heir's, and then nobody's. */
+	tg[1]->tables[1] = &v->hw[0]->tbl;
+	for (i = 0; i < 2; i++)
+		kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0], v->grp[1]);
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+	KUNIT_EXPECT_EQ(test, kref_read(&v->hw[0]->tbl.it_kref), 2U);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 0), v->ua + A);
+
+	/* Who is attached himself has his own. */
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
+	kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0], v->grp[1]);
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[1]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
+	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 0U);
+	KUNIT_EXPECT_EQ(test, kref_read(&v->hw[0]->tbl.it_kref), 1U);
+}
+
 /* Whoever looks at LIOBNs holds kvm->srcu: what he may have found stays for him. */
 static void waits_for_readers(struct kunit *test)
 {
@@ -1106,6 +1148,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(subpages),
 	KUNIT_CASE(two_tables),
 	KUNIT_CASE(attach_detach),
+	KUNIT_CASE(inherit),
 	KUNIT_CASE(waits_for_readers),
 	KUNIT_CASE(attach_refused),
 	KUNIT_CASE(revoked),

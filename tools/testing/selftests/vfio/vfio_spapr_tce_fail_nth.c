@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every allocation that the ioctls of VFIO sPAPR TCE containers make, failed in turn.
+ * Every allocation that the ioctls of VFIO sPAPR TCE containers, and those of KVM that give
+ * their tables to a guest, make, failed in turn.
  *
  *	vfio_spapr_tce_fail_nth [GROUP]
  *
@@ -16,17 +17,21 @@
  */
 #include <sys/stat.h>
 
-#include "vfio_spapr_tce.h"
+#include "vfio_spapr_kvm.h"
 
 #define REGION		(4 * MiB)
 #define MOST		2000	/* allocations of one call; more is an endless loop */
 #define FAULTS		"/sys/kernel/debug/"
 #define LEVELS		2
 #define WINDOW		(64 * GiB)
+#define LIOBN		0x80000001UL
+
+static struct vm vm;
 
 struct chain {
 	struct container c;
 	int second;
+	int table;	/* of the guest */
 	char *m, *other;
 	__u64 start;
 };
@@ -35,6 +40,7 @@ struct call {
 	const char *name;
 	int (*make)(struct chain *x);
 	bool charges;	/* for good: fails without having done so */
+	bool looks;	/* at what the calls before it have done: nothing is made to fail */
 };
 
 /*
@@ -44,6 +50,7 @@ struct call {
 static int open_fds(struct chain *x, int type)
 {
 	x->c = NO_CONTAINER;
+	x->table = -1;
 	x->c.type = type;
 	x->c.fd = open("/dev/vfio/vfio", O_RDWR);
 	x->c.group = group_open(0);
@@ -159,39 +166,121 @@ static int detach_second(struct chain *x)
 	return x->second < 0 ? 0 : result(ioctl(x->second, VFIO_GROUP_UNSET_CONTAINER));
 }
 
+static int create_table(struct chain *x)
+{
+	x->table = vm_create_table(&vm, LIOBN, 12, 0, 1024);
+	return x->table < 0 ? x->table : 0;
+}
+
+static int add(struct chain *x)
+{
+	return vm_group_add(&vm, x->c.group);
+}
+
+static int add_second(struct chain *x)
+{
+	return x->second < 0 ? 0 : vm_group_add(&vm, x->second);
+}
+
+static int set_table(struct chain *x)
+{
+	return vm_group_attach(&vm, x->c.group, x->table);
+}
+
+static int del(struct chain *x)
+{
+	return vm_group_del(&vm, x->c.group);
+}
+
+static int del_second(struct chain *x)
+{
+	return x->second < 0 ? 0 : vm_group_del(&vm, x->second);
+}
+
+/* A guest's TCE: does it get to the device? It is cleared again. */
+static int put_reaches(struct chain *x, bool device)
+{
+	struct vcpu *v = &vm.vcpu[0];
+	long mapped;
+
+	if (vcpu_hcall(v, H_PUT_TCE, LIOBN, 0, MAP_FROM | TCE_RW, 0) != H_SUCCESS)
+		return -EIO;
+	mapped = region_mapped(x->m);
+	if (mapped != NO_VIEW && mapped != 1 + device)
+		return -ENOLINK;
+	return vcpu_hcall(v, H_PUT_TCE, LIOBN, 0, 0, 0) == H_SUCCESS ? 0 : -EIO;
+}
+
+static int put_reaches_device(struct chain *x)
+{
+	return put_reaches(x, true);
+}
+
+static int put_reaches_second(struct chain *x)
+{
+	return put_reaches(x, x->second >= 0);
+}
+
+static int put_reaches_none(struct chain *x)
+{
+	return put_reaches(x, false);
+}
+
 static const struct call v1[] = {
-	{ "attach", attach, false },
-	{ "set_iommu", set_iommu, false },
-	{ "get_info", get_info, false },
-	{ "enable", enable, true },
-	{ "map", map, true },
-	{ "map_over", map_over, false },
-	{ "unmap", unmap, false },
-	{ "disable", disable, false },
-	{ NULL, NULL, false },
+	{ "attach", attach, false, false },
+	{ "set_iommu", set_iommu, false, false },
+	{ "get_info", get_info, false, false },
+	{ "enable", enable, true, false },
+	{ "map", map, true, false },
+	{ "map_over", map_over, false, false },
+	{ "unmap", unmap, false, false },
+	{ "disable", disable, false, false },
+	{ NULL, NULL, false, false },
 };
 
 static const struct call v2[] = {
-	{ "attach", attach, false },
-	{ "set_iommu", set_iommu, false },
-	{ "get_info", get_info, false },
-	{ "register", reg, true },
-	{ "register_other", reg_other, true },
-	{ "map", map, true },
-	{ "map_over", map_over, false },
-	{ "create", create, true },
-	{ "map_leaf", map_leaf, false },
-	{ "map_two_leaves", map_two_leaves, false },
-	{ "map_over_leaves", map_over_leaves, false },
-	{ "attach_second", attach_second, false },
-	{ "map_again", map_over, false },
-	{ "unmap_window", unmap_window, false },
-	{ "remove", remove_window, false },
-	{ "detach_second", detach_second, false },
-	{ "unmap", unmap, false },
-	{ "unregister", unreg, false },
-	{ "unregister_other", unreg_other, false },
-	{ NULL, NULL, false },
+	{ "attach", attach, false, false },
+	{ "set_iommu", set_iommu, false, false },
+	{ "get_info", get_info, false, false },
+	{ "register", reg, true, false },
+	{ "register_other", reg_other, true, false },
+	{ "map", map, true, false },
+	{ "map_over", map_over, false, false },
+	{ "create", create, true, false },
+	{ "map_leaf", map_leaf, false, false },
+	{ "map_two_leaves", map_two_leaves, false, false },
+	{ "map_over_leaves", map_over_leaves, false, false },
+	{ "attach_second", attach_second, false, false },
+	{ "map_again", map_over, false, false },
+	{ "unmap_window", unmap_window, false, false },
+	{ "remove", remove_window, false, false },
+	{ "detach_second", detach_second, false, false },
+	{ "unmap", unmap, false, false },
+	{ "unregister", unreg, false, false },
+	{ "unregister_other", unreg_other, false, false },
+	{ NULL, NULL, false, false },
+};
+
+/* As QEMU does it: both groups are the VM's, the table is set for the first one only. */
+static const struct call kvm[] = {
+	{ "attach", attach, false, false },
+	{ "set_iommu", set_iommu, false, false },
+	{ "get_info", get_info, false, false },
+	{ "attach_second", attach_second, false, false },
+	{ "register", reg, true, false },
+	{ "map", map, true, false },
+	{ "unmap", unmap, false, false },
+	{ "create_table", create_table, false, false },
+	{ "add", add, false, false },
+	{ "add_second", add_second, false, false },
+	{ "set_table", set_table, false, false },
+	{ "put", put_reaches_device, false, true },
+	{ "del", del, false, false },
+	{ "put_second", put_reaches_second, false, true },
+	{ "del_second", del_second, false, false },
+	{ "put_none", put_reaches_none, false, true },
+	{ "unregister", unreg, false, false },
+	{ NULL, NULL, false, false },
 };
 
 static bool set_knob(const char *path, const char *value)
@@ -285,6 +374,12 @@ static int sweep(const struct call *calls, int type, int victim, unsigned int nt
 			break;
 		}
 	}
+	if (x.table >= 0) {
+		/* Gone already, if nothing was wrong */
+		del(&x);
+		del_second(&x);
+		close(x.table);
+	}
 	close(x.second);
 	container_close(&x.c);
 	if (settle(pages_pinned, pinned) != pinned || settle(locked, charge) != charge ||
@@ -319,7 +414,7 @@ static void run(const char *name, const struct call *calls, int type, char *m)
 			ksft_test_result_fail("%s.%s: without failures\n", name, calls[i].name);
 			continue;
 		}
-		for (n = 1; n < MOST; n++) {
+		for (n = 1; n < MOST && !calls[i].looks; n++) {
 			int ret = sweep(calls, type, i, n, m);
 
 			if (ret <= 0) {
@@ -328,7 +423,9 @@ static void run(const char *name, const struct call *calls, int type, char *m)
 				break;
 			}
 		}
-		if (n == MOST)
+		if (calls[i].looks)
+			ksft_test_result_pass("%s.%s\n", name, calls[i].name);
+		else if (n == MOST)
 			ksft_test_result_fail("%s.%s: no end\n", name, calls[i].name);
 	}
 }
@@ -336,6 +433,7 @@ static void run(const char *name, const struct call *calls, int type, char *m)
 int main(int argc, char **argv)
 {
 	char path[64], *m;
+	int i;
 
 	spapr_tce_init(&argc, argv);
 	ksft_print_header();
@@ -349,8 +447,16 @@ int main(int argc, char **argv)
 	if (m == MAP_FAILED)
 		ksft_exit_fail_msg("no memory\n");
 	memset(m, 1, 2 * REGION);
-	ksft_set_plan(ARRAY_SIZE(v1) + ARRAY_SIZE(v2) - 2);
+	ksft_set_plan(ARRAY_SIZE(v1) + ARRAY_SIZE(v2) + ARRAY_SIZE(kvm) - 3);
 	run("v1", v1, VFIO_SPAPR_TCE_IOMMU, m);
 	run("v2", v2, VFIO_SPAPR_TCE_v2_IOMMU, m);
+	if (vm_create(&vm, 1, MAP_FROM + 2 * REGION)) {
+		for (i = 0; kvm[i].make; i++)
+			ksft_test_result_skip("kvm.%s: no KVM-HV here\n", kvm[i].name);
+	} else {
+		memset(vm.ram + MAP_FROM, 1, 2 * REGION);
+		run("kvm", kvm, VFIO_SPAPR_TCE_v2_IOMMU, vm.ram + MAP_FROM);
+	}
+	vm_destroy(&vm);
 	ksft_finished();
 }
