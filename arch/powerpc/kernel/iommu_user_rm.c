@@ -8,8 +8,10 @@
  * under rcu_read_lock().
  *
  * Real mode makes nothing, and waits for nobody but, for a bounded time, the holder of
- * a spinlock: see iommu_user_put_rm(). -EAGAIN means: do it in virtual mode
- * (H_TOO_HARD), where the entries not yet counted are just as they were:
+ * a spinlock: see iommu_user_put_rm(). Every error means: do it in virtual mode
+ * (H_TOO_HARD), where the entries not yet counted are just as they were. Which one tells
+ * why: -EAGAIN, somebody is at it just now; -ENOENT, a level is missing; -ENODEV, it
+ * can't be done here; others are those of mm_iommu_map_get().
  *
  *   - an entry's lock is tried once, a missing level is not made;
  *   - the region of an old entry is looked up before the entry is changed, and
@@ -49,13 +51,13 @@ bool iommu_user_rm_ready(struct iommu_table *tbl)
  * @hpa: as there
  *
  * Context: real mode, or RCU read side. Return: as there; every error means 'ask again
- * in virtual mode'. Pages can't be pinned here (v1): -EAGAIN.
+ * in virtual mode'. Pages can't be pinned here (v1): -ENODEV.
  */
 long iommu_user_get_rm(struct iommu_table *tbl, unsigned long ua,
 		       unsigned long size, bool write, unsigned long *hpa)
 {
 	if (tbl->it_pins)
-		return -EAGAIN;
+		return -ENODEV;
 	return mm_iommu_map_get_rm(tbl->it_mm, ua, size, tbl->it_page_shift,
 				   write, hpa);
 }
@@ -122,7 +124,7 @@ static long range_change(struct iommu_user_gather *g, unsigned long entry,
 			/* Nothing to clear; nothing is made here. */
 			if (!new->word)
 				continue;
-			*err = -EAGAIN;
+			*err = -ENOENT;
 			break;
 		}
 		if (!span.tce) {
@@ -151,8 +153,9 @@ static long range_change(struct iommu_user_gather *g, unsigned long entry,
  * @dir: as there
  *
  * Context: real mode, or RCU read side.
- * Return: how many entries are set; if none: -EAGAIN for a missing level, a contended
- * entry or an index that is just changing, -ENODEV if the table has been revoked.
+ * Return: how many entries are set; if none: -ENOENT for a missing level, -EAGAIN for a
+ * contended entry or an index that is just changing, -ENODEV if the table has been
+ * revoked, or for pins (v1).
  */
 long iommu_user_set_rm(struct iommu_user_gather *g, unsigned long entry,
 		       unsigned long n, unsigned long ua, unsigned long hpa,
@@ -169,10 +172,8 @@ long iommu_user_set_rm(struct iommu_user_gather *g, unsigned long entry,
 	long done;
 	int err;
 
-	if (READ_ONCE(tbl->it_revoked))
+	if (READ_ONCE(tbl->it_revoked) || tbl->it_pins)
 		return -ENODEV;
-	if (tbl->it_pins)
-		return -EAGAIN;
 	done = range_change(g, entry, n, &new, &err);
 	return done ? done : err;
 }
@@ -208,8 +209,9 @@ static bool pin_drop_rm(unsigned long hpa, bool dirty)
 }
 
 /*
- * Clear one entry that holds a pin: 1 if it is clear now, -EAGAIN if it is as it was.
- * Real mode owns no other lock meanwhile, and takes one invalidation's time.
+ * Clear one entry that holds a pin: 1 if it is clear now. It is as it was if somebody is
+ * at it, -EAGAIN, or if its pin can't be dropped here, -ENODEV. Real mode owns no other
+ * lock meanwhile, and takes one invalidation's time.
  */
 static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
 			   unsigned long entry)
@@ -219,7 +221,9 @@ static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
 	if (!old || (old & IOMMU_VIEW_DEAD))
 		return 1;
 	/* Several pages' pins can't be dropped as one. */
-	if ((old & IOMMU_VIEW_LOCK) || tbl->it_page_shift > PAGE_SHIFT ||
+	if (tbl->it_page_shift > PAGE_SHIFT)
+		return -ENODEV;
+	if ((old & IOMMU_VIEW_LOCK) ||
 	    cmpxchg_acquire(view, old, old | IOMMU_VIEW_LOCK) != old)
 		return -EAGAIN;
 
@@ -234,7 +238,7 @@ static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
 	iommu_tce_store(tce, was);
 	tbl->it_ops->tce_kill_rm(tbl, entry, 1);
 	iommu_user_unlock(view, old);
-	return -EAGAIN;
+	return -ENODEV;
 }
 
 /**
@@ -245,7 +249,8 @@ static int pinned_clear_rm(struct iommu_table *tbl, __be64 *tce, u64 *view,
  * @done: how many entries, counted from the first, are clear now
  *
  * Context: real mode, or RCU read side.
- * Return: 0 if all of them; -EAGAIN if virtual mode must go on after @done.
+ * Return: 0 if all of them. Else virtual mode must go on after @done: -EAGAIN if somebody
+ * is at that entry, -ENODEV if its pin can't be dropped here (v1).
  */
 long iommu_user_unmap_rm(struct iommu_user_gather *g, unsigned long entry,
 			 unsigned long n, unsigned long *done)

@@ -256,6 +256,9 @@ kvmppc_tce_failed(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		kvmppc_tce_undo(stt, idx, n);
 		return H_NOT_ENOUGH_RESOURCES;
 	}
+	/* The vCPU's thread is being killed: nobody goes on with this call. */
+	if (err == -EINTR)
+		return H_TOO_HARD;
 	if (err == -ENOENT)
 		return kvmppc_tce_too_hard(vcpu, level);
 	if (err == -EAGAIN)
@@ -296,16 +299,17 @@ kvmppc_tce_known(struct iommu_table *tbl, unsigned long ua, unsigned long n, boo
 
 /*
  * Give references back in real mode. It may happen that the region isn't found just now:
- * the hypercall goes up anyway, and virtual mode settles that first.
+ * the hypercall goes up then, and virtual mode settles that first. Return: false if so.
  */
-static __always_inline void
+static __always_inline bool
 kvmppc_tce_owe(struct kvm_vcpu *vcpu, struct iommu_table *tbl, unsigned long ua,
 	       unsigned long n)
 {
-	if (iommu_user_put_rm(tbl, ua, n)) {
-		vcpu->arch.tce_owed_ua = ua;
-		vcpu->arch.tce_owed = n;
-	}
+	if (likely(!iommu_user_put_rm(tbl, ua, n)))
+		return true;
+	vcpu->arch.tce_owed_ua = ua;
+	vcpu->arch.tce_owed = n;
+	return false;
 }
 
 /*
@@ -321,7 +325,7 @@ kvmppc_tce_map(struct kvm_vcpu *vcpu, struct iommu_user_gather *g,
 	enum dma_data_direction dir = kvmppc_tce_dir(perm);
 	bool write = perm & TCE_PCI_WRITE;
 	unsigned long hpa, done, shift = tbl->it_page_shift;
-	long len, set;
+	long len, ret;
 
 	if (!rm)
 		return iommu_user_map(g, entry, n, ua, dir, &done);
@@ -331,15 +335,15 @@ kvmppc_tce_map(struct kvm_vcpu *vcpu, struct iommu_user_gather *g,
 		if (len < 0)
 			return len;
 		len >>= shift;
-		set = iommu_user_set_rm(g, entry, len, ua, hpa, dir);
-		if (unlikely(set != len)) {
-			kvmppc_tce_owe(vcpu, tbl, ua + (max(set, 0L) << shift),
-				       len - max(set, 0L));
-			return set < 0 ? set : -EAGAIN;
-		}
-		entry += len;
-		ua += len << shift;
-		n -= len;
+		ret = iommu_user_set_rm(g, entry, len, ua, hpa, dir);
+		done = max(ret, 0L);
+		if (unlikely(done != len) &&
+		    (!kvmppc_tce_owe(vcpu, tbl, ua + (done << shift), len - done) || !done))
+			return ret < 0 ? ret : -EAGAIN;
+		/* Why not all of them is found out where it stopped. */
+		entry += done;
+		ua += done << shift;
+		n -= done;
 	}
 	return 0;
 }
@@ -471,7 +475,7 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 		if (likely(!err))
 			continue;
 		/* Not found may mean that regions come and go: the general way waits. */
-		if (err != -ENODEV && !(rm && err == -EFAULT))
+		if (err != -ENODEV && !(rm && (err == -EFAULT || err == -ENOENT)))
 			err = (rm ? kvmppc_rm_tce_put_hw : kvmppc_tce_put_hw)
 				(vcpu, hw->tbl, entry, 1UL << sub, ua, perm);
 		if (unlikely(err))

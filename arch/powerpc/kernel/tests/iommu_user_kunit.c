@@ -846,7 +846,7 @@ static void real_mode(struct kunit *test)
 	hpa = f->out;
 	KUNIT_EXPECT_EQ(test, hpa, f->hpa[1]);
 	KUNIT_EXPECT_EQ(test, rm_set(4, 1, ua_of(f, 1), hpa, DMA_BIDIRECTIONAL),
-			(long)-EAGAIN);
+			(long)-ENOENT);
 	KUNIT_EXPECT_EQ(test, (int)call((void *)iommu_user_put_rm, (unsigned long)f->tbl,
 					ua_of(f, 1), 1, 0, 0, 0), 0);
 	expect_model(test);
@@ -985,13 +985,13 @@ static void real_mode_pins(struct kunit *test)
 
 	if (radix_enabled())
 		kunit_skip(test, "no realmode_pfn_to_page() with radix translation");
-	KUNIT_EXPECT_EQ(test, rm_get(f->base, 4096, true), (long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_get(f->base, 4096, true), (long)-ENODEV);
 	KUNIT_EXPECT_EQ(test, map_range(f, 0, 20, f->base, DMA_TO_DEVICE), 0);
 	KUNIT_EXPECT_EQ(test, map_range(f, 30, 3, ua_of(f, 4), DMA_BIDIRECTIONAL), 0);
 	expect_model(test);
 
 	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_set(2, 1, f->base, f->hpa[0], DMA_TO_DEVICE), (long)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_set(2, 1, f->base, f->hpa[0], DMA_TO_DEVICE), (long)-ENODEV);
 	/* Read only, and the process still has the page */
 	KUNIT_EXPECT_EQ(test, rm_unmap(3, 5), 0L);
 	model_set(f, 3, 5, 0, false);
@@ -1000,7 +1000,7 @@ static void real_mode_pins(struct kunit *test)
 	/* To be dirtied: only if it is already */
 	page = pfn_to_page(f->hpa[4] >> PAGE_SHIFT);
 	if (!PageDirty(page)) {
-		KUNIT_EXPECT_EQ(test, rm_unmap(30, 1), (long)-EAGAIN);
+		KUNIT_EXPECT_EQ(test, rm_unmap(30, 1), (long)-ENODEV);
 		expect_model(test);
 	}
 	SetPageDirty(page);
@@ -1019,7 +1019,7 @@ static void real_mode_pins(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), 0L);
 			model_set(f, i, 1, 0, false);
 		} else {
-			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), (long)-EAGAIN);
+			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), (long)-ENODEV);
 			KUNIT_EXPECT_EQ(test, f->out, 0UL);
 		}
 		expect_model(test);
