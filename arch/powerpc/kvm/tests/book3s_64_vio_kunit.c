@@ -7,13 +7,15 @@
  * operations: the invalidation looks at what must be true at just that moment. A second
  * shape has its entries at a "hypervisor", so that setting one can be seen as well.
  * Cases that end in _rm call the real mode handlers with the MMU off, those that end in
- * _p9 do as the guest's exit on POWER9: at once if that is possible.
+ * _p9 do as the guest's exit on POWER9: at once if that is possible. Others are done in
+ * each of these modes (see struct mode).
  *
  * Whatever a case does, at its end each region's count is 1, nothing is charged.
  */
 #include <kunit/test.h>
 #include <linux/iommu.h>
 #include <linux/kvm_host.h>
+#include <linux/sched/signal.h>
 #include <linux/srcu.h>
 #include <linux/uaccess.h>
 #include <asm/iommu_levels.h>
@@ -57,6 +59,7 @@ struct fake {
 	long kill_a, kill_b, set_a, set_b;
 	long most_a;		/* and the highest of A at any invalidation */
 	int fail;		/* sets that still succeed; -1: all do */
+	bool lose;		/* an invalidation in real mode makes regions not be found */
 	u64 tce[64];		/* the hypervisor's entries */
 };
 
@@ -95,7 +98,11 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 
 static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
-	look(container_of(tbl, struct fake, tbl), index, pages);
+	struct fake *f = container_of(tbl, struct fake, tbl);
+
+	look(f, index, pages);
+	if (f->lose)
+		WRITE_ONCE(f->v->mm->context.iommu_store, NULL);
 	return 0;
 }
 
@@ -488,6 +495,30 @@ static void warm_up(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
 }
 
+struct mode {
+	const char *name;
+	hcall_t call;
+};
+
+static const struct mode modes[] = {
+	{ "virtual mode", virt },
+	{ "at once", p9 },
+	{ "real mode", real },
+};
+
+KUNIT_ARRAY_PARAM_DESC(mode, modes, name);
+
+/* The parameter's mode. All that virtual mode would make is there: see warm_up(). */
+static hcall_t mode_call(struct kunit *test)
+{
+	const struct mode *m = test->param_value;
+
+	if (m->call == real)
+		need_real_mode(test);
+	warm_up(test);
+	return m->call;
+}
+
 static void answers_none_rm(struct kunit *test)
 {
 	need_real_mode(test);
@@ -683,12 +714,14 @@ static void list_poison(struct kunit *test)
 {
 	struct vio *v = test->priv;
 	u64 list[] = { A | RW, 0, 0x123456780ULL, (A + PG) | R, ~0xfffULL, 0xffc };
+	hcall_t call;
 	int i;
 
 	attach(test, 0, SHIFT, false);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(2), B | RW, 0), H_SUCCESS);
+	call = mode_call(test);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(2), B | RW, 0), H_SUCCESS);
 	put_list(test, list, ARRAY_SIZE(list));
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
 			H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 3L);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
@@ -700,17 +733,17 @@ static void list_poison(struct kunit *test)
 }
 
 /* One bad entry: nothing is changed, whatever comes before it. */
-static void list_bad(struct kunit *test, u64 bad, long want)
+static void list_bad(struct kunit *test, hcall_t call, u64 bad, long want)
 {
 	struct vio *v = test->priv;
 	u64 list[] = { A | RW, (A + PG) | RW, 0, bad, (A + PG) | RW };
 	unsigned int kills;
 	int i;
 
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(2), B | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(2), B | RW, 0), H_SUCCESS);
 	put_list(test, list, ARRAY_SIZE(list));
 	kills = v->hw[0]->kills;
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
 			want);
 	KUNIT_EXPECT_EQ(test, v->hw[0]->kills, kills);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
@@ -723,11 +756,14 @@ static void list_bad(struct kunit *test, u64 bad, long want)
 
 static void list_bad_entry(struct kunit *test)
 {
+	hcall_t call;
+
 	attach(test, 0, SHIFT, false);
-	list_bad(test, A | 0x100 | RW, H_PARAMETER);
-	list_bad(test, BEYOND | RW, H_TOO_HARD);
-	list_bad(test, ROM | W, H_TOO_HARD);
-	list_bad(test, UNREG | RW, H_TOO_HARD);
+	call = mode_call(test);
+	list_bad(test, call, A | 0x100 | RW, H_PARAMETER);
+	list_bad(test, call, BEYOND | RW, H_TOO_HARD);
+	list_bad(test, call, ROM | W, H_TOO_HARD);
+	list_bad(test, call, UNREG | RW, H_TOO_HARD);
 }
 
 /* ---- tables ---- */
@@ -736,14 +772,21 @@ static void list_bad_entry(struct kunit *test)
 static void subpages(struct kunit *test)
 {
 	struct vio *v = test->priv;
+	hcall_t call;
 	int i;
 
 	if (P < SZ_64K)
 		kunit_skip(test, "the guest's memory is not contiguous enough");
+	call = mode_call(test);
 	kvmppc_tce_table_free(v->stt);
 	v->stt = liobn(test, 16, OFFSET >> 4, 0x1000);
 	attach(test, 0, SHIFT, false);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, (OFFSET << SHIFT) + SZ_64K, B | RW, 0),
+	/* What virtual mode would make */
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, OFFSET << SHIFT, A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, OFFSET << SHIFT, 0, 0), H_SUCCESS);
+	v->hw[0]->kills = 0;
+
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, (OFFSET << SHIFT) + SZ_64K, B | RW, 0),
 			H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 17L);
 	KUNIT_EXPECT_EQ(test, v->hw[0]->kills, 1U);
@@ -751,9 +794,11 @@ static void subpages(struct kunit *test)
 	for (i = 0; i < 16; i++)
 		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 16 + i), v->ua + B + i * PG);
 	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 32), ~0UL);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, OFFSET << SHIFT, (A + SZ_4K) | RW, 0),
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, OFFSET << SHIFT, (A + SZ_4K) | RW, 0),
 			H_PARAMETER);
-	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, OFFSET << SHIFT, 0, 2), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, OFFSET << SHIFT, UNREG | RW, 0), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 17L);
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, OFFSET << SHIFT, 0, 2), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
 }
 
@@ -761,15 +806,266 @@ static void subpages(struct kunit *test)
 static void two_tables(struct kunit *test)
 {
 	struct vio *v = test->priv;
+	u64 list[] = { A | RW, 0, B | R, (A + PG) | RW };
+	hcall_t call;
+	int i, k;
 
 	attach(test, 0, SHIFT, false);
 	attach(test, 1, SHIFT, false);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(3), B | RW, 0), H_SUCCESS);
+	call = mode_call(test);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(3), B | RW, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 3L);
 	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 3), v->ua + B);
 	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[1], 3), v->ua + B);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(3), 0, 0), H_SUCCESS);
+	put_list(test, list, ARRAY_SIZE(list));
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+			H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 5L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 3L);
+	for (k = 0; k < 2; k++)
+		for (i = 0; i < ARRAY_SIZE(list); i++)
+			KUNIT_EXPECT_EQ(test, hw_ua(v->hw[k], i),
+					list[i] & RW ? v->ua + (list[i] & ~RW) : ~0UL);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(2), 0, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+}
+
+/* A v1 container's table: pages are pinned in virtual mode, dropped in real mode too. */
+static void pins(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	u64 list[] = { A | RW, UNREG | R, (A + P) | R, (A + 2 * P) | RW };
+	unsigned long hpa, i;
+	bool rm, dirty;
+	hcall_t call;
+	long before;
+
+	v->hw[0] = fake_table(test, SHIFT, false);
+	v->hw[0]->tbl.it_pins = true;
+	KUNIT_ASSERT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
+	before = pins_live();
+	call = mode_call(test);
+	rm = call == real;
+	KUNIT_EXPECT_EQ(test, pins_live(), before);
+
+	v->vcpu->stat.tce_too_hard_mode = 0;
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(9), UNREG | R, 0),
+			rm ? H_TOO_HARD : H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, pins_live(), before + !rm);
+	put_list(test, list, ARRAY_SIZE(list));
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+			rm ? H_TOO_HARD : H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, pins_live(), before + (rm ? 0 : 5));
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, rm ? 2ULL : 0ULL);
+	/* Registered or not, it isn't by regions that these are held. */
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+
+	/* Virtual mode goes on: the same once more changes nothing. */
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(9), UNREG | R, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
+			H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, pins_live(), before + 5);
+	for (i = 0; i < ARRAY_SIZE(list); i++)
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i), v->ua + (list[i] & ~RW));
+
+	/* The process has these pages, too, and no device has written to them. */
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(9), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(1), 0, 2), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, pins_live(), before + 2);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, rm ? 2ULL : 0ULL);
+	/* One to be dirtied: if it isn't already, real mode can't. */
+	rcu_read_lock();
+	KUNIT_EXPECT_GT(test, mm_iommu_translate(v->mm, v->ua + 2 * P, &hpa), 0L);
+	rcu_read_unlock();
+	dirty = PageDirty(pfn_to_page(hpa >> PAGE_SHIFT));
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(3), 0, 0),
+			rm && !dirty ? H_TOO_HARD : H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, rm ? 3ULL - dirty : 0ULL);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
+	KUNIT_EXPECT_TRUE(test, PageDirty(pfn_to_page(hpa >> PAGE_SHIFT)));
+	KUNIT_EXPECT_EQ(test, pins_live(), before);
+}
+
+/* A device's memory can be mapped; it is no place for a list with the MMU off. */
+static void device_memory(struct kunit *test)
+{
+	const unsigned long base = 0x6000000000000UL;
+	struct mm_iommu_table_group_mem_t *dev;
+	struct vio *v = test->priv;
+	hcall_t call;
+
+	attach(test, 0, SHIFT, false);
+	call = mode_call(test);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register_dev(v->mm, v->ua + UNREG, RAM - UNREG, base,
+						    &dev), 0);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(0), (UNREG + PG) | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 0), v->ua + UNREG + PG);
+	KUNIT_EXPECT_EQ(test, mapped(dev), 2L);
+	/* The list is zeros, where there is one. */
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), UNREG, 1),
+			call == real ? H_TOO_HARD : H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(0), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(dev), 1L);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(v->mm, dev), 0);
+}
+
+/* ---- why a call goes up ---- */
+
+#define WHY(name)	offsetof(struct kvm_vcpu_stat, tce_too_hard_##name)
+#define KILLED		0UL	/* nobody is left to be told */
+
+static const unsigned long reasons[] = {
+	WHY(liobn), WHY(args), WHY(level), WHY(contended), WHY(unregistered), WHY(mode),
+};
+
+/* The call goes up, for this reason and no other, and leaves nothing behind. */
+static void goes_up(struct kunit *test, hcall_t call, unsigned long why, enum hcall h,
+		    unsigned long liobn, unsigned long ioba, unsigned long arg,
+		    unsigned long n)
+{
+	struct vio *v = test->priv;
+	u64 was[ARRAY_SIZE(reasons)], *count;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(reasons); i++)
+		was[i] = *(u64 *)((void *)&v->vcpu->stat + reasons[i]);
+	KUNIT_EXPECT_EQ_MSG(test, call(v, h, liobn, ioba, arg, n), H_TOO_HARD,
+			    "call %d, reason %lu", h, why);
+	for (i = 0; i < ARRAY_SIZE(reasons); i++) {
+		count = (void *)&v->vcpu->stat + reasons[i];
+		KUNIT_EXPECT_EQ_MSG(test, *count, was[i] + (reasons[i] == why),
+				    "call %d, reason %lu: reason %lu", h, why, reasons[i]);
+	}
+}
+
+/* All of @n pages from @gpa on in the guest's list, one after the other */
+static void put_run(struct kunit *test, unsigned long gpa, unsigned int n)
+{
+	u64 list[64];
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		list[i] = (gpa + i * PG) | RW;
+	put_list(test, list, n);
+}
+
+static void why(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct iommu_span span;
+	hcall_t call;
+	bool rm;
+
+	attach(test, 0, SHIFT, false);
+	call = mode_call(test);
+	rm = call == real;
+	/* At once is tried, and passed on. */
+	goes_up(test, call, WHY(liobn), PUT, LIOBN + 1, IOBA(0), A | RW, 0);
+	goes_up(test, call, WHY(liobn), STUFF, LIOBN + 1, IOBA(0), 0, 1);
+	goes_up(test, call, WHY(args), PUT, LIOBN, IOBA(0), RAM | RW, 0);
+	goes_up(test, call, WHY(unregistered), PUT, LIOBN, IOBA(0), UNREG | RW, 0);
+	put_run(test, UNREG - PG, 2);
+	goes_up(test, call, WHY(unregistered), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	if (rm) {
+		goes_up(test, call, WHY(args), INDIRECT, LIOBN, IOBA(0), RAM, 1);
+		goes_up(test, call, WHY(unregistered), INDIRECT, LIOBN, IOBA(0), UNREG, 1);
+		goes_up(test, call, WHY(args), STUFF, LIOBN, IOBA(0), 0, 513);
+
+		/* The next leaf; the first one of the view has room for it, or not. */
+		goes_up(test, call, WHY(level), PUT, LIOBN, IOBA(600), A | RW, 0);
+		goes_up(test, call, WHY(level), PUT, LIOBN, IOBA(SIZE - 1), A | RW, 0);
+		put_run(test, A, 16);
+		goes_up(test, call, WHY(level), INDIRECT, LIOBN, IOBA(504), LIST_GPA, 16);
+		KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(500), 0, 20), H_SUCCESS);
+		KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+
+		/* Somebody is at an entry. */
+		KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), A | RW, 0), H_SUCCESS);
+		rcu_read_lock();
+		iommu_levels_walk(&v->hw[0]->tbl, 1, &span);
+		rcu_read_unlock();
+		WRITE_ONCE(*span.view, READ_ONCE(*span.view) | IOMMU_VIEW_LOCK);
+		goes_up(test, call, WHY(contended), PUT, LIOBN, IOBA(1), A | RW, 0);
+		goes_up(test, call, WHY(contended), PUT, LIOBN, IOBA(1), 0, 0);
+		put_run(test, A, 2);
+		goes_up(test, call, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+		goes_up(test, call, WHY(contended), STUFF, LIOBN, IOBA(0), 0, 2);
+		WRITE_ONCE(*span.view, READ_ONCE(*span.view) & ~IOMMU_VIEW_LOCK);
+	} else {
+		/* The thread is being killed, and sees it between two runs. */
+		put_run(test, A, 2);
+		sigaddset(&current->pending.signal, SIGKILL);
+		set_thread_flag(TIF_SIGPENDING);
+		goes_up(test, call, KILLED, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+		sigdelset(&current->pending.signal, SIGKILL);
+		clear_thread_flag(TIF_SIGPENDING);
+	}
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
+
+	iommu_user_revoke(&v->hw[0]->tbl);
+	goes_up(test, call, WHY(mode), PUT, LIOBN, IOBA(1), A | RW, 0);
+	put_run(test, A, 2);
+	goes_up(test, call, WHY(mode), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	if (rm)
+		goes_up(test, call, WHY(mode), STUFF, LIOBN, IOBA(0), 0, 2);
+}
+
+/*
+ * Real mode can't give a reference back: the invalidation of the first 32 entries, each
+ * of another region than the last, makes all regions not be found. The call owes then.
+ */
+static void owe(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct mm_iommu_store *store = v->mm->context.iommu_store;
+	u64 list[64];
+	int i;
+
+	for (i = 0; i < 64; i++)
+		list[i] = ((i % 2 ? A : B) + i % 16 * PG) | RW;
+	put_list(test, list, 64);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 33L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 33L);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
+
+	for (i = 0; i < 64; i++)
+		list[i] = (A + i % 16 * PG) | RW;
+	put_list(test, list, 64);
+	v->hw[0]->lose = true;
+	goes_up(test, real, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64);
+	v->hw[0]->lose = false;
+	KUNIT_EXPECT_NULL(test, v->mm->context.iommu_store);
+	v->mm->context.iommu_store = store;
+
+	/* 32 entries were done, the others hold what they did. */
+	KUNIT_EXPECT_GT(test, v->vcpu->arch.tce_owed, 0UL);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L + 32 + 16 + v->vcpu->arch.tce_owed);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L + 16);
+}
+
+static void owed_rm(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	need_real_mode(test);
+	attach(test, 0, SHIFT, false);
+	warm_up(test);
+
+	owe(test);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 65L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	/* Any call that may owe settles. */
+	owe(test);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(100), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 49L);
+	/* The vCPU goes instead: vio_exit() looks at what is left. */
+	owe(test);
 }
 
 static unsigned int tables_behind(struct vio *v)
@@ -1143,10 +1439,14 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(order_p9),
 	KUNIT_CASE(order_hypervisor),
 	KUNIT_CASE(no_memory),
-	KUNIT_CASE(list_poison),
-	KUNIT_CASE(list_bad_entry),
-	KUNIT_CASE(subpages),
-	KUNIT_CASE(two_tables),
+	KUNIT_CASE_PARAM(list_poison, mode_gen_params),
+	KUNIT_CASE_PARAM(list_bad_entry, mode_gen_params),
+	KUNIT_CASE_PARAM(subpages, mode_gen_params),
+	KUNIT_CASE_PARAM(two_tables, mode_gen_params),
+	KUNIT_CASE_PARAM(pins, mode_gen_params),
+	KUNIT_CASE_PARAM(device_memory, mode_gen_params),
+	KUNIT_CASE_PARAM(why, mode_gen_params),
+	KUNIT_CASE(owed_rm),
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),
 	KUNIT_CASE(waits_for_readers),
