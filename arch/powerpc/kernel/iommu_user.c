@@ -237,7 +237,7 @@ EXPORT_SYMBOL_GPL(iommu_user_put);
 void iommu_user_finish(struct iommu_user_gather *g)
 {
 	struct iommu_table *tbl = g->tbl;
-	struct iommu_user_run *run;
+	const struct iommu_user_run *run;
 
 	if (g->end > g->first && tbl->it_ops->tce_kill)
 		tbl->it_ops->tce_kill(tbl, g->first, g->end - g->first);
@@ -247,7 +247,7 @@ void iommu_user_finish(struct iommu_user_gather *g)
 			pins_drop(tbl, run->addr, run->nr,
 				  run->flags & IOMMU_VIEW_WRITE);
 		else
-			regions_put(tbl, run->addr, run->nr);
+			WARN_ON_ONCE(mm_iommu_put(iommu_user_region(run), run->nr));
 		cond_resched();
 	}
 	iommu_user_begin(g, tbl);
@@ -314,6 +314,8 @@ section_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 	u64 old = READ_ONCE(*span->view), expect = old, step;
 	u64 word = iommu_user_word(g->tbl, ua, src->dir);
 	u64 perm = iommu_user_perm(src->dir), *page;
+	struct mm_iommu_table_group_mem_t *was;
+	struct iommu_user_run *run = NULL;
 	unsigned long done = 0, k, set;
 
 	if (g->tbl->it_page_shift != PAGE_SHIFT || !span->tce ||
@@ -322,6 +324,14 @@ section_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 	    g->nr == IOMMU_USER_RUNS)
 		return 0;
 	step = old ? PAGE_SIZE : 0;
+	if (old) {
+		/* What they hold must be of one region that is gathered already. */
+		run = iommu_user_gathered(g, old & IOMMU_VIEW_UA);
+		if (!run)
+			return 0;
+		was = iommu_user_region(run);
+		n = min(n, (was->end - (old & IOMMU_VIEW_UA)) >> PAGE_SHIFT);
+	}
 
 	do {
 		page = mm_iommu_page_words(src->mem, ua, &k);
@@ -338,9 +348,8 @@ section_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 
 	if (done) {
 		iommu_user_gather_range(g, entry, done);
-		if (old)
-			iommu_user_gather_add(g, old & IOMMU_VIEW_UA, done,
-					      old & IOMMU_VIEW_WRITE);
+		if (run)
+			iommu_user_gather_more(g, run, done);
 	}
 	return done;
 }
@@ -536,12 +545,6 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 	unsigned long at, ask = 1;
 	int err = 0;
 
-	/* One entry has a way of its own, if nothing is in the way. */
-	if (n == 1 && !iommu_user_put_one(tbl, entry, ua, dir)) {
-		*done = 1;
-		return 0;
-	}
-
 	for (*done = 0; !err && *done < n; ) {
 		at = ua + (*done << tbl->it_page_shift);
 		if (tbl->it_pins)
@@ -553,6 +556,37 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_map);
+
+/**
+ * iommu_user_map_list() - set entries to pages that need not follow each other
+ * @g: gather
+ * @entry: first entry
+ * @n: number of entries, 512 at most; not 0
+ * @list: where each is to lead, less @delta; all in one region
+ * @delta: to be added to each of @list for the user address, a multiple of the IOMMU
+ *	page size then
+ * @dir: what the device may do
+ *
+ * One look-up and one reference update for all of them. It does what is simple, and stops
+ * at what is not: pins, device memory, IOMMU pages larger than the kernel's, a
+ * hypervisor's entries, a missing level, a contended entry, an old entry of another
+ * region than was gathered last. Do that one with iommu_user_map() and come again.
+ *
+ * Context: any in virtual mode. Never waits.
+ * Return: how many entries from the first on are set.
+ */
+unsigned long iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
+				  unsigned long n, const u64 *list, unsigned long delta,
+				  enum dma_data_direction dir)
+{
+	unsigned long done;
+
+	section_enter();
+	done = __iommu_user_map_list(g, entry, n, list, delta, dir, false);
+	section_leave();
+	return done;
+}
+EXPORT_SYMBOL_GPL(iommu_user_map_list);
 
 /**
  * iommu_user_unmap() - clear a range

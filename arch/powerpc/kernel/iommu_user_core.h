@@ -13,7 +13,9 @@
  * the first is clear the next ones are too, and if it leads to ua then the next one
  * leads to the IOMMU page after. So the cmpxchg that takes the lock is also the
  * look at the old word, and a run of entries that were as predicted needs no books
- * but its length. Where a prediction fails, the word is read and judged.
+ * but its length. Where a prediction fails, the word is read and judged: entries of a
+ * region that is gathered already, of which a reference is just one more in its count,
+ * wherever in it they lead (a scatter list's), or else whatever there is.
  *
  * Order for one entry:
  *
@@ -26,11 +28,13 @@
 
 #include <linux/atomic.h>
 #include <linux/dma-direction.h>
+#include <linux/nospec.h>
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
 #include <asm/iommu_user.h>
 #include <asm/mm_iommu.h>
 #include <asm/tce.h>
+#include "../mm/book3s64/mm_iommu_core.h"
 
 /**
  * struct iommu_user_new - what to write into entries
@@ -82,30 +86,71 @@ iommu_user_gather_range(struct iommu_user_gather *g, unsigned long entry,
 		g->end = entry + n;
 }
 
-/* Remember @n old entries. There is room for a run: see iommu_user_change(). */
+static __always_inline struct mm_iommu_table_group_mem_t *
+iommu_user_region(const struct iommu_user_run *run)
+{
+	return (struct mm_iommu_table_group_mem_t *)run->addr;
+}
+
+/*
+ * The run of the region that covers @ua, or NULL. A gathered region is alive, as one
+ * reference of it is ours, and live regions don't overlap: so what a live entry holds
+ * that leads there is a reference of just this region. The last one is looked at first.
+ */
+static __always_inline struct iommu_user_run *
+iommu_user_gathered(struct iommu_user_gather *g, unsigned long ua)
+{
+	struct mm_iommu_table_group_mem_t *mem;
+	unsigned int i;
+
+	for (i = g->nr; i--; ) {
+		if (!(g->run[i].flags & IOMMU_USER_REGION))
+			return NULL;
+		mem = iommu_user_region(&g->run[i]);
+		if (ua - mem->ua < mem->end - mem->ua)
+			return &g->run[i];
+	}
+	return NULL;
+}
+
+/* A new run. There is room: see iommu_user_change(). */
 static __always_inline void
-iommu_user_gather_add(struct iommu_user_gather *g, unsigned long addr,
+iommu_user_gather_new(struct iommu_user_gather *g, unsigned long addr,
 		      unsigned int n, unsigned int flags)
 {
-	struct iommu_user_run *run = g->run + g->nr;
+	struct iommu_user_run *run = g->run + g->nr++;
 
-	if (g->nr) {
-		unsigned long size = 0;
-
-		run--;
-		if (!(flags & IOMMU_USER_REGION))
-			size = (unsigned long)run->nr << g->tbl->it_page_shift;
-		if (run->flags == flags && run->addr + size == addr &&
-		    run->nr + n >= n) {
-			run->nr += n;
-			return;
-		}
-		run++;
-	}
 	run->addr = addr;
 	run->nr = n;
 	run->flags = flags;
-	g->nr++;
+}
+
+/* Remember @n references of a region that is gathered already. There is room for a run. */
+static __always_inline void
+iommu_user_gather_more(struct iommu_user_gather *g, struct iommu_user_run *run,
+		       unsigned int n)
+{
+	if (likely(run->nr + n >= n))
+		run->nr += n;
+	else
+		iommu_user_gather_new(g, run->addr, n, run->flags);
+}
+
+/* Remember the page pin of one old entry. There is room for a run. */
+static __always_inline void
+iommu_user_gather_pin(struct iommu_user_gather *g, unsigned long hpa, unsigned int flags)
+{
+	struct iommu_user_run *run;
+
+	if (g->nr) {
+		run = &g->run[g->nr - 1];
+		if (run->flags == flags && run->nr + 1 &&
+		    run->addr + ((unsigned long)run->nr << g->tbl->it_page_shift) == hpa) {
+			run->nr++;
+			return;
+		}
+	}
+	iommu_user_gather_new(g, hpa, 1, flags);
 }
 
 /*
@@ -155,6 +200,63 @@ iommu_user_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
 	return i;
 }
 
+/* So few entries that were as predicted: what follows is looked at one by one. */
+#define IOMMU_USER_FEW		8
+
+/*
+ * Change up to @n entries as long as they are live and hold references of @mem: in a row
+ * from the first, which was read as @old, or else scattered over the region. Returns how
+ * many were.
+ */
+static __always_inline unsigned long
+iommu_user_swap_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int shift,
+		     __be64 *tce, u64 *view, unsigned long n, u64 old, u64 word,
+		     u64 newtce, u64 step)
+{
+	unsigned long ua = mem->ua, size = mem->end - ua, i;
+
+	i = (mem->end - (old & IOMMU_VIEW_UA)) >> shift;
+	i = iommu_user_swap(tce, view, min(i, n), old, BIT(shift), word, newtce, step);
+	if (i >= IOMMU_USER_FEW)
+		return i;
+	newtce += i * step;
+	word += i * step;
+	for (; i < n; i++) {
+		old = READ_ONCE(view[i]);
+		/* The flags are less than a page: they take nothing out of the region. */
+		if ((old & (IOMMU_VIEW_LIVE | IOMMU_VIEW_LOCK | IOMMU_VIEW_DEAD)) !=
+		    IOMMU_VIEW_LIVE || old - ua >= size)
+			break;
+		if (!iommu_user_trylock(&view[i], old))
+			break;
+		iommu_tce_store(&tce[i], newtce);
+		iommu_user_unlock(&view[i], word);
+		newtce += step;
+		word += step;
+	}
+	return i;
+}
+
+/* Both out of line, or else the loops run out of registers. */
+static noinline unsigned long
+iommu_user_replace_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int shift,
+			__be64 *tce, u64 *view, unsigned long n, u64 old, u64 word,
+			u64 newtce)
+{
+	return iommu_user_swap_live(mem, shift, tce, view, n, old, word, newtce, BIT(shift));
+}
+
+static noinline unsigned long
+iommu_user_clear_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int shift,
+		      __be64 *tce, u64 *view, unsigned long n, u64 old)
+{
+	u64 zero = 0;
+
+	/* Or else it is loaded for each entry. */
+	OPTIMIZER_HIDE_VAR(zero);
+	return iommu_user_swap_live(mem, shift, tce, view, n, old, zero, zero, 0);
+}
+
 /*
  * Change one entry that was read as @old, live or clear, with the lock held over
  * whatever this needs. 1: done; 0: it is not @old any more; or -errno.
@@ -165,10 +267,11 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 		      const struct iommu_user_new *new, bool rm)
 {
 	unsigned int flags = old & (IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE);
+	struct mm_iommu_table_group_mem_t *mem = NULL;
 	unsigned long hpa = new->hpa + i * new->step;
 	enum dma_data_direction dir = new->dir;
 	struct iommu_table *tbl = g->tbl;
-	unsigned long addr = old & IOMMU_VIEW_UA;
+	struct iommu_user_run *run = NULL;
 	u64 *view = span->view + i;
 	int ret;
 	u64 was;
@@ -177,17 +280,22 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 	if (cmpxchg_acquire(view, old, old | IOMMU_VIEW_LOCK) != old)
 		return 0;
 
-	if (rm && old) {
+	if (old && !(old & IOMMU_VIEW_PIN)) {
 		/*
 		 * Found now or never: once the entry is changed, there must be no
 		 * need for a look-up that may miss. Our lock keeps the region.
 		 */
-		addr = (unsigned long)mm_iommu_find_rm(tbl->it_mm, addr);
-		if (!addr) {
-			ret = -EAGAIN;
-			goto unlock;
+		run = iommu_user_gathered(g, old & IOMMU_VIEW_UA);
+		if (!run) {
+			mem = mm_iommu_find(mm_iommu_store(tbl->it_mm),
+					    old & IOMMU_VIEW_UA, rm);
+			if (unlikely(!mem)) {
+				/* Real mode may miss while the index is changing. */
+				WARN_ON_ONCE(!rm);
+				ret = -EAGAIN;
+				goto unlock;
+			}
 		}
-		flags = IOMMU_USER_REGION;
 	}
 
 	if (span->tce) {
@@ -203,8 +311,12 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 	iommu_user_unlock(view, new->word ? new->word + i * new->step : 0);
 
 	iommu_user_gather_range(g, entry, 1);
-	if (old)
-		iommu_user_gather_add(g, old & IOMMU_VIEW_PIN ? hpa : addr, 1, flags);
+	if (run)
+		iommu_user_gather_more(g, run, 1);
+	else if (mem)
+		iommu_user_gather_new(g, (unsigned long)mem, 1, IOMMU_USER_REGION);
+	else if (old)
+		iommu_user_gather_pin(g, hpa, flags);
 	return 1;
 
 unlock:
@@ -233,7 +345,8 @@ iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 		  const struct iommu_user_new *new, unsigned long *live,
 		  int *err, const bool clear, bool rm)
 {
-	const u64 page = BIT(g->tbl->it_page_shift);
+	unsigned int shift = g->tbl->it_page_shift;
+	struct iommu_user_run *run;
 	unsigned long i = 0, k;
 	int ret;
 	u64 old;
@@ -270,20 +383,27 @@ iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 		} else if (g->nr == IOMMU_USER_RUNS) {
 			*err = IOMMU_USER_FULL;
 			break;
-		} else if (!rm && span->tce && !(old & IOMMU_VIEW_PIN)) {
-			k = iommu_user_swap(span->tce + i, span->view + i, n - i,
-					    old, page,
-					    clear ? 0 : new->word + i * new->step,
-					    clear ? 0 : (new->hpa | new->perm) + i * new->step,
-					    clear ? 0 : new->step);
+		} else if (span->tce && !(old & IOMMU_VIEW_PIN)) {
+			run = iommu_user_gathered(g, old & IOMMU_VIEW_UA);
+			k = 0;
+			if (run && clear)
+				k = iommu_user_clear_live(iommu_user_region(run), shift,
+							  span->tce + i, span->view + i,
+							  n - i, old);
+			else if (run)
+				k = iommu_user_replace_live(iommu_user_region(run), shift,
+							    span->tce + i, span->view + i,
+							    n - i, old,
+							    new->word + i * new->step,
+							    (new->hpa | new->perm) +
+							    i * new->step);
 			if (k) {
 				iommu_user_gather_range(g, entry + i, k);
-				iommu_user_gather_add(g, old & IOMMU_VIEW_UA, k,
-						      old & IOMMU_VIEW_WRITE);
+				iommu_user_gather_more(g, run, k);
 				*live += k;
 				i += k;
+				continue;
 			}
-			continue;
 		}
 
 		ret = iommu_user_change_one(g, span, i, entry + i, old, new, rm);
@@ -294,29 +414,123 @@ iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 		if (ret && old)
 			++*live;
 		i += ret;
-		if (rm && ret && old && i < n) {
-			/*
-			 * What we hold of the region now keeps it: entries that go on
-			 * within it need no look-up.
-			 */
-			unsigned long mem = g->run[g->nr - 1].addr;
-			u64 left = mm_iommu_end_rm((void *)mem) - (old & IOMMU_VIEW_UA);
-
-			k = (left >> g->tbl->it_page_shift) - 1;
-			k = iommu_user_swap(span->tce + i, span->view + i, min(k, n - i),
-					    old + page, page,
-					    clear ? 0 : new->word + i * new->step,
-					    clear ? 0 : (new->hpa | new->perm) + i * new->step,
-					    clear ? 0 : new->step);
-			if (k) {
-				iommu_user_gather_range(g, entry + i, k);
-				iommu_user_gather_add(g, mem, k, IOMMU_USER_REGION);
-				*live += k;
-				i += k;
-			}
-		}
 	}
 	return i;
+}
+
+/*
+ * Set up to @n entries of one leaf to pages scattered over one region, of which the
+ * caller holds @n references: entry i to @list[i] + @delta. Does what is simple, see
+ * iommu_user_map_list(), and returns how many that were.
+ */
+static __always_inline unsigned long
+iommu_user_set_list(struct iommu_user_gather *g, const struct iommu_span *span,
+		    unsigned long entry, unsigned long n, const u64 *list,
+		    unsigned long delta, struct mm_iommu_table_group_mem_t *mem,
+		    enum dma_data_direction dir)
+{
+	unsigned long start = mem->ua, size = mem->end - start, mask, lead, at, pos;
+	unsigned long base = 0, len = 0, off, before, from = 0, reach = 0, live = 0, i;
+	u64 perm = iommu_user_perm(dir), flags = iommu_user_word(g->tbl, 0, dir);
+	u64 dirty = perm & TCE_PCI_WRITE ? MM_IOMMU_DIRTY : 0;
+	u64 tce = 0, word = 0, old, v, *w, *view = span->view, *end = view + n;
+	unsigned int shift = mem->chunk_shift;
+	__be64 *slot = span->tce;
+
+	mask = BIT(shift) - 1;
+	lead = start & mask;
+	if (g->nr) {
+		/* Old entries may hold references of the region gathered last. */
+		const struct mm_iommu_table_group_mem_t *was;
+
+		was = iommu_user_region(&g->run[g->nr - 1]);
+		from = was->ua;
+		reach = was->end - from;
+	}
+
+	for (; view < end; view++, slot++, list++) {
+		off = *list - base;
+		if (off >= len) {
+			/* What one word of the region describes: a chunk, or a page */
+			pos = *list + delta - start;
+			if (unlikely(pos >= size))
+				break;
+			pos = array_index_nospec(pos, size);
+			at = pos + lead;
+			w = &mem->block[at >> shift >> MM_IOMMU_BLOCK_SHIFT]
+				       [(at >> shift) & (MM_IOMMU_BLOCK_WORDS - 1)];
+			v = READ_ONCE(*w);
+			if (v & MM_IOMMU_CONTIG) {
+				off = at & mask;
+				/* as far as the region goes */
+				before = min(off, pos);
+				len = before + min(mask + 1 - off, size - pos);
+				tce = (v & MM_IOMMU_HPA_MASK) + off - before;
+			} else {
+				w = (u64 *)v + ((at & mask) >> PAGE_SHIFT);
+				v = READ_ONCE(*w);
+				before = offset_in_page(at);
+				len = PAGE_SIZE;
+				tce = v & MM_IOMMU_HPA_MASK;
+			}
+			/* No device writes to a page whose word is not dirty yet. */
+			if (unlikely(dirty & ~v))
+				WRITE_ONCE(*w, v | dirty);
+			tce += perm;
+			word = start + pos - before + flags;
+			base = *list - before;
+			off = before;
+		}
+
+		if (unlikely(!iommu_user_trylock(view, 0))) {
+			old = READ_ONCE(*view);
+			if ((old & (IOMMU_VIEW_LIVE | IOMMU_VIEW_LOCK |
+				    IOMMU_VIEW_DEAD)) != IOMMU_VIEW_LIVE ||
+			    old - from >= reach ||
+			    !iommu_user_trylock(view, old))
+				break;
+			live++;
+		}
+		iommu_tce_store(slot, tce + off);
+		iommu_user_unlock(view, word + off);
+	}
+	i = view - span->view;
+	if (i)
+		iommu_user_gather_range(g, entry, i);
+	if (live)
+		iommu_user_gather_more(g, &g->run[g->nr - 1], live);
+	return i;
+}
+
+/* See iommu_user_map_list(). The caller can't be preempted, or has the MMU off. */
+static __always_inline unsigned long
+__iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
+		      unsigned long n, const u64 *list, unsigned long delta,
+		      enum dma_data_direction dir, bool rm)
+{
+	struct iommu_table *tbl = g->tbl;
+	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
+	struct mm_iommu_table_group_mem_t *mem;
+	unsigned long done;
+	struct iommu_span span;
+
+	if (tbl->it_pins || tbl->it_page_shift > PAGE_SHIFT || !store ||
+	    g->nr == IOMMU_USER_RUNS || READ_ONCE(tbl->it_revoked))
+		return 0;
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	if (!span.tce || !span.view)
+		return 0;
+	mem = mm_iommu_find(store, list[0] + delta, rm);
+	if (!mem || mem->dev)
+		return 0;
+	n = min(n, span.nr);
+	/* The words are valid only once @mapped is not 0. */
+	if (!atomic64_add_unless(&mem->mapped, n, 0))
+		return 0;
+	done = iommu_user_set_list(g, &span, entry, n, list, delta, mem, dir);
+	if (unlikely(done < n))
+		mm_iommu_put(mem, n - done);
+	return done;
 }
 
 #endif /* IOMMU_USER_CORE_H */

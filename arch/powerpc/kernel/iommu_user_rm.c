@@ -104,14 +104,15 @@ int iommu_user_finish_rm(struct iommu_user_gather *g)
 		return -EAGAIN;
 	/* Can't fail: we own these references. */
 	for (i = 0; i < g->nr; i++)
-		mm_iommu_put_rm((void *)g->run[i].addr, g->run[i].nr);
+		mm_iommu_put(iommu_user_region(&g->run[i]), g->run[i].nr);
 	iommu_user_begin(g, tbl);
 	return 0;
 }
 
 /* Change up to @n entries; returns how many were, *@err is 0 if all. */
-static long range_change(struct iommu_user_gather *g, unsigned long entry,
-			 unsigned long n, struct iommu_user_new *new, int *err)
+static __always_inline long
+range_change(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+	     struct iommu_user_new *new, const bool clear, int *err)
 {
 	struct iommu_table *tbl = g->tbl;
 	unsigned long idx = entry - tbl->it_offset, done = 0, live = 0, k;
@@ -122,7 +123,7 @@ static long range_change(struct iommu_user_gather *g, unsigned long entry,
 		k = min(span.nr, n - done);
 		if (!span.view) {
 			/* Nothing to clear; nothing is made here. */
-			if (!new->word)
+			if (clear)
 				continue;
 			*err = -ENOENT;
 			break;
@@ -132,7 +133,7 @@ static long range_change(struct iommu_user_gather *g, unsigned long entry,
 			break;
 		}
 		k = iommu_user_change(g, &span, entry + done, k, new, &live, err,
-				      !new->word, true);
+				      clear, true);
 		new->word += k * new->step;
 		new->hpa += k * new->step;
 		if (*err == IOMMU_USER_FULL)
@@ -174,8 +175,26 @@ long iommu_user_set_rm(struct iommu_user_gather *g, unsigned long entry,
 
 	if (READ_ONCE(tbl->it_revoked) || tbl->it_pins)
 		return -ENODEV;
-	done = range_change(g, entry, n, &new, &err);
+	done = range_change(g, entry, n, &new, false, &err);
 	return done ? done : err;
+}
+
+/**
+ * iommu_user_map_list_rm() - iommu_user_map_list() for real mode
+ * @g: as there
+ * @entry: as there
+ * @n: as there
+ * @list: as there
+ * @delta: as there
+ * @dir: as there
+ *
+ * Context: real mode, or RCU read side. Return: as there.
+ */
+unsigned long iommu_user_map_list_rm(struct iommu_user_gather *g, unsigned long entry,
+				     unsigned long n, const u64 *list,
+				     unsigned long delta, enum dma_data_direction dir)
+{
+	return __iommu_user_map_list(g, entry, n, list, delta, dir, true);
 }
 
 /* The head of the page at @hpa, at an address real mode has; NULL if there is none */
@@ -262,7 +281,7 @@ long iommu_user_unmap_rm(struct iommu_user_gather *g, unsigned long entry,
 	int ret;
 
 	if (!tbl->it_pins) {
-		*done = range_change(g, entry, n, &new, &ret);
+		*done = range_change(g, entry, n, &new, true, &ret);
 		return ret;
 	}
 

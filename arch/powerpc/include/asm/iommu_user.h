@@ -28,6 +28,7 @@
  *   iommu_user_put()               yes (v1)   taken inside   iommu_user_put_rm()
  *   iommu_user_set()               yes        taken inside   iommu_user_set_rm()
  *   iommu_user_map()               yes        taken inside   no
+ *   iommu_user_map_list()          no         taken inside   iommu_user_map_list_rm()
  *   iommu_user_put_one()           no         taken inside   iommu_user_put_one_rm()
  *   iommu_user_unmap()             yes        taken inside   iommu_user_unmap_rm()
  *   iommu_user_finish()            yes        taken inside   iommu_user_finish_rm()
@@ -45,9 +46,9 @@ struct iommu_table;
 
 /**
  * struct iommu_user_run - what some old entries held
- * @addr: of the first entry: ua (v2), hpa (v1), or the region itself (real mode)
- * @nr: entries; addresses go on contiguously
- * @flags: IOMMU_VIEW_PIN, IOMMU_VIEW_WRITE, IOMMU_USER_REGION
+ * @addr: the region of all of them (v2), or hpa of the first (v1)
+ * @nr: entries; hpas go on contiguously
+ * @flags: IOMMU_USER_REGION (v2), or IOMMU_VIEW_PIN and perhaps IOMMU_VIEW_WRITE (v1)
  */
 struct iommu_user_run {
 	unsigned long addr;
@@ -102,6 +103,9 @@ long iommu_user_set(struct iommu_user_gather *g, unsigned long entry,
 int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 		   unsigned long n, unsigned long ua,
 		   enum dma_data_direction dir, unsigned long *done);
+unsigned long iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
+				  unsigned long n, const u64 *list, unsigned long delta,
+				  enum dma_data_direction dir);
 long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
 		      unsigned long n);
 void iommu_user_finish(struct iommu_user_gather *g);
@@ -120,6 +124,9 @@ int iommu_user_put_rm(struct iommu_table *tbl, unsigned long ua,
 long iommu_user_set_rm(struct iommu_user_gather *g, unsigned long entry,
 		       unsigned long n, unsigned long ua, unsigned long hpa,
 		       enum dma_data_direction dir);
+unsigned long iommu_user_map_list_rm(struct iommu_user_gather *g, unsigned long entry,
+				     unsigned long n, const u64 *list,
+				     unsigned long delta, enum dma_data_direction dir);
 long iommu_user_unmap_rm(struct iommu_user_gather *g, unsigned long entry,
 			 unsigned long n, unsigned long *done);
 int iommu_user_finish_rm(struct iommu_user_gather *g);

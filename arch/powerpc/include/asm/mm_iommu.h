@@ -25,8 +25,9 @@
  *   mm_iommu_map_get_range() no         taken inside   no
  *   mm_iommu_run_get()       no         not needed     no
  *   mm_iommu_map_put()       no         taken inside   mm_iommu_map_put_rm()
- *   mm_iommu_map_put_range() no         taken inside   mm_iommu_find_rm(), _put_rm()
+ *   mm_iommu_map_put_range() no         taken inside   no
  *   mm_iommu_translate()     no         by the caller  mm_iommu_translate_rm()
+ *   mm_iommu_extent()        no         taken inside   mm_iommu_extent_rm()
  */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H
@@ -63,16 +64,16 @@ int mm_iommu_map_put_range(struct mm_struct *mm, unsigned long ua,
 			   unsigned long n, unsigned int shift);
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa);
+bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
+		     unsigned long *start, unsigned long *size);
 
 long mm_iommu_map_get_rm(struct mm_struct *mm, unsigned long ua,
 			 unsigned long size, unsigned int shift, bool write,
 			 unsigned long *hpa);
 int mm_iommu_map_put_rm(struct mm_struct *mm, unsigned long ua,
 			unsigned long n);
-struct mm_iommu_table_group_mem_t *mm_iommu_find_rm(struct mm_struct *mm,
-						    unsigned long ua);
-unsigned long mm_iommu_end_rm(struct mm_iommu_table_group_mem_t *mem);
-int mm_iommu_put_rm(struct mm_iommu_table_group_mem_t *mem, unsigned long n);
+bool mm_iommu_extent_rm(struct mm_struct *mm, unsigned long ua,
+			unsigned long *start, unsigned long *size);
 long mm_iommu_translate_rm(struct mm_struct *mm, unsigned long ua,
 			   unsigned long *hpa);
 

@@ -30,14 +30,16 @@
 #define OFFSET		0x80000UL	/* of the window, in entries */
 #define REGIONS		6U
 #define REGION_PAGES	96U		/* scattered, and more than a radix chunk */
+#define MANY		72U		/* regions instead, more than a gather has room for */
 #define NOT_CACHED	1UL		/* no TCE looks like that */
 
 struct fixture {
 	struct mm_struct *mm;
 	struct iommu_table *tbl;
 	struct rnd_state rnd;
-	unsigned long base;		/* user memory: REGIONS in a row */
-	struct mm_iommu_table_group_mem_t *mem[REGIONS];
+	unsigned long base;		/* user memory: regions in a row */
+	unsigned int regions, region_pages;
+	struct mm_iommu_table_group_mem_t *mem[MANY];
 	unsigned long pages;
 	unsigned long *hpa;		/* of each page, from gup */
 	long pins;			/* before the case */
@@ -146,7 +148,7 @@ static long page_pins(unsigned long hpa)
 static void expect_held(struct kunit *test)
 {
 	struct fixture *f = test->priv;
-	long reached[REGIONS] = {}, page;
+	long reached[MANY] = {}, page;
 	unsigned int i;
 
 	for (i = 0; i < ENTRIES; i++) {
@@ -159,9 +161,9 @@ static void expect_held(struct kunit *test)
 		if (f->tbl->it_pins)
 			KUNIT_EXPECT_GE(test, page_pins(f->hpa[page]), 1L);
 		else
-			reached[page / REGION_PAGES]++;
+			reached[page / f->region_pages]++;
 	}
-	for (i = 0; i < REGIONS && !f->tbl->it_pins; i++)
+	for (i = 0; i < f->regions && !f->tbl->it_pins; i++)
 		KUNIT_EXPECT_GE_MSG(test, mapped(f, i), reached[i], "region %u", i);
 }
 
@@ -171,7 +173,7 @@ static void expect_model_at(struct kunit *test, int line)
 	struct fixture *f = test->priv;
 	unsigned int shift = f->tbl->it_page_shift, i;
 	unsigned long per = shift < PAGE_SHIFT ? 1 : BIT(shift - PAGE_SHIFT);
-	long live[REGIONS] = {}, pins = 0, wrong = 0;
+	long live[MANY] = {}, pins = 0, wrong = 0;
 	unsigned long tce, want, off;
 	u64 word, flags;
 
@@ -185,7 +187,7 @@ static void expect_model_at(struct kunit *test, int line)
 			       (f->ro[i] ? TCE_PCI_READ : RW);
 			flags = IOMMU_VIEW_LIVE | (f->ro[i] ? 0 : IOMMU_VIEW_WRITE) |
 				(f->tbl->it_pins ? IOMMU_VIEW_PIN : 0);
-			live[(off >> PAGE_SHIFT) / REGION_PAGES]++;
+			live[(off >> PAGE_SHIFT) / f->region_pages]++;
 			pins += per;
 		}
 		if (tce != want || word != (f->ua[i] | flags) ||
@@ -200,7 +202,7 @@ static void expect_model_at(struct kunit *test, int line)
 		KUNIT_EXPECT_EQ_MSG(test, pins_live() - f->pins, pins, "line %d", line);
 		return;
 	}
-	for (i = 0; i < REGIONS; i++)
+	for (i = 0; i < f->regions; i++)
 		KUNIT_EXPECT_EQ_MSG(test, mapped(f, i), live[i], "line %d region %u",
 				    line, i);
 }
@@ -237,7 +239,7 @@ static int table_make(struct kunit *test, unsigned int page_shift, bool pins)
 	return 0;
 }
 
-/* REGIONS neighbours of scattered pages; registered unless pins are tested */
+/* Neighbours of scattered pages; registered unless pins are tested */
 static void memory_make(struct kunit *test, bool reg)
 {
 	struct fixture *f = test->priv;
@@ -245,7 +247,7 @@ static void memory_make(struct kunit *test, bool reg)
 	unsigned long i, j, ua;
 	struct page *page;
 
-	f->pages = REGIONS * REGION_PAGES;
+	f->pages = f->regions * f->region_pages;
 	ua = kunit_vm_mmap(test, NULL, 0, (f->pages + 1) * P + BIT(PMD_SHIFT),
 			   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
@@ -266,10 +268,10 @@ static void memory_make(struct kunit *test, bool reg)
 		f->hpa[j] = page_to_phys(page);
 		put_page(page);
 	}
-	for (i = 0; reg && i < REGIONS; i++)
+	for (i = 0; reg && i < f->regions; i++)
 		KUNIT_ASSERT_EQ(test,
-				mm_iommu_register(f->mm, f->base + i * REGION_PAGES * P,
-						  REGION_PAGES * P, &f->mem[i]), 0);
+				mm_iommu_register(f->mm, f->base + i * f->region_pages * P,
+						  f->region_pages * P, &f->mem[i]), 0);
 }
 
 static int iommu_user_test_init(struct kunit *test)
@@ -278,6 +280,8 @@ static int iommu_user_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	f->mm = own_mm(test);
+	f->regions = REGIONS;
+	f->region_pages = REGION_PAGES;
 	f->pins = pins_live();
 	prandom_seed_state(&f->rnd, 20251121);
 	kill_test = test;
@@ -299,12 +303,12 @@ static void iommu_user_test_exit(struct kunit *test)
 		iommu_user_unmap(&f->g, OFFSET, ENTRIES);
 		iommu_user_finish(&f->g);
 		memset(f->ua, 0, sizeof(f->ua));
-		if (f->tbl->it_pins || f->mem[REGIONS - 1])
+		if (f->tbl->it_pins || f->mem[f->regions - 1])
 			expect_model(test);
 		iommu_tce_table_put(f->tbl);
 	}
 	kill_test = NULL;
-	for (i = 0; i < REGIONS; i++) {
+	for (i = 0; i < f->regions; i++) {
 		if (!f->mem[i])
 			continue;
 		KUNIT_EXPECT_EQ(test, mapped(f, i), 0L);
@@ -474,8 +478,11 @@ static void one_kill(struct kunit *test)
 	expect_model(test);
 }
 
-/* More runs than a gather has: every flush invalidates before it drops. */
-static void gather_overflow(struct kunit *test)
+/*
+ * Old entries of which no two follow each other. What they hold of a region is one run,
+ * so there is one invalidation; with pins, every flush invalidates before it drops.
+ */
+static void scattered(struct kunit *test)
 {
 	struct fixture *f = kind_make(test);
 	unsigned int i, n = 5 * IOMMU_USER_RUNS + 3;
@@ -486,11 +493,44 @@ static void gather_overflow(struct kunit *test)
 	expect_model(test);
 	kills = 0;
 	KUNIT_EXPECT_EQ(test, map_range(f, 0, n, ua_of(f, 10), DMA_TO_DEVICE), 0);
-	KUNIT_EXPECT_GE(test, kills, 5U);
+	if (f->tbl->it_pins)
+		KUNIT_EXPECT_GE(test, kills, 5U);
+	else
+		KUNIT_EXPECT_EQ(test, kills, 1U);
 	expect_model(test);
 	for (i = 0; i < n; i++)
 		KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, 500 - 3 * i),
 						DMA_BIDIRECTIONAL), 0);
+	kills = 0;
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)n);
+	if (!f->tbl->it_pins)
+		KUNIT_EXPECT_EQ(test, kills, 1U);
+	expect_model(test);
+}
+
+/* Old entries of more regions than a gather has room for: flushed in between. */
+static void gather_overflow(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int i, n = 4 * MANY + 7;
+
+	f->regions = MANY;
+	f->region_pages = 8;
+	memory_make(test, true);
+	KUNIT_ASSERT_EQ(test, table_make(test, PAGE_SHIFT, false), 0);
+	for (i = 0; i < n; i++)
+		KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, i * 83 % f->pages),
+						DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	kills = 0;
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, n, ua_of(f, 10), DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_GT(test, kills, MANY / IOMMU_USER_RUNS);
+	expect_model(test);
+	/* In a row, over many regions */
+	kills = 0;
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, n, ua_of(f, 100), DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_GE(test, kills, n / 8 / IOMMU_USER_RUNS);
+	expect_model(test);
 	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)n);
 	expect_model(test);
 }
@@ -878,15 +918,18 @@ static void real_mode(struct kunit *test)
 	model_set(f, 0, 700, 0, false);
 	expect_model(test);
 
-	/* Entries of all regions by turns, more than the gather has room for */
+	/* Entries of all regions by turns */
 	for (i = 0; i < 3 * IOMMU_USER_RUNS; i++)
 		KUNIT_EXPECT_EQ(test, map_range(f, i, 1,
 						ua_of(f, i % REGIONS * REGION_PAGES + i),
 						DMA_BIDIRECTIONAL), 0);
 	expect_model(test);
+	kills = 0;
 	iommu_user_begin(&f->g, f->tbl);
 	KUNIT_EXPECT_EQ(test, rm_unmap(0, 512), 0L);
+	expect_held(test);
 	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, kills, 1U);
 	model_set(f, 0, 512, 0, false);
 	expect_model(test);
 }
@@ -902,6 +945,115 @@ static u64 word_xchg(struct fixture *f, unsigned long i, u64 word)
 	old = xchg(span.view, word);
 	rcu_read_unlock();
 	return old;
+}
+
+/* iommu_user_map_list() of @f's own list, either way; the model learns what is set. */
+static long list_map(struct fixture *f, call_t call, unsigned long i, unsigned long n,
+		     const u64 *list, unsigned long ua, enum dma_data_direction dir)
+{
+	/* Something below the page bits, which @delta takes away */
+	unsigned long delta = ua - 3, k;
+	long done;
+
+	done = call(call == call_real ? (void *)iommu_user_map_list_rm :
+		    (void *)iommu_user_map_list, (unsigned long)&f->g, OFFSET + i, n,
+		    (unsigned long)list, delta, dir);
+	for (k = 0; (long)k < done; k++)
+		model_set(f, i + k, 1, list[k] + delta, dir == DMA_TO_DEVICE);
+	return done;
+}
+
+static void list_fill(struct fixture *f, u64 *list, unsigned int step)
+{
+	unsigned int i;
+
+	for (i = 0; i < 512; i++)
+		list[i] = (u64)(i * step % REGION_PAGES) * P + 3;
+}
+
+/* Pages of a region that a device may have written */
+static unsigned int pages_dirty(struct fixture *f, unsigned int region)
+{
+	struct mm_iommu_run run;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < f->region_pages; i++) {
+		mm_iommu_resolve(f->mem[region], ua_of(f, region * f->region_pages + i),
+				 &run);
+		n += !!(READ_ONCE(*run.word) & MM_IOMMU_DIRTY);
+	}
+	return n;
+}
+
+static void lists(struct kunit *test)
+{
+	call_t call = way_make(test, false, PAGE_SHIFT);
+	struct fixture *f = test->priv;
+	unsigned long done;
+	u64 *list, word;
+
+	list = kunit_kcalloc(test, 512, sizeof(*list), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	list_fill(f, list, 37);
+
+	/* No level */
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 0, 90, list, f->base, DMA_BIDIRECTIONAL), 0L);
+	expect_model(test);
+	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
+	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 512), 0);
+	dev_read_all(f->tbl);
+
+	/* Clear ones, up to the end of the leaf and on */
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 400, 500, list, f->base, DMA_BIDIRECTIONAL),
+			112L);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 512, 388, list + 112, f->base,
+				       DMA_BIDIRECTIONAL), 388L);
+	expect_held(test);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, kills, 1U);
+	expect_model(test);
+
+	/* Replaced, once the region of the old ones is known; to read only */
+	list_fill(f, list, 11);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 512, 388, list, ua_of(f, 2 * REGION_PAGES),
+				       DMA_TO_DEVICE), 0L);
+	KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 512, 1,
+					     ua_of(f, 2 * REGION_PAGES), DMA_TO_DEVICE,
+					     &done), 0);
+	model_set(f, 512, 1, ua_of(f, 2 * REGION_PAGES), true);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 513, 387, list, ua_of(f, 2 * REGION_PAGES),
+				       DMA_TO_DEVICE), 387L);
+	expect_held(test);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, kills, 2U);
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, pages_dirty(f, 0), REGION_PAGES);
+	KUNIT_EXPECT_EQ(test, pages_dirty(f, 2), 0U);
+
+	/* Not in the region, before it and behind it; someone else's entry */
+	iommu_user_begin(&f->g, f->tbl);
+	list[70] = (u64)REGION_PAGES * P + 3;
+	list[60] = -P + 3;
+	word = word_xchg(f, 30, IOMMU_VIEW_LOCK);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 0, 100, list, ua_of(f, 3 * REGION_PAGES),
+				       DMA_FROM_DEVICE), 30L);
+	word_xchg(f, 30, word);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 30, 70, list + 30,
+				       ua_of(f, 3 * REGION_PAGES), DMA_FROM_DEVICE), 30L);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 61, 39, list + 61,
+				       ua_of(f, 3 * REGION_PAGES), DMA_FROM_DEVICE), 9L);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 60, 1, list + 60,
+				       f->base, DMA_FROM_DEVICE), 0L);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	expect_model(test);
+
+	iommu_user_revoke(f->tbl);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, list_map(f, call, 200, 9, list, f->base, DMA_TO_DEVICE), 0L);
+	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	expect_model(test);
 }
 
 /* Contended, going, revoked, not invalidated: nothing happens that is not counted. */
@@ -1033,7 +1185,8 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE(order),
 	KUNIT_CASE_PARAM(ranges, kind_gen_params),
 	KUNIT_CASE(one_kill),
-	KUNIT_CASE_PARAM(gather_overflow, kind_gen_params),
+	KUNIT_CASE_PARAM(scattered, kind_gen_params),
+	KUNIT_CASE(gather_overflow),
 	KUNIT_CASE_PARAM(half_failed, kind_gen_params),
 	KUNIT_CASE(too_scattered),
 	KUNIT_CASE(pins_dirty),
@@ -1043,6 +1196,7 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE_PARAM(threads_revoked, kind_gen_params),
 	KUNIT_CASE_PARAM(revoke_waits, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode, way_gen_params),
+	KUNIT_CASE_PARAM(lists, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_too_hard, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_pins, way_gen_params),
 	{}

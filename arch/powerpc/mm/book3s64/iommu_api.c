@@ -1024,6 +1024,23 @@ long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 }
 EXPORT_SYMBOL_GPL(mm_iommu_translate);
 
+/**
+ * mm_iommu_extent() - what is registered around a user address, without holding it
+ * @mm: whose memory
+ * @ua: user address, any alignment
+ * @start: where the region starts, on success
+ * @size: its bytes, on success
+ *
+ * Context: any in virtual mode. Return: true if @ua is in a region that can be mapped.
+ */
+bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
+		     unsigned long *start, unsigned long *size)
+{
+	guard(rcu)();
+	return __mm_iommu_extent(mm, ua, start, size, false);
+}
+EXPORT_SYMBOL_GPL(mm_iommu_extent);
+
 /* ---- debugfs: powerpc/mm_iommu ---- */
 
 static void store_show(struct seq_file *m, struct mm_iommu_store *store)

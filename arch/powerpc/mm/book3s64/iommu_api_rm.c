@@ -55,49 +55,6 @@ int mm_iommu_map_put_rm(struct mm_struct *mm, unsigned long ua, unsigned long n)
 }
 
 /**
- * mm_iommu_find_rm() - the region behind a TCE, to be dropped later
- * @mm: whose memory
- * @ua: user address that a live TCE leads to
- *
- * The caller keeps the TCE from being changed by others (its view word is locked), so
- * that its reference keeps the region, and goes on to own that reference.
- *
- * Context: real mode, or RCU read side. Never waits.
- * Return: the region for mm_iommu_put_rm(); NULL if the index is just changing.
- */
-struct mm_iommu_table_group_mem_t *mm_iommu_find_rm(struct mm_struct *mm,
-						    unsigned long ua)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-
-	return store ? mm_iommu_find(store, ua, true) : NULL;
-}
-
-/**
- * mm_iommu_end_rm() - where a region ends
- * @mem: the region, held
- *
- * Context: any. Return: the user address after its last.
- */
-unsigned long mm_iommu_end_rm(struct mm_iommu_table_group_mem_t *mem)
-{
-	return mem->end;
-}
-
-/**
- * mm_iommu_put_rm() - drop references that the caller owns
- * @mem: the region, from mm_iommu_find_rm()
- * @n: references
- *
- * Context: real mode, or RCU read side. Never waits.
- * Return: 0; -ERANGE if it has fewer: the caller's books are wrong, nothing was dropped.
- */
-int mm_iommu_put_rm(struct mm_iommu_table_group_mem_t *mem, unsigned long n)
-{
-	return mm_iommu_put(mem, n);
-}
-
-/**
  * mm_iommu_translate_rm() - mm_iommu_translate() for real mode
  * @mm: as there
  * @ua: as there
@@ -110,6 +67,22 @@ long mm_iommu_translate_rm(struct mm_struct *mm, unsigned long ua,
 			   unsigned long *hpa)
 {
 	return __mm_iommu_translate(mm, ua, hpa, true);
+}
+
+/**
+ * mm_iommu_extent_rm() - mm_iommu_extent() for real mode
+ * @mm: as there
+ * @ua: as there
+ * @start: as there
+ * @size: as there
+ *
+ * Context: real mode, or RCU read side. Never waits.
+ * Return: as there; false may also mean that the index is just changing.
+ */
+bool mm_iommu_extent_rm(struct mm_struct *mm, unsigned long ua,
+			unsigned long *start, unsigned long *size)
+{
+	return __mm_iommu_extent(mm, ua, start, size, true);
 }
 
 /**

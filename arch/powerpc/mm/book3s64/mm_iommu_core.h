@@ -385,4 +385,20 @@ __mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 	return run.len;
 }
 
+/* See mm_iommu_extent(). The caller is an RCU reader, or real mode. */
+static __always_inline bool
+__mm_iommu_extent(struct mm_struct *mm, unsigned long ua, unsigned long *start,
+		  unsigned long *size, bool rm)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_table_group_mem_t *mem;
+
+	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
+	if (!mem || !atomic64_read_acquire(&mem->mapped))
+		return false;
+	*start = mem->ua;
+	*size = mem->end - mem->ua;
+	return true;
+}
+
 #endif /* MM_IOMMU_CORE_H */
