@@ -55,10 +55,12 @@
  * struct kvmppc_tce_list - a vCPU's copy of what H_PUT_TCE_INDIRECT is given
  * @tce: the entries
  * @run: where a run of entries begins, its length; see kvmppc_tce_list_check()
+ * @unregistered: a device is to reach a page that is not wholly in one region
  */
 struct kvmppc_tce_list {
 	u64 tce[KVM_TCE_LIST];
 	u16 run[KVM_TCE_LIST];
+	bool unregistered;
 };
 
 /* A page of the view's tree: TCEs, or pointers to such pages */
@@ -488,21 +490,48 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 }
 
 /*
+ * Limit what begins at @first and is @span long, in guest memory of @slot, to the region
+ * that the page at @gpa is wholly in. False if there is none.
+ */
+static __always_inline bool
+kvmppc_tce_in_region(struct kvm *kvm, const struct kvmppc_tce_slot *slot,
+		     unsigned long gpa, unsigned long size, unsigned long *first,
+		     unsigned long *span, bool rm)
+{
+	unsigned long ua = slot->ua + (gpa - slot->first), start, len, before, after;
+
+	if (!(rm ? mm_iommu_extent_rm : mm_iommu_extent)(kvm->mm, ua, &start, &len))
+		return false;
+	before = ua - start;
+	after = len - before;
+	if (after < size)
+		return false;
+	after = min(after - size + 1, slot->span - (gpa - slot->first));
+	before = min(before, gpa - slot->first);
+	*first = gpa - before;
+	*span = before + after;
+	return true;
+}
+
+/*
  * Copy @n entries from @src to @list, each read once, and look at them before any is used:
  * what the guest does to its page meanwhile makes no difference. Entries that clear make
- * runs, and so do entries with the same permissions whose pages follow each other in
- * one slot. @src may be @list->tce itself.
+ * runs, and so do entries with the same permissions whose pages are in one slot, in
+ * whatever order; with @regions, in one region too. @src may be @list->tce itself.
  * Return: H_SUCCESS if all are good; nothing has been changed otherwise.
  */
 static __always_inline long
 kvmppc_tce_list_check(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		      const __be64 *src, struct kvmppc_tce_list *list,
-		      unsigned long n, bool rm)
+		      unsigned long n, bool regions, bool rm)
 {
-	unsigned long i = 0, first, end, tce, next, perm, size = BIT(stt->page_shift);
+	const unsigned int shift = stt->page_shift, back = BITS_PER_LONG - shift;
+	unsigned long i = 0, first, from, span, before, last, tce, gpa, perm;
+	const unsigned long size = BIT(shift);
 	struct kvmppc_tce_slot slot = {};
 	bool hard = false;
 
+	list->unregistered = false;
 	if (!n)
 		return H_SUCCESS;
 	tce = iommu_tce_load(src);
@@ -514,37 +543,59 @@ kvmppc_tce_list_check(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 				list->tce[i] = tce;
 				if (++i == n)
 					break;
-				tce = iommu_tce_load(src + i);
+				tce = iommu_tce_load(++src);
 			} while (!(tce & KVM_TCE_PERM));
 			list->run[first] = i - first;
 			continue;
 		}
-		if (unlikely((tce ^ perm) & (size - 1)))
+		gpa = tce ^ perm;
+		if (unlikely(gpa & (size - 1)))
 			return H_PARAMETER;
-		end = i + 1;
-		if (likely(kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm, size, &slot, rm)))
-			end += (slot.span - 1 - ((tce ^ perm) - slot.first)) >> stt->page_shift;
-		else
+		from = gpa;
+		span = 1;
+		if (unlikely(!kvmppc_tce_slot_find(vcpu->kvm, gpa, perm, size, &slot, rm))) {
 			hard = true;
-		end = min(end, n);
-		next = tce;
+		} else if (!regions) {
+			from = slot.first;
+			span = slot.span;
+		} else if (!kvmppc_tce_in_region(vcpu->kvm, &slot, gpa, size, &from,
+						 &span, rm)) {
+			list->unregistered = true;
+		}
+		/* Rotated, what is not a multiple of the page size is too far as well. */
+		before = (gpa - from) >> shift;
+		last = before + ((from + span - 1 - gpa) >> shift);
+		from = tce - (before << shift);
 		do {
 			list->tce[i] = tce;
 			if (++i == n)
 				break;
-			next += size;
-			tce = iommu_tce_load(src + i);
-		} while (tce == next && i < end);
+			tce = iommu_tce_load(++src);
+		} while (rol64(tce - from, back) <= last);
 		list->run[first] = i - first;
 	} while (i < n);
 
 	return hard ? kvmppc_tce_too_hard(vcpu, args) : H_SUCCESS;
 }
 
-/* Permissions and user memory of a run that begins with @tce. */
+/* How many of @n entries lead to pages that follow each other? */
+static __always_inline unsigned long
+kvmppc_tce_row(const u64 *tce, unsigned long n, unsigned long size)
+{
+	unsigned long i = 1;
+
+	while (i < n && tce[i] == tce[i - 1] + size)
+		i++;
+	return i;
+}
+
+/*
+ * Permissions of a run that begins with @tce, and what is to be added to each of its
+ * entries for the user address.
+ */
 static __always_inline unsigned long
 kvmppc_tce_run(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-	       unsigned long tce, struct kvmppc_tce_slot *slot, unsigned long *ua,
+	       unsigned long tce, struct kvmppc_tce_slot *slot, unsigned long *delta,
 	       bool rm)
 {
 	unsigned long perm = tce & KVM_TCE_PERM;
@@ -552,26 +603,61 @@ kvmppc_tce_run(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 	/* It was found before, so it is found again. */
 	if (perm && kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm,
 					 BIT(stt->page_shift), slot, rm))
-		*ua = kvmppc_tce_slot_ua(slot, tce ^ perm);
+		*delta = kvmppc_tce_slot_ua(slot, tce ^ perm) - tce;
 	return perm;
 }
 
-/* May a table be given a checked list of @n entries? */
+/*
+ * May a table be given a checked list of @n entries? To be asked if IOMMU pages are larger
+ * than the kernel's, or if not all of the guest's pages are in one region each.
+ */
 static __always_inline bool
 kvmppc_tce_list_known(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		      struct iommu_table *tbl, const struct kvmppc_tce_list *list,
 		      unsigned long n, bool rm)
 {
 	unsigned int sub = stt->page_shift - tbl->it_page_shift;
+	unsigned long i, k, end, delta = 0;
 	struct kvmppc_tce_slot slot = {};
-	unsigned long i, ua;
 
-	for (i = 0; i < n; i += list->run[i]) {
-		if (kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &ua, rm) &&
-		    !kvmppc_tce_known(tbl, ua, list->run[i] << sub, rm))
-			return false;
+	for (i = 0; i < n; i = end) {
+		end = i + list->run[i];
+		if (!kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &delta, rm))
+			continue;
+		for (; i < end; i += k) {
+			k = kvmppc_tce_row(list->tce + i, end - i, BIT(stt->page_shift));
+			if (!kvmppc_tce_known(tbl, list->tce[i] + delta, k << sub, rm))
+				return false;
+		}
 	}
 	return true;
+}
+
+/* Map the @n entries of a run, from @entry on; @delta makes user addresses of them. */
+static __always_inline long
+kvmppc_tce_list_map(struct kvm_vcpu *vcpu, struct iommu_user_gather *g,
+		    unsigned long entry, const u64 *tce, unsigned long n,
+		    unsigned int sub, unsigned long delta, unsigned long perm, bool rm)
+{
+	unsigned long size = BIT(g->tbl->it_page_shift + sub), k;
+	enum dma_data_direction dir = kvmppc_tce_dir(perm);
+	long err;
+
+	for (; n; n -= k, tce += k, entry += k << sub) {
+		if (!sub) {
+			k = (rm ? iommu_user_map_list_rm : iommu_user_map_list)
+				(g, entry, n, tce, delta, dir);
+			if (likely(k == n))
+				return 0;
+			if (k)
+				continue;
+		}
+		k = kvmppc_tce_row(tce, n, size);
+		err = kvmppc_tce_map(vcpu, g, entry, k << sub, *tce + delta, perm, rm);
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 /* Bring a checked list of @n entries into a hardware table, by runs. */
@@ -582,19 +668,20 @@ kvmppc_tce_list_apply(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 {
 	unsigned int sub = stt->page_shift - tbl->it_page_shift;
 	struct iommu_user_gather g __uninitialized;
+	unsigned long i, entry, perm, delta = 0;
 	struct kvmppc_tce_slot slot = {};
-	unsigned long i, entry, run, perm, ua;
 	long err = 0;
 
 	iommu_user_begin(&g, tbl);
 	for (i = 0; i < n && !err; i += list->run[i]) {
 		entry = (stt->offset + idx + i) << sub;
-		run = (unsigned long)list->run[i] << sub;
-		perm = kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &ua, rm);
+		perm = kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &delta, rm);
 		if (perm)
-			err = kvmppc_tce_map(vcpu, &g, entry, run, ua, perm, rm);
+			err = kvmppc_tce_list_map(vcpu, &g, entry, list->tce + i,
+						  list->run[i], sub, delta, perm, rm);
 		else
-			err = kvmppc_tce_unmap(&g, entry, run, rm);
+			err = kvmppc_tce_unmap(&g, entry,
+					       (unsigned long)list->run[i] << sub, rm);
 	}
 	return kvmppc_tce_finish(&g, err, rm);
 }
@@ -685,10 +772,13 @@ kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		    unsigned long n, bool rm)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw;
+	bool regions = false;
 	unsigned int sub;
 	long ret, err;
 
-	ret = kvmppc_tce_list_check(vcpu, stt, src, list, n, rm);
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next)
+		regions |= !hw->tbl->it_pins;
+	ret = kvmppc_tce_list_check(vcpu, stt, src, list, n, regions, rm);
 	if (ret != H_SUCCESS)
 		return ret;
 	ret = kvmppc_tce_view_ready(vcpu, stt, idx, n, rm);
@@ -699,7 +789,10 @@ kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		sub = stt->page_shift - hw->tbl->it_page_shift;
 		if (!kvmppc_tce_mode_ok(hw->tbl, n << sub, rm))
 			return kvmppc_tce_too_hard(vcpu, mode);
-		if (!kvmppc_tce_list_known(vcpu, stt, hw->tbl, list, n, rm))
+		if (hw->tbl->it_pins)
+			continue;
+		if (unlikely(list->unregistered || hw->tbl->it_page_shift > PAGE_SHIFT) &&
+		    !kvmppc_tce_list_known(vcpu, stt, hw->tbl, list, n, rm))
 			return kvmppc_tce_too_hard(vcpu, unregistered);
 	}
 	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {

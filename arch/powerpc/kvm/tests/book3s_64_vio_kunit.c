@@ -618,10 +618,10 @@ static void order(struct kunit *test, hcall_t call)
 		KUNIT_EXPECT_EQ(test, get_by(v, call, i), list[i]);
 	}
 
-	/* And to clear them: at the first invalidation all of them are held. */
+	/* And to clear them: at the invalidation all of them are held. */
 	f->most_a = 0;
 	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0x550, 512), H_SUCCESS);
-	KUNIT_EXPECT_GE(test, f->kills, 5U);
+	KUNIT_EXPECT_EQ(test, f->kills, 5U);
 	KUNIT_EXPECT_EQ(test, f->most_a, 513L);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 	for (i = 0; i < 512; i++) {
@@ -652,6 +652,146 @@ static void order_rm(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_put_rm, 3ULL);
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_indirect_rm, 1ULL);
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_stuff_rm, 1ULL);
+}
+
+/* What @i of the fake hardware's entries really is, ~0 without a leaf */
+static unsigned long hw_tce(struct fake *f, unsigned long i)
+{
+	struct iommu_span span;
+	unsigned long tce = ~0UL;
+
+	rcu_read_lock();
+	iommu_levels_walk(&f->tbl, i, &span);
+	if (span.tce)
+		tce = iommu_tce_load(span.tce);
+	rcu_read_unlock();
+	return tce;
+}
+
+/* How many of 512 entries are not just what @list says? */
+static unsigned int list_wrong(struct vio *v, struct fake *f, const u64 *list)
+{
+	unsigned long hpa, ua;
+	unsigned int i, bad = 0;
+
+	for (i = 0; i < 512; i++) {
+		ua = v->ua + (list[i] & ~RW);
+		rcu_read_lock();
+		if (mm_iommu_translate(v->mm, ua, &hpa) < (long)PG)
+			bad++;
+		rcu_read_unlock();
+		bad += hw_ua(f, i) != ua || get(v, i) != list[i];
+		bad += !f->tbl.it_ops->xchg_no_kill &&
+		       hw_tce(f, i) != (hpa | (list[i] & W ? RW : R));
+	}
+	return bad;
+}
+
+static void expect_one_kill(struct kunit *test, long a, long b, const char *what)
+{
+	struct vio *v = test->priv;
+	struct fake *f;
+	int i;
+
+	/* The one attached last comes first. */
+	for (i = 1; i >= 0; i--) {
+		f = v->hw[i];
+		KUNIT_EXPECT_EQ_MSG(test, f->kills, 1U, "%s, table %d", what, i);
+		KUNIT_EXPECT_EQ_MSG(test, f->first, OFFSET, "%s, table %d", what, i);
+		KUNIT_EXPECT_EQ_MSG(test, f->end, OFFSET + 512, "%s, table %d", what, i);
+		f->kills = 0;
+	}
+	/* What is held at the second table's: by both, of which the first is done */
+	KUNIT_EXPECT_EQ_MSG(test, f->kill_a, a, "%s", what);
+	KUNIT_EXPECT_EQ_MSG(test, f->kill_b, b, "%s", what);
+}
+
+/*
+ * Lists of which no page follows the one before, over two tables: one invalidation for
+ * each table and call, at which both what was and what is to be are held.
+ */
+static void scattered(struct kunit *test, hcall_t call, bool hypervisor)
+{
+	const unsigned int pages = (B - A) / PG;
+	struct vio *v = test->priv;
+	u64 *list;
+	int i;
+
+	list = kunit_kcalloc(test, 512, sizeof(*list), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	attach(test, 0, SHIFT, false);
+	attach(test, 1, SHIFT, hypervisor);
+	warm_up(test);
+	v->hw[0]->kills = 0;
+	v->hw[1]->kills = 0;
+
+	for (i = 0; i < 512; i++)
+		list[i] = (A + i * 37 % pages * PG) | RW;
+	put_list(test, list, 512);
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
+	expect_one_kill(test, 1 + 512 + 512, 1, "map");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L + 2 * 512);
+	KUNIT_EXPECT_EQ(test, list_wrong(v, v->hw[0], list), 0U);
+	KUNIT_EXPECT_EQ(test, list_wrong(v, v->hw[1], list), 0U);
+
+	/* Both regions by turns, over that */
+	for (i = 0; i < 512; i++)
+		list[i] = ((i & 1 ? A : B) + i * 13 % pages * PG) | (i % 3 ? R : W);
+	put_list(test, list, 512);
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
+	expect_one_kill(test, 1 + 256 + 512 + 256, 1 + 256 + 256, "replace");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L + 512);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L + 512);
+	KUNIT_EXPECT_EQ(test, list_wrong(v, v->hw[0], list), 0U);
+	KUNIT_EXPECT_EQ(test, list_wrong(v, v->hw[1], list), 0U);
+
+	/* And one region over both */
+	for (i = 0; i < 512; i++)
+		list[i] = (B + (511 - i) % pages * PG) | RW;
+	put_list(test, list, 512);
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
+	expect_one_kill(test, 1 + 256, 1 + 512 + 256 + 512, "replace again");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L + 2 * 512);
+	KUNIT_EXPECT_EQ(test, list_wrong(v, v->hw[0], list), 0U);
+	KUNIT_EXPECT_EQ(test, list_wrong(v, v->hw[1], list), 0U);
+
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
+	expect_one_kill(test, 1, 1 + 512, "clear");
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+
+	/* Each entry cleared where each was of another region than the one before */
+	for (i = 0; i < 512; i++)
+		list[i] = ((i & 1 ? A : B) + i * 5 % pages * PG) | RW;
+	put_list(test, list, 512);
+	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 512), H_SUCCESS);
+	expect_one_kill(test, 1 + 512, 1 + 512, "map again");
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
+	expect_one_kill(test, 1 + 256, 1 + 256, "clear again");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	for (i = 0; i < 512; i++)
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[i & 1], i), ~0UL);
+}
+
+static void scattered_virt(struct kunit *test)
+{
+	scattered(test, virt, false);
+}
+
+static void scattered_hypervisor(struct kunit *test)
+{
+	scattered(test, virt, true);
+}
+
+static void scattered_rm(struct kunit *test)
+{
+	struct vio *v = test->priv;
+
+	need_real_mode(test);
+	scattered(test, real, false);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_indirect_rm, 4ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_stuff_rm, 2ULL);
 }
 
 /* A hypervisor's entries: the reference is there before the entry is. */
@@ -733,10 +873,11 @@ static void list_poison(struct kunit *test)
 }
 
 /* One bad entry: nothing is changed, whatever comes before it. */
-static void list_bad(struct kunit *test, hcall_t call, u64 bad, long want)
+static void list_bad_behind(struct kunit *test, hcall_t call, u64 before, u64 bad,
+			    long want)
 {
 	struct vio *v = test->priv;
-	u64 list[] = { A | RW, (A + PG) | RW, 0, bad, (A + PG) | RW };
+	u64 list[] = { (B + PG) | RW, B | RW, before, bad, (A + PG) | RW };
 	unsigned int kills;
 	int i;
 
@@ -754,6 +895,13 @@ static void list_bad(struct kunit *test, hcall_t call, u64 bad, long want)
 	}
 }
 
+static void list_bad(struct kunit *test, hcall_t call, u64 bad, long want)
+{
+	list_bad_behind(test, call, 0, bad, want);
+	/* In what would be the same run */
+	list_bad_behind(test, call, (UNREG - PG) | RW, bad, want);
+}
+
 static void list_bad_entry(struct kunit *test)
 {
 	hcall_t call;
@@ -764,6 +912,9 @@ static void list_bad_entry(struct kunit *test)
 	list_bad(test, call, BEYOND | RW, H_TOO_HARD);
 	list_bad(test, call, ROM | W, H_TOO_HARD);
 	list_bad(test, call, UNREG | RW, H_TOO_HARD);
+	list_bad(test, call, (A + PG / 2) | RW, H_PARAMETER);
+	list_bad(test, call, RAM | RW, H_TOO_HARD);
+	list_bad(test, call, ~(PG - 1) | RW, H_TOO_HARD);
 }
 
 /* ---- tables ---- */
@@ -1438,6 +1589,9 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(order_rm),
 	KUNIT_CASE(order_p9),
 	KUNIT_CASE(order_hypervisor),
+	KUNIT_CASE(scattered_virt),
+	KUNIT_CASE(scattered_hypervisor),
+	KUNIT_CASE(scattered_rm),
 	KUNIT_CASE(no_memory),
 	KUNIT_CASE_PARAM(list_poison, mode_gen_params),
 	KUNIT_CASE_PARAM(list_bad_entry, mode_gen_params),
