@@ -9,7 +9,7 @@
  * ref.real: one that real mode ends at once, where there is a real mode. ref.virtual: one
  * that virtual mode ends at once. ref.user: one that goes to user space and comes back.
  * The others per call, INDIRECT and STUFF per TCE of 512; vfio: a device behind the LIOBN,
- * emulated: none.
+ * emulated: none; scattered: no page of the list follows the one before.
  */
 #include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
 
@@ -99,6 +99,37 @@ static __u64 page(unsigned int i)
 	return MAP_FROM + i * 4096UL;
 }
 
+/* Another, of which none follows the one before: what a guest's scatter list looks like */
+static __u64 scattered_page(unsigned int i)
+{
+	return page(i * 37 % 1024 * 2);
+}
+
+/* Lists: all clear before each, and all live before each clearing */
+static void bench_lists(__u64 liobn, const char *kind, __u64 (*page_of)(unsigned int i))
+{
+	struct vcpu *v = &vm.vcpu[0];
+	struct hcall *c = v->calls;
+	unsigned int i;
+	char name[40];
+
+	for (i = 0; i < TCES_PER_LIST; i++)
+		v->list[i] = htobe64(page_of(i) | TCE_RW);
+	for (i = 0; i < LISTS; i++) {
+		hcall_set(&c[2 * i], H_PUT_TCE_INDIRECT, liobn, 0, v->list_gpa, TCES_PER_LIST);
+		hcall_set(&c[2 * i + 1], H_STUFF_TCE, liobn, 0, 0, TCES_PER_LIST);
+	}
+	run(2 * LISTS);
+	for (i = 0; i < LISTS; i++) {
+		c[MAX_CALLS / 2 + i] = c[2 * i + 1];
+		c[i] = c[2 * i];
+	}
+	named(name, "indirect512", kind);
+	report(name, 0, LISTS, H_SUCCESS, TCES_PER_LIST);
+	named(name, "stuff512", kind);
+	report(name, MAX_CALLS / 2, LISTS, H_SUCCESS, TCES_PER_LIST);
+}
+
 static void bench_table(__u64 liobn, const char *kind)
 {
 	struct vcpu *v = &vm.vcpu[0];
@@ -130,20 +161,9 @@ static void bench_table(__u64 liobn, const char *kind)
 	named(name, "put.clear", kind);
 	report(name, 3 * SAMPLES, SAMPLES, H_SUCCESS, 1);
 
-	/* All clear before each list, and all live before each clearing */
-	for (i = 0; i < LISTS; i++) {
-		hcall_set(&c[2 * i], H_PUT_TCE_INDIRECT, liobn, 0, v->list_gpa, TCES_PER_LIST);
-		hcall_set(&c[2 * i + 1], H_STUFF_TCE, liobn, 0, 0, TCES_PER_LIST);
-	}
-	run(2 * LISTS);
-	for (i = 0; i < LISTS; i++) {
-		c[MAX_CALLS / 2 + i] = c[2 * i + 1];
-		c[i] = c[2 * i];
-	}
-	named(name, "indirect512", kind);
-	report(name, 0, LISTS, H_SUCCESS, TCES_PER_LIST);
-	named(name, "stuff512", kind);
-	report(name, MAX_CALLS / 2, LISTS, H_SUCCESS, TCES_PER_LIST);
+	bench_lists(liobn, kind, page);
+	snprintf(name, sizeof(name), "scattered.%s", kind);
+	bench_lists(liobn, name, scattered_page);
 }
 
 int main(void)
