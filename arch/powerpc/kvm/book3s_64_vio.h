@@ -56,11 +56,13 @@
  * @tce: the entries
  * @run: where a run of entries begins, its length; see kvmppc_tce_list_check()
  * @unregistered: a device is to reach a page that is not wholly in one region
+ * @slots: guest memory as it was when the entries were looked at
  */
 struct kvmppc_tce_list {
 	u64 tce[KVM_TCE_LIST];
 	u16 run[KVM_TCE_LIST];
 	bool unregistered;
+	struct kvm_memslots *slots;
 };
 
 /* A page of the view's tree: TCEs, or pointers to such pages */
@@ -169,12 +171,14 @@ int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tb
 
 /**
  * struct kvmppc_tce_slot - the memory slot of the last address that was looked up
+ * @slots: where to look
  * @first: guest physical address of its first byte
  * @span: an IOMMU page that starts less than this behind @first is wholly inside
  * @ua: user address of its first byte
  * @perm: permissions a device may have on it
  */
 struct kvmppc_tce_slot {
+	struct kvm_memslots *slots;
 	unsigned long first;
 	unsigned long span;
 	unsigned long ua;
@@ -182,29 +186,30 @@ struct kvmppc_tce_slot {
 };
 
 /*
- * Is the IOMMU page at @gpa in guest memory that a device may access so? The slots of
- * a kvm->srcu section do not change, so asking again gives the same answer.
+ * Guest memory as a hypercall sees it, to be asked for once in each: it may change at any
+ * time. What it was is kept until kvm->srcu is let go.
  */
-static __always_inline struct kvm_memory_slot *
-kvmppc_tce_memslot(struct kvm *kvm, unsigned long gpa, bool rm)
+static __always_inline struct kvm_memslots *
+kvmppc_tce_memslots(struct kvm *kvm, bool rm)
 {
 #ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
 	if (rm)
-		return __gfn_to_memslot(kvm_memslots_raw(kvm), gpa >> PAGE_SHIFT);
+		return kvm_memslots_raw(kvm);
 #endif
-	return __gfn_to_memslot(kvm_memslots(kvm), gpa >> PAGE_SHIFT);
+	return kvm_memslots(kvm);
 }
 
+/* Is the IOMMU page at @gpa in guest memory that a device may access so? */
 static __always_inline bool
-kvmppc_tce_slot_find(struct kvm *kvm, unsigned long gpa, unsigned long perm,
-		     unsigned long size, struct kvmppc_tce_slot *s, bool rm)
+kvmppc_tce_slot_find(unsigned long gpa, unsigned long perm, unsigned long size,
+		     struct kvmppc_tce_slot *s)
 {
 	struct kvm_memory_slot *slot;
 	unsigned long len;
 
 	if (gpa - s->first < s->span)
 		return !(perm & ~s->perm);
-	slot = kvmppc_tce_memslot(kvm, gpa, rm);
+	slot = __gfn_to_memslot(s->slots, gpa >> PAGE_SHIFT);
 	if (!slot || (slot->flags & KVM_MEMSLOT_INVALID))
 		return false;
 	len = slot->npages << PAGE_SHIFT;
@@ -220,14 +225,14 @@ static __always_inline unsigned long
 kvmppc_tce_page_ua(struct kvm *kvm, unsigned long gpa, unsigned long perm,
 		   unsigned long size, bool rm)
 {
-	struct kvm_memory_slot *slot = kvmppc_tce_memslot(kvm, gpa, rm);
-	struct kvmppc_tce_slot s = {};
+	struct kvmppc_tce_slot s = { .slots = kvmppc_tce_memslots(kvm, rm) };
+	struct kvm_memory_slot *slot = __gfn_to_memslot(s.slots, gpa >> PAGE_SHIFT);
 
 	if (unlikely(!slot))
 		return 0;
 	if (unlikely(size > PAGE_SIZE ||
 		     (slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY)))) {
-		if (!kvmppc_tce_slot_find(kvm, gpa, perm, size, &s, rm))
+		if (!kvmppc_tce_slot_find(gpa, perm, size, &s))
 			return 0;
 	}
 	return __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
@@ -528,9 +533,10 @@ kvmppc_tce_list_check(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 	const unsigned int shift = stt->page_shift, back = BITS_PER_LONG - shift;
 	unsigned long i = 0, first, from, span, before, last, tce, gpa, perm;
 	const unsigned long size = BIT(shift);
-	struct kvmppc_tce_slot slot = {};
+	struct kvmppc_tce_slot slot = { .slots = kvmppc_tce_memslots(vcpu->kvm, rm) };
 	bool hard = false;
 
+	list->slots = slot.slots;
 	list->unregistered = false;
 	if (!n)
 		return H_SUCCESS;
@@ -553,7 +559,7 @@ kvmppc_tce_list_check(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 			return H_PARAMETER;
 		from = gpa;
 		span = 1;
-		if (unlikely(!kvmppc_tce_slot_find(vcpu->kvm, gpa, perm, size, &slot, rm))) {
+		if (unlikely(!kvmppc_tce_slot_find(gpa, perm, size, &slot))) {
 			hard = true;
 		} else if (!regions) {
 			from = slot.first;
@@ -594,15 +600,13 @@ kvmppc_tce_row(const u64 *tce, unsigned long n, unsigned long size)
  * entries for the user address.
  */
 static __always_inline unsigned long
-kvmppc_tce_run(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-	       unsigned long tce, struct kvmppc_tce_slot *slot, unsigned long *delta,
-	       bool rm)
+kvmppc_tce_run(struct kvmppc_spapr_tce_table *stt, unsigned long tce,
+	       struct kvmppc_tce_slot *slot, unsigned long *delta)
 {
 	unsigned long perm = tce & KVM_TCE_PERM;
 
-	/* It was found before, so it is found again. */
-	if (perm && kvmppc_tce_slot_find(vcpu->kvm, tce ^ perm, perm,
-					 BIT(stt->page_shift), slot, rm))
+	/* It was found before in the same slots, so it is found again. */
+	if (perm && kvmppc_tce_slot_find(tce ^ perm, perm, BIT(stt->page_shift), slot))
 		*delta = kvmppc_tce_slot_ua(slot, tce ^ perm) - tce;
 	return perm;
 }
@@ -612,17 +616,16 @@ kvmppc_tce_run(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
  * than the kernel's, or if not all of the guest's pages are in one region each.
  */
 static __always_inline bool
-kvmppc_tce_list_known(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-		      struct iommu_table *tbl, const struct kvmppc_tce_list *list,
-		      unsigned long n, bool rm)
+kvmppc_tce_list_known(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
+		      const struct kvmppc_tce_list *list, unsigned long n, bool rm)
 {
 	unsigned int sub = stt->page_shift - tbl->it_page_shift;
+	struct kvmppc_tce_slot slot = { .slots = list->slots };
 	unsigned long i, k, end, delta = 0;
-	struct kvmppc_tce_slot slot = {};
 
 	for (i = 0; i < n; i = end) {
 		end = i + list->run[i];
-		if (!kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &delta, rm))
+		if (!kvmppc_tce_run(stt, list->tce[i], &slot, &delta))
 			continue;
 		for (; i < end; i += k) {
 			k = kvmppc_tce_row(list->tce + i, end - i, BIT(stt->page_shift));
@@ -668,14 +671,14 @@ kvmppc_tce_list_apply(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 {
 	unsigned int sub = stt->page_shift - tbl->it_page_shift;
 	struct iommu_user_gather g __uninitialized;
+	struct kvmppc_tce_slot slot = { .slots = list->slots };
 	unsigned long i, entry, perm, delta = 0;
-	struct kvmppc_tce_slot slot = {};
 	long err = 0;
 
 	iommu_user_begin(&g, tbl);
 	for (i = 0; i < n && !err; i += list->run[i]) {
 		entry = (stt->offset + idx + i) << sub;
-		perm = kvmppc_tce_run(vcpu, stt, list->tce[i], &slot, &delta, rm);
+		perm = kvmppc_tce_run(stt, list->tce[i], &slot, &delta);
 		if (perm)
 			err = kvmppc_tce_list_map(vcpu, &g, entry, list->tce + i,
 						  list->run[i], sub, delta, perm, rm);
@@ -792,7 +795,7 @@ kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		if (hw->tbl->it_pins)
 			continue;
 		if (unlikely(list->unregistered || hw->tbl->it_page_shift > PAGE_SHIFT) &&
-		    !kvmppc_tce_list_known(vcpu, stt, hw->tbl, list, n, rm))
+		    !kvmppc_tce_list_known(stt, hw->tbl, list, n, rm))
 			return kvmppc_tce_too_hard(vcpu, unregistered);
 	}
 	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {

@@ -106,7 +106,7 @@ long kvmppc_rm_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 				  unsigned long npages)
 {
 	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
-	struct kvmppc_tce_slot slot = {};
+	struct kvmppc_tce_slot slot = { .slots = kvmppc_tce_memslots(vcpu->kvm, true) };
 	unsigned long idx;
 	const __be64 *src;
 
@@ -119,7 +119,7 @@ long kvmppc_rm_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 		return kvmppc_rm_count(H_PARAMETER, &vcpu->stat.tce_indirect_rm);
 	/* A vCPU's first call has nowhere to copy to yet: virtual mode sees to it. */
 	if (!vcpu->arch.tce_list ||
-	    !kvmppc_tce_slot_find(vcpu->kvm, tce_list, 0, SZ_4K, &slot, true))
+	    !kvmppc_tce_slot_find(tce_list, 0, SZ_4K, &slot))
 		return kvmppc_tce_too_hard(vcpu, args);
 
 	src = kvmppc_rm_list(vcpu, kvmppc_tce_slot_ua(&slot, tce_list));
