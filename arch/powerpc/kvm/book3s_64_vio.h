@@ -799,6 +799,10 @@ kvmppc_tce_put_list(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 			return kvmppc_tce_too_hard(vcpu, unregistered);
 	}
 	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		/* It may have come just now. */
+		if (!kvmppc_tce_mode_ok(hw->tbl, n << sub, rm))
+			return kvmppc_tce_too_hard(vcpu, mode);
 		err = kvmppc_tce_list_apply(vcpu, stt, hw->tbl, list, idx, n, rm);
 		if (unlikely(err))
 			return kvmppc_tce_failed(vcpu, stt, idx, n, err, rm);
