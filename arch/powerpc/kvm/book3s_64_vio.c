@@ -31,7 +31,7 @@
 #define CREATE_TRACE_POINTS
 #include "trace_vio.h"
 
-/* H_STUFF_TCE of more than this looks up the LIOBN again in between */
+/* H_STUFF_TCE of more of the smallest IOMMU pages looks up the LIOBN again in between */
 #define KVM_TCE_STUFF_MAX	BIT(16)
 
 /* An IOMMU group for which a hardware table is behind a LIOBN */
@@ -682,11 +682,13 @@ static long kvmppc_tce_stuff_some(struct kvm_vcpu *vcpu, unsigned long liobn,
 				  unsigned long *npages)
 {
 	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
-	unsigned long idx, n = min(*npages, KVM_TCE_STUFF_MAX);
+	unsigned long idx, n;
 	long ret;
 
 	if (!stt)
 		return kvmppc_tce_too_hard(vcpu, liobn);
+	n = max(KVM_TCE_STUFF_MAX >> (stt->page_shift - IOMMU_PAGE_SHIFT_4K), 1UL);
+	n = min(*npages, n);
 	if ((value & KVM_TCE_PERM) ||
 	    !kvmppc_tce_in_window(stt, *ioba, *npages, &idx))
 		return H_PARAMETER;

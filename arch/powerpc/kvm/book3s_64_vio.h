@@ -293,6 +293,10 @@ kvmppc_tce_known(struct iommu_table *tbl, unsigned long ua, unsigned long n, boo
 		if (rm) {
 			len = mm_iommu_translate_rm(tbl->it_mm, ua, &hpa);
 		} else {
+			/* A guest's page can be 2^22 of the smallest, a list 512 such. */
+			if (fatal_signal_pending(current))
+				return true;	/* mapping finds it pending, too */
+			cond_resched();
 			rcu_read_lock();
 			len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
 			rcu_read_unlock();
