@@ -59,7 +59,6 @@ struct fake {
 	long kill_a, kill_b, set_a, set_b;
 	long most_a;		/* and the highest of A at any invalidation */
 	int fail;		/* sets that still succeed; -1: all do */
-	bool lose;		/* an invalidation in real mode makes regions not be found */
 	u64 tce[64];		/* the hypervisor's entries */
 };
 
@@ -98,11 +97,7 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 
 static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
-	struct fake *f = container_of(tbl, struct fake, tbl);
-
-	look(f, index, pages);
-	if (f->lose)
-		WRITE_ONCE(f->v->mm->context.iommu_store, NULL);
+	look(container_of(tbl, struct fake, tbl), index, pages);
 	return 0;
 }
 
@@ -1145,8 +1140,9 @@ static void why(struct kunit *test)
 		goes_up(test, call, WHY(contended), STUFF, LIOBN, IOBA(0), 0, 2);
 		WRITE_ONCE(*span.view, READ_ONCE(*span.view) & ~IOMMU_VIEW_LOCK);
 	} else {
-		/* The thread is being killed, and sees it between two runs. */
-		put_run(test, A, 2);
+		/* The thread is being killed, and sees it where it isn't one quick step. */
+		KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+		put_run(test, B, 2);
 		sigaddset(&current->pending.signal, SIGKILL);
 		set_thread_flag(TIF_SIGPENDING);
 		goes_up(test, call, KILLED, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
@@ -1163,60 +1159,82 @@ static void why(struct kunit *test)
 		goes_up(test, call, WHY(mode), STUFF, LIOBN, IOBA(0), 0, 2);
 }
 
-/*
- * Real mode can't give a reference back: the invalidation of the first 32 entries, each
- * of another region than the last, makes all regions not be found. The call owes then.
- */
+/* References that real mode has taken and can't give back: the region isn't found just now. */
 static void owe(struct kunit *test)
 {
 	struct vio *v = test->priv;
 	struct mm_iommu_store *store = v->mm->context.iommu_store;
-	u64 list[64];
-	int i;
+	struct iommu_table *tbl = &v->hw[0]->tbl;
+	long before = mapped(v->a), len;
+	unsigned long hpa;
 
-	for (i = 0; i < 64; i++)
-		list[i] = ((i % 2 ? A : B) + i % 16 * PG) | RW;
-	put_list(test, list, 64);
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64), H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 33L);
-	KUNIT_EXPECT_EQ(test, mapped(v->b), 33L);
+	guard(rcu)();
+	guard(preempt)();
+	len = iommu_user_get_rm(tbl, v->ua + A, PG, false, &hpa);
+	KUNIT_EXPECT_EQ(test, len, (long)PG);
+	/* Found, they are given back. */
+	kvmppc_tce_owe(v->vcpu, tbl, v->ua + A, 1);
 	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), before);
 
-	for (i = 0; i < 64; i++)
-		list[i] = (A + i % 16 * PG) | RW;
-	put_list(test, list, 64);
-	v->hw[0]->lose = true;
-	goes_up(test, real, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64);
-	v->hw[0]->lose = false;
-	KUNIT_EXPECT_NULL(test, v->mm->context.iommu_store);
+	KUNIT_EXPECT_EQ(test, iommu_user_get_rm(tbl, v->ua + A, PG, false, &hpa), len);
+	v->mm->context.iommu_store = NULL;
+	kvmppc_tce_owe(v->vcpu, tbl, v->ua + A, 1);
 	v->mm->context.iommu_store = store;
-
-	/* 32 entries were done, the others hold what they did. */
-	KUNIT_EXPECT_GT(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L + 32 + 16 + v->vcpu->arch.tce_owed);
-	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L + 16);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 1UL);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), before + 1);
 }
 
-static void owed_rm(struct kunit *test)
+/* Every call that may owe settles first. */
+static void owed(struct kunit *test)
 {
 	struct vio *v = test->priv;
 
-	need_real_mode(test);
 	attach(test, 0, SHIFT, false);
-	warm_up(test);
-
+	put_run(test, A, 2);
 	owe(test);
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 65L);
-	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
-	/* Any call that may owe settles. */
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 3L);
 	owe(test);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(100), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), 0, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 49L);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
 	/* The vCPU goes instead: vio_exit() looks at what is left. */
 	owe(test);
+}
+
+/* Guest memory goes between the look at a list and its use: what was looked at is used. */
+static void list_slots(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct kvmppc_tce_list *list = kunit_kzalloc(test, sizeof(*list), GFP_KERNEL);
+	const u64 tce[] = { A | RW, (B + PG) | RW, B | RW, 0, (ROM + A) | R };
+	const unsigned int n = ARRAY_SIZE(tce);
+	struct iommu_table *tbl;
+	__be64 src[ARRAY_SIZE(tce)];
+	int i, srcu;
+
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	attach(test, 0, SHIFT, false);
+	tbl = &v->hw[0]->tbl;
+	for (i = 0; i < n; i++)
+		src[i] = cpu_to_be64(tce[i]);
+
+	srcu = srcu_read_lock(&v->kvm->srcu);
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_list_check(v->vcpu, v->stt, src, list, n, true, false),
+			H_SUCCESS);
+	/* An empty set */
+	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][1]);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_TOO_HARD);
+	KUNIT_EXPECT_TRUE(test, kvmppc_tce_list_known(v->stt, tbl, list, n, false));
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_list_apply(v->vcpu, v->stt, tbl, list, 0, n, false), 0L);
+	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][0]);
+	srcu_read_unlock(&v->kvm->srcu, srcu);
+	for (i = 0; i < n; i++)
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i),
+				tce[i] ? v->ua + (tce[i] & ~RW & ~ROM) : -1UL);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, n), H_SUCCESS);
 }
 
 static unsigned int tables_behind(struct vio *v)
@@ -1600,7 +1618,8 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE_PARAM(pins, mode_gen_params),
 	KUNIT_CASE_PARAM(device_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(why, mode_gen_params),
-	KUNIT_CASE(owed_rm),
+	KUNIT_CASE(owed),
+	KUNIT_CASE(list_slots),
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),
 	KUNIT_CASE(waits_for_readers),
