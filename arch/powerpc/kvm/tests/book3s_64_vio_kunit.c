@@ -59,6 +59,7 @@ struct fake {
 	long kill_a, kill_b, set_a, set_b;
 	long most_a;		/* and the highest of A at any invalidation */
 	int fail;		/* sets that still succeed; -1: all do */
+	bool lose;		/* an invalidation in real mode makes regions not be found */
 	u64 tce[64];		/* the hypervisor's entries */
 };
 
@@ -97,7 +98,11 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 
 static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
-	look(container_of(tbl, struct fake, tbl), index, pages);
+	struct fake *f = container_of(tbl, struct fake, tbl);
+
+	look(f, index, pages);
+	if (f->lose)
+		WRITE_ONCE(f->v->mm->context.iommu_store, NULL);
 	return 0;
 }
 
@@ -1140,16 +1145,16 @@ static void why(struct kunit *test)
 		goes_up(test, call, WHY(contended), STUFF, LIOBN, IOBA(0), 0, 2);
 		WRITE_ONCE(*span.view, READ_ONCE(*span.view) & ~IOMMU_VIEW_LOCK);
 	} else {
-		/* The thread is being killed, and sees it where it isn't one quick step. */
-		KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
-		put_run(test, B, 2);
+		/* The thread is being killed: seen where there was more to do than entries. */
+		put_run(test, A, 2);
 		sigaddset(&current->pending.signal, SIGKILL);
 		set_thread_flag(TIF_SIGPENDING);
-		goes_up(test, call, KILLED, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+		goes_up(test, call, KILLED, INDIRECT, LIOBN, IOBA(600), LIST_GPA, 2);
 		sigdelset(&current->pending.signal, SIGKILL);
 		clear_thread_flag(TIF_SIGPENDING);
 	}
-	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 1024), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 
 	iommu_user_revoke(&v->hw[0]->tbl);
 	goes_up(test, call, WHY(mode), PUT, LIOBN, IOBA(1), A | RW, 0);
@@ -1159,49 +1164,80 @@ static void why(struct kunit *test)
 		goes_up(test, call, WHY(mode), STUFF, LIOBN, IOBA(0), 0, 2);
 }
 
-/* References that real mode has taken and can't give back: the region isn't found just now. */
-static void owe(struct kunit *test)
+#define MANY		(IOMMU_USER_RUNS + 1UL)
+
+/*
+ * Real mode can't give references back: entries that led to one region more than a gather
+ * has room for are replaced. The invalidation in between makes regions not be found: the
+ * next entry can't be changed, and what was got for it is owed. @ua: of the many
+ * regions, a page each.
+ */
+static void owe(struct kunit *test, unsigned long ua)
 {
 	struct vio *v = test->priv;
 	struct mm_iommu_store *store = v->mm->context.iommu_store;
 	struct iommu_table *tbl = &v->hw[0]->tbl;
-	long before = mapped(v->a), len;
-	unsigned long hpa;
+	struct iommu_user_gather g;
+	unsigned long done;
+	u64 list[64];
+	int i;
 
-	guard(rcu)();
-	guard(preempt)();
-	len = iommu_user_get_rm(tbl, v->ua + A, PG, false, &hpa);
-	KUNIT_EXPECT_EQ(test, len, (long)PG);
-	/* Found, they are given back. */
-	kvmppc_tce_owe(v->vcpu, tbl, v->ua + A, 1);
+	iommu_user_begin(&g, tbl);
+	for (i = 0; i < MANY; i++)
+		KUNIT_EXPECT_EQ(test, iommu_user_map(&g, OFFSET + i, 1, ua + i * P,
+						     DMA_BIDIRECTIONAL, &done), 0);
+	iommu_user_finish(&g);
 	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), before);
 
-	KUNIT_EXPECT_EQ(test, iommu_user_get_rm(tbl, v->ua + A, PG, false, &hpa), len);
-	v->mm->context.iommu_store = NULL;
-	kvmppc_tce_owe(v->vcpu, tbl, v->ua + A, 1);
+	for (i = 0; i < ARRAY_SIZE(list); i++)
+		list[i] = (A + i % 16 * PG) | RW;
+	put_list(test, list, ARRAY_SIZE(list));
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(MANY), 0, 64 - MANY), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	v->hw[0]->lose = true;
+	goes_up(test, real, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64);
+	v->hw[0]->lose = false;
+	KUNIT_EXPECT_NULL(test, v->mm->context.iommu_store);
 	v->mm->context.iommu_store = store;
-	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 1UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), before + 1);
+
+	KUNIT_EXPECT_GT(test, v->vcpu->arch.tce_owed, 0UL);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), MANY + v->vcpu->arch.tce_owed);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], MANY - 1), ua + (MANY - 1) * P);
 }
 
-/* Every call that may owe settles first. */
-static void owed(struct kunit *test)
+static void owed_rm(struct kunit *test)
 {
+	struct mm_iommu_table_group_mem_t **mem;
 	struct vio *v = test->priv;
+	unsigned long ua;
+	int i;
 
+	need_real_mode(test);
+	mem = kunit_kcalloc(test, MANY, sizeof(*mem), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	ua = kunit_vm_mmap(test, NULL, 0, MANY * P, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
+	for (i = 0; i < MANY; i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(v->mm, ua + i * P, P, &mem[i]), 0);
 	attach(test, 0, SHIFT, false);
-	put_run(test, A, 2);
-	owe(test);
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2), H_SUCCESS);
+	warm_up(test);
+
+	/* The same call settles. */
+	owe(test, ua);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 3L);
-	owe(test);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 65L);
+	/* So does H_PUT_TCE. */
+	owe(test, ua);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(MANY - 1), 0, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), (long)MANY);
 	/* The vCPU goes instead: vio_exit() looks at what is left. */
-	owe(test);
+	owe(test, ua);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 64), H_SUCCESS);
+	for (i = 0; i < MANY; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(v->mm, mem[i]), 0);
 }
 
 /* Guest memory goes between the look at a list and its use: what was looked at is used. */
@@ -1618,7 +1654,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE_PARAM(pins, mode_gen_params),
 	KUNIT_CASE_PARAM(device_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(why, mode_gen_params),
-	KUNIT_CASE(owed),
+	KUNIT_CASE(owed_rm),
 	KUNIT_CASE(list_slots),
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),
