@@ -32,8 +32,22 @@ t "boot: a hang gives 3" "$([ $rc = 3 ] && grep -q 'no verdict after' "$tmp/err"
 printf 'H\0\0\0' >"$tmp/firmware"
 rc=0; boot --firmware-quiet 2 --qemu "-bios $tmp/firmware" -- true || rc=$?
 t "boot: a firmware that hangs is started three times, and said" \
-	"$([ $rc = 3 ] && [ "$(grep -c 'the firmware hangs' "$tmp/err")" = 3 ] &&
+	"$([ $rc = 3 ] && [ "$(grep -c 'the firmware came to no end' "$tmp/err")" = 3 ] &&
 	   [ "$(grep -c ': once more' "$tmp/err")" = 2 ]; echo $?)"
+
+# An emulator that dies before the kernel, the first two times
+cat >"$tmp/qemu-system-ppc64" <<'P'
+#!/bin/bash
+cd "$(dirname "$0")" || exit
+echo >>tries
+[ "$(grep -c ^ tries)" -gt 2 ] && exec "$QEMU" "$@"
+for a; do case $a in file:*) echo firmware >"${a#file:}" ;; esac; done
+kill -ABRT $$
+P
+chmod +x "$tmp/qemu-system-ppc64"
+rc=0; QEMU=$(command -v qemu-system-ppc64) PATH=$tmp:$PATH boot -- 'echo hello' || rc=$?
+t "boot: an emulator that dies in the firmware is started again" \
+	"$([ $rc = 0 ] && grep -qx hello "$tmp/out" && [ "$(grep -c ': once more' "$tmp/err")" = 2 ]; echo $?)"
 
 # A clone of the workbench, over the same base, with one hook that cannot apply.
 mkdir -p "$tmp/tree/build/src" "$tmp/tree/base/hooks"
