@@ -59,7 +59,7 @@ struct fake {
 	long kill_a, kill_b, set_a, set_b;
 	long most_a;		/* and the highest of A at any invalidation */
 	int fail;		/* sets that still succeed; -1: all do */
-	bool lose;		/* an invalidation in real mode makes regions not be found */
+	struct mm_iommu_store *lose;	/* empty; what an invalidation in real mode sets */
 	u64 tce[64];		/* the hypervisor's entries */
 };
 
@@ -102,7 +102,7 @@ static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned l
 
 	look(f, index, pages);
 	if (f->lose)
-		WRITE_ONCE(f->v->mm->context.iommu_store, NULL);
+		WRITE_ONCE(f->v->mm->context.iommu_store, f->lose);
 	return 0;
 }
 
@@ -1194,10 +1194,12 @@ static void owe(struct kunit *test, unsigned long ua)
 	put_list(test, list, ARRAY_SIZE(list));
 	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(MANY), 0, 64 - MANY), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
-	v->hw[0]->lose = true;
+	v->hw[0]->lose = kunit_kzalloc(test, sizeof(*store), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, v->hw[0]->lose);
+	spin_lock_init(&v->hw[0]->lose->lock);
 	goes_up(test, real, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64);
-	v->hw[0]->lose = false;
-	KUNIT_EXPECT_NULL(test, v->mm->context.iommu_store);
+	KUNIT_EXPECT_PTR_EQ(test, v->mm->context.iommu_store, v->hw[0]->lose);
+	v->hw[0]->lose = NULL;
 	v->mm->context.iommu_store = store;
 
 	KUNIT_EXPECT_GT(test, v->vcpu->arch.tce_owed, 0UL);
