@@ -1235,6 +1235,8 @@ TEST_F(vm, long_stuff_yields)
 	long took, turns;
 	__u64 i, j;
 
+	if (64 * KiB > sysconf(_SC_PAGESIZE))
+		SKIP(return, "memory is not contiguous enough for these IOMMU pages");
 	DEVICE_OR_SKIP(open_window(self, 16, entries, 2));
 	ASSERT_EQ(0, attach(self, 16, entries));
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(self->v, H_STUFF_TCE, LIOBN, 0, POISON, entries));
@@ -1485,6 +1487,8 @@ TEST_F(vm, missing_level)
 
 	if (!nr_groups)
 		SKIP(return, "no IOMMU group bound to vfio-pci");
+	if (64 * KiB > sysconf(_SC_PAGESIZE))
+		SKIP(return, "memory is not contiguous enough for these IOMMU pages");
 	SETUP_OR_SKIP(container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
 	ASSERT_EQ(0, do_register(&self->c, self->a, REGION));
 	ASSERT_EQ(0, do_create(&self->c, 16, (1UL << 22) << 16, 2, &start));
