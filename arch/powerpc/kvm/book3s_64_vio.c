@@ -31,7 +31,7 @@
 #define CREATE_TRACE_POINTS
 #include "trace_vio.h"
 
-/* H_STUFF_TCE of more of the smallest IOMMU pages looks up the LIOBN again in between */
+/* 4K pages; H_STUFF_TCE of more of the window looks up the LIOBN again in between */
 #define KVM_TCE_STUFF_MAX	BIT(16)
 
 /* An IOMMU group for which a hardware table is behind a LIOBN */

@@ -16,9 +16,9 @@
  *                           long, or nowhere in guest memory; an entry with permissions
  *                           that is not aligned; H_STUFF_TCE of a value with permissions
  *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has been changed, but for
- *                           H_STUFF_TCE of more than KVM_TCE_STUFF_MAX, which does so many at a
- *                           time: those before are done; or for a level of a hardware table: the
- *                           entries of this call are clear
+ *                           H_STUFF_TCE of more than 256 MiB of the window, which does so much
+ *                           at a time: what came before is done; or for a level of a hardware
+ *                           table: the entries of this call are clear
  *   H_TOO_HARD              to be done one level up: real mode, virtual mode, user space.
  *                           Doing the whole call once more, up there, is right.
  * An entry without permission bits clears; its other bits are kept in the view (poison).
@@ -295,7 +295,7 @@ kvmppc_tce_known(struct iommu_table *tbl, unsigned long ua, unsigned long n, boo
 		} else {
 			/* A guest's page can be 2^22 of the smallest, a list 512 such. */
 			if (fatal_signal_pending(current))
-				return true;	/* mapping finds it pending, too */
+				return true;	/* what can't be mapped is met while mapping */
 			cond_resched();
 			rcu_read_lock();
 			len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
