@@ -101,7 +101,7 @@ struct tce_region {
 	};
 	u64 vaddr;
 	u64 size;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 };
 
 /**
@@ -226,7 +226,7 @@ static void tce_orphans_work(struct work_struct *work)
 
 static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct tce_region *region;
 	struct rb_node *found;
 	int ret;

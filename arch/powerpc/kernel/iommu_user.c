@@ -272,7 +272,7 @@ static void section_leave(void)
 struct source {
 	unsigned long ua;
 	unsigned long hpa;		/* contiguous there, if @mem is NULL */
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	enum dma_data_direction dir;
 };
 
@@ -314,7 +314,7 @@ section_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 	u64 old = READ_ONCE(*span->view), expect = old, step;
 	u64 word = iommu_user_word(g->tbl, ua, src->dir);
 	u64 perm = iommu_user_perm(src->dir), *page;
-	struct mm_iommu_table_group_mem_t *was;
+	struct mm_iommu_region *was;
 	struct iommu_user_run *run = NULL;
 	unsigned long done = 0, k, set;
 

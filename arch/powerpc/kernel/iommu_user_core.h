@@ -86,10 +86,10 @@ iommu_user_gather_range(struct iommu_user_gather *g, unsigned long entry,
 		g->end = entry + n;
 }
 
-static __always_inline struct mm_iommu_table_group_mem_t *
+static __always_inline struct mm_iommu_region *
 iommu_user_region(const struct iommu_user_run *run)
 {
-	return (struct mm_iommu_table_group_mem_t *)run->addr;
+	return (struct mm_iommu_region *)run->addr;
 }
 
 /*
@@ -100,7 +100,7 @@ iommu_user_region(const struct iommu_user_run *run)
 static __always_inline struct iommu_user_run *
 iommu_user_gathered(struct iommu_user_gather *g, unsigned long ua)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned int i;
 
 	for (i = g->nr; i--; ) {
@@ -209,7 +209,7 @@ iommu_user_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
  * many were.
  */
 static __always_inline unsigned long
-iommu_user_swap_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int shift,
+iommu_user_swap_live(const struct mm_iommu_region *mem, unsigned int shift,
 		     __be64 *tce, u64 *view, unsigned long n, u64 old, u64 word,
 		     u64 newtce, u64 step)
 {
@@ -239,7 +239,7 @@ iommu_user_swap_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int 
 
 /* Both out of line, or else the loops run out of registers. */
 static noinline unsigned long
-iommu_user_replace_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int shift,
+iommu_user_replace_live(const struct mm_iommu_region *mem, unsigned int shift,
 			__be64 *tce, u64 *view, unsigned long n, u64 old, u64 word,
 			u64 newtce)
 {
@@ -247,7 +247,7 @@ iommu_user_replace_live(const struct mm_iommu_table_group_mem_t *mem, unsigned i
 }
 
 static noinline unsigned long
-iommu_user_clear_live(const struct mm_iommu_table_group_mem_t *mem, unsigned int shift,
+iommu_user_clear_live(const struct mm_iommu_region *mem, unsigned int shift,
 		      __be64 *tce, u64 *view, unsigned long n, u64 old)
 {
 	u64 zero = 0;
@@ -267,7 +267,7 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 		      const struct iommu_user_new *new, bool rm)
 {
 	unsigned int flags = old & (IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE);
-	struct mm_iommu_table_group_mem_t *mem = NULL;
+	struct mm_iommu_region *mem = NULL;
 	unsigned long hpa = new->hpa + i * new->step;
 	enum dma_data_direction dir = new->dir;
 	struct iommu_table *tbl = g->tbl;
@@ -426,7 +426,7 @@ iommu_user_change(struct iommu_user_gather *g, const struct iommu_span *span,
 static __always_inline unsigned long
 iommu_user_set_list(struct iommu_user_gather *g, const struct iommu_span *span,
 		    unsigned long entry, unsigned long n, const u64 *list,
-		    unsigned long delta, struct mm_iommu_table_group_mem_t *mem,
+		    unsigned long delta, struct mm_iommu_region *mem,
 		    enum dma_data_direction dir)
 {
 	unsigned long start = mem->ua, size = mem->end - start, mask, lead, at, pos;
@@ -441,7 +441,7 @@ iommu_user_set_list(struct iommu_user_gather *g, const struct iommu_span *span,
 	lead = start & mask;
 	if (g->nr) {
 		/* Old entries may hold references of the region gathered last. */
-		const struct mm_iommu_table_group_mem_t *was;
+		const struct mm_iommu_region *was;
 
 		was = iommu_user_region(&g->run[g->nr - 1]);
 		from = was->ua;
@@ -510,7 +510,7 @@ __iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 {
 	struct iommu_table *tbl = g->tbl;
 	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned long done;
 	struct iommu_span span;
 

@@ -15,12 +15,12 @@
 #include "../mm/book3s64/mm_iommu_core.h"
 
 /* The region behind @ua, if an IOMMU page may lead there. It isn't held yet. */
-static __always_inline struct mm_iommu_table_group_mem_t *
+static __always_inline struct mm_iommu_region *
 one_find(struct iommu_table *tbl, unsigned long ua, struct mm_iommu_run *run)
 {
 	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
 	unsigned long size = BIT(tbl->it_page_shift);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	mem = store ? mm_iommu_find_once(store, ua) : NULL;
 	/* The words are valid only once @mapped is not 0. */
@@ -33,7 +33,7 @@ one_find(struct iommu_table *tbl, unsigned long ua, struct mm_iommu_run *run)
 }
 
 static __always_inline void
-one_dirty(struct iommu_table *tbl, struct mm_iommu_table_group_mem_t *mem,
+one_dirty(struct iommu_table *tbl, struct mm_iommu_region *mem,
 	  unsigned long ua, struct mm_iommu_run *run)
 {
 	u64 v;
@@ -50,7 +50,7 @@ one_dirty(struct iommu_table *tbl, struct mm_iommu_table_group_mem_t *mem,
 	}
 }
 
-static __always_inline bool one_covers(struct mm_iommu_table_group_mem_t *mem, u64 word)
+static __always_inline bool one_covers(struct mm_iommu_region *mem, u64 word)
 {
 	return (word & IOMMU_VIEW_UA) - mem->ua < mem->end - mem->ua;
 }
@@ -62,9 +62,9 @@ static __always_inline bool one_covers(struct mm_iommu_table_group_mem_t *mem, u
 static __always_inline long
 one_swap(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
 	 enum dma_data_direction dir, bool *changed,
-	 struct mm_iommu_table_group_mem_t **held)
+	 struct mm_iommu_region **held)
 {
-	struct mm_iommu_table_group_mem_t *mem = NULL;
+	struct mm_iommu_region *mem = NULL;
 	struct mm_iommu_run run __uninitialized;
 	struct iommu_span span __uninitialized;
 	u64 tce = 0, word = 0, old;
@@ -138,7 +138,7 @@ unlock:
 long iommu_user_put_one(struct iommu_table *tbl, unsigned long entry,
 			unsigned long ua, enum dma_data_direction dir)
 {
-	struct mm_iommu_table_group_mem_t *held = NULL;
+	struct mm_iommu_region *held = NULL;
 	bool changed = false;
 	long ret;
 
@@ -173,7 +173,7 @@ EXPORT_SYMBOL_GPL(iommu_user_put_one);
 long iommu_user_put_one_rm(struct iommu_table *tbl, unsigned long entry,
 			   unsigned long ua, enum dma_data_direction dir)
 {
-	struct mm_iommu_table_group_mem_t *held = NULL;
+	struct mm_iommu_region *held = NULL;
 	bool changed = false;
 	long ret;
 

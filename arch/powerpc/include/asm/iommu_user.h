@@ -56,7 +56,7 @@ struct iommu_user_run {
 	unsigned int flags;
 };
 
-#define IOMMU_USER_REGION	0x1000	/* @addr is a struct mm_iommu_table_group_mem_t */
+#define IOMMU_USER_REGION	0x1000	/* @addr is a struct mm_iommu_region */
 
 /**
  * struct iommu_user_gather - entries changed, and what they held before

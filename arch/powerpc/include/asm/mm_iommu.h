@@ -36,18 +36,18 @@
 
 struct mm_struct;
 struct page;
-struct mm_iommu_table_group_mem_t;
+struct mm_iommu_region;
 
 #ifdef CONFIG_SPAPR_TCE_IOMMU
 
 int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size,
-		      struct mm_iommu_table_group_mem_t **pmem);
+		      struct mm_iommu_region **pmem);
 int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
 			  unsigned long size, unsigned long hpa,
-			  struct mm_iommu_table_group_mem_t **pmem);
+			  struct mm_iommu_region **pmem);
 int mm_iommu_unregister(struct mm_struct *mm,
-			struct mm_iommu_table_group_mem_t *mem);
+			struct mm_iommu_region *mem);
 int mm_iommu_drain(struct mm_struct *mm);
 
 long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
@@ -55,8 +55,8 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 		      unsigned long *hpa);
 long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
 			    unsigned long size, unsigned int shift,
-			    struct mm_iommu_table_group_mem_t **pmem);
-long mm_iommu_run_get(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+			    struct mm_iommu_region **pmem);
+long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);

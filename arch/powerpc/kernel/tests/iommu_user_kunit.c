@@ -39,7 +39,7 @@ struct fixture {
 	struct rnd_state rnd;
 	unsigned long base;		/* user memory: regions in a row */
 	unsigned int regions, region_pages;
-	struct mm_iommu_table_group_mem_t *mem[MANY];
+	struct mm_iommu_region *mem[MANY];
 	unsigned long pages;
 	unsigned long *hpa;		/* of each page, from gup */
 	long pins;			/* before the case */
@@ -1088,7 +1088,7 @@ static void real_mode_too_hard(struct kunit *test)
 	/* The index has no answer: a region of an old entry is not found. */
 	if (store) {
 		struct mm_iommu_top *top = rcu_dereference_protected(store->top, true);
-		struct mm_iommu_table_group_mem_t *main = store->main;
+		struct mm_iommu_region *main = store->main;
 		unsigned int nr = top->nr;
 
 		top->nr = 0;

@@ -66,7 +66,7 @@ struct fake {
 struct vio {
 	struct mm_struct *mm;
 	unsigned long ua;
-	struct mm_iommu_table_group_mem_t *a, *b;
+	struct mm_iommu_region *a, *b;
 	struct kvm *kvm;
 	struct kvm_vcpu *vcpu;
 	struct kvm_memory_slot slot[2];
@@ -76,7 +76,7 @@ struct vio {
 	unsigned int at_once;	/* calls of p9() that were served at once */
 };
 
-static long mapped(struct mm_iommu_table_group_mem_t *mem)
+static long mapped(struct mm_iommu_region *mem)
 {
 	return atomic64_read(&mem->mapped);
 }
@@ -1043,7 +1043,7 @@ static void pins(struct kunit *test)
 static void device_memory(struct kunit *test)
 {
 	const unsigned long base = 0x6000000000000UL;
-	struct mm_iommu_table_group_mem_t *dev;
+	struct mm_iommu_region *dev;
 	struct vio *v = test->priv;
 	hcall_t call;
 
@@ -1209,7 +1209,7 @@ static void owe(struct kunit *test, unsigned long ua)
 
 static void owed_rm(struct kunit *test)
 {
-	struct mm_iommu_table_group_mem_t **mem;
+	struct mm_iommu_region **mem;
 	struct vio *v = test->priv;
 	unsigned long ua;
 	int i;

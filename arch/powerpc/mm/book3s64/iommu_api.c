@@ -72,10 +72,10 @@ static unsigned int slot_of(struct mm_iommu_leaf *leaf, unsigned long ua)
 }
 
 /* Any region of @store that overlaps [ua, end)? */
-static struct mm_iommu_table_group_mem_t *
+static struct mm_iommu_region *
 index_overlap(struct mm_iommu_store *store, unsigned long ua, unsigned long end)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct mm_iommu_top *top = store_top(store);
 	struct mm_iommu_leaf *leaf;
 	unsigned int i, slot;
@@ -101,7 +101,7 @@ index_overlap(struct mm_iommu_store *store, unsigned long ua, unsigned long end)
 }
 
 static void leaf_set(struct mm_iommu_leaf *leaf, unsigned int i,
-		     struct mm_iommu_table_group_mem_t *mem)
+		     struct mm_iommu_region *mem)
 {
 	WRITE_ONCE(leaf->ua[i], mem ? mem->ua : ULONG_MAX);
 	/* A reader that sees the pointer sees the region behind it. */
@@ -109,7 +109,7 @@ static void leaf_set(struct mm_iommu_leaf *leaf, unsigned int i,
 }
 
 static void leaf_insert(struct mm_iommu_leaf *leaf,
-			struct mm_iommu_table_group_mem_t *mem)
+			struct mm_iommu_region *mem)
 {
 	unsigned int i, slot = slot_of(leaf, mem->ua);
 
@@ -183,7 +183,7 @@ static void index_unprepare(struct index_room *room)
 
 /* Insert @mem; -EAGAIN when @room turned out too small. Overlaps are excluded. */
 static int index_insert(struct mm_iommu_store *store,
-			struct mm_iommu_table_group_mem_t *mem,
+			struct mm_iommu_region *mem,
 			struct index_room *room)
 {
 	struct mm_iommu_top *top = store_top(store), *old = top;
@@ -244,7 +244,7 @@ out:
 
 /* Take @mem out of the index. Needs no memory, so it can't fail. */
 static void index_remove(struct mm_iommu_store *store,
-			 struct mm_iommu_table_group_mem_t *mem)
+			 struct mm_iommu_region *mem)
 {
 	struct mm_iommu_top *top = store_top(store);
 	unsigned int i = leaf_of(top, mem->ua), slot;
@@ -349,29 +349,29 @@ void mm_iommu_exit(struct mm_struct *mm)
 
 /* ---- metadata ---- */
 
-static unsigned long region_chunks(struct mm_iommu_table_group_mem_t *mem)
+static unsigned long region_chunks(struct mm_iommu_region *mem)
 {
 	unsigned int shift = mem->chunk_shift;
 
 	return ((mem->end - 1) >> shift) - (mem->ua >> shift) + 1;
 }
 
-static u64 *region_word(struct mm_iommu_table_group_mem_t *mem,
+static u64 *region_word(struct mm_iommu_region *mem,
 			unsigned long chunk)
 {
 	return &mem->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
 			  [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
 }
 
-static size_t leaf_bytes(struct mm_iommu_table_group_mem_t *mem)
+static size_t leaf_bytes(struct mm_iommu_region *mem)
 {
 	return sizeof(u64) << (mem->chunk_shift - PAGE_SHIFT);
 }
 
-static struct mm_iommu_table_group_mem_t *
+static struct mm_iommu_region *
 region_alloc(struct mm_struct *mm, unsigned long ua, unsigned long size, bool dev)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned long chunks, blocks;
 
 	chunks = ((ua + size - 1) >> PMD_SHIFT) - (ua >> PMD_SHIFT) + 1;
@@ -393,7 +393,7 @@ region_alloc(struct mm_struct *mm, unsigned long ua, unsigned long size, bool de
 }
 
 /* Blocks come after the claim: an overlap must not cost an allocation. */
-static int region_alloc_blocks(struct mm_iommu_table_group_mem_t *mem)
+static int region_alloc_blocks(struct mm_iommu_region *mem)
 {
 	unsigned long left = region_chunks(mem), i, n;
 
@@ -427,7 +427,7 @@ static void leaf_unpin(u64 *w, unsigned long n)
 }
 
 /* Undo everything that was pinned, chunk by chunk, and free the metadata. */
-static void region_free(struct mm_iommu_table_group_mem_t *mem)
+static void region_free(struct mm_iommu_region *mem)
 {
 	unsigned long ua = mem->ua, end, pages, chunk, i, off, pfn;
 	u64 *w, v;
@@ -461,7 +461,7 @@ static void region_free(struct mm_iommu_table_group_mem_t *mem)
  * Record one chunk: @n pinned pages from @ua on. On failure nothing is recorded
  * and the pages are still the caller's.
  */
-static int chunk_record(struct mm_iommu_table_group_mem_t *mem,
+static int chunk_record(struct mm_iommu_region *mem,
 			unsigned long ua, struct page **pages, unsigned long n)
 {
 	unsigned long chunk = (ua >> mem->chunk_shift) -
@@ -496,7 +496,7 @@ static int chunk_record(struct mm_iommu_table_group_mem_t *mem,
 }
 
 /* Tell each contiguous chunk how many follow it contiguously. */
-static void region_link_runs(struct mm_iommu_table_group_mem_t *mem)
+static void region_link_runs(struct mm_iommu_region *mem)
 {
 	unsigned long chunk = region_chunks(mem), run = 0;
 	u64 next = 0, v;
@@ -516,7 +516,7 @@ static void region_link_runs(struct mm_iommu_table_group_mem_t *mem)
 }
 
 /* Pin all of @mem and record it; what was recorded is region_free()'s to undo. */
-static int region_pin(struct mm_iommu_table_group_mem_t *mem)
+static int region_pin(struct mm_iommu_region *mem)
 {
 	unsigned long ua = mem->ua, span = MM_IOMMU_BATCH << PAGE_SHIFT;
 	unsigned long n, done, got, end;
@@ -572,11 +572,11 @@ static int region_pin(struct mm_iommu_table_group_mem_t *mem)
 
 /* ---- registration ---- */
 
-static struct mm_iommu_table_group_mem_t *
+static struct mm_iommu_region *
 region_exact(struct mm_iommu_store *store, unsigned long ua, unsigned long size,
 	     bool *overlap)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	mem = index_overlap(store, ua, ua + size);
 	*overlap = mem;
@@ -587,7 +587,7 @@ region_exact(struct mm_iommu_store *store, unsigned long ua, unsigned long size,
 static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
 			  unsigned long size)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	bool overlap, claimed;
 
 	spin_lock(&store->lock);
@@ -602,11 +602,11 @@ static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
  * Returns 0 with *@pmem being @mem or that region.
  */
 static int region_claim(struct mm_iommu_store *store,
-			struct mm_iommu_table_group_mem_t *mem,
-			struct mm_iommu_table_group_mem_t **pmem)
+			struct mm_iommu_region *mem,
+			struct mm_iommu_region **pmem)
 {
 	unsigned long size = mem->end - mem->ua;
-	struct mm_iommu_table_group_mem_t *have;
+	struct mm_iommu_region *have;
 	struct index_room room = {};
 	bool overlap;
 	int ret;
@@ -666,9 +666,9 @@ static int region_charge(struct mm_iommu_store *store, struct mm_struct *mm,
 
 static int region_register(struct mm_struct *mm, unsigned long ua,
 			   unsigned long size, bool dev, unsigned long dev_hpa,
-			   struct mm_iommu_table_group_mem_t **pmem)
+			   struct mm_iommu_region **pmem)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct mm_iommu_store *store;
 	unsigned long pages = size >> PAGE_SHIFT;
 	int ret;
@@ -748,7 +748,7 @@ out_unclaim:
  */
 int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size,
-		      struct mm_iommu_table_group_mem_t **pmem)
+		      struct mm_iommu_region **pmem)
 {
 	return region_register(mm, ua, size, false, 0, pmem);
 }
@@ -768,7 +768,7 @@ EXPORT_SYMBOL_GPL(mm_iommu_register);
  */
 int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
 			  unsigned long size, unsigned long hpa,
-			  struct mm_iommu_table_group_mem_t **pmem)
+			  struct mm_iommu_region **pmem)
 {
 	return region_register(mm, ua, size, true, hpa, pmem);
 }
@@ -777,9 +777,9 @@ EXPORT_SYMBOL_GPL(mm_iommu_register_dev);
 /* After a grace period, in process context: nobody can see the region any more. */
 static void region_release_work(struct work_struct *work)
 {
-	struct mm_iommu_table_group_mem_t *mem =
+	struct mm_iommu_region *mem =
 		container_of(to_rcu_work(work),
-			     struct mm_iommu_table_group_mem_t, rwork);
+			     struct mm_iommu_region, rwork);
 	struct mm_struct *mm = mem->mm;
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 	unsigned long charged = mem->charged;
@@ -806,7 +806,7 @@ static void region_release_work(struct work_struct *work)
  * region: then nothing has changed and the caller still owns it.
  */
 int mm_iommu_unregister(struct mm_struct *mm,
-			struct mm_iommu_table_group_mem_t *mem)
+			struct mm_iommu_region *mem)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 	bool last;
@@ -897,10 +897,10 @@ EXPORT_SYMBOL_GPL(mm_iommu_map_get);
  */
 long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
 			    unsigned long size, unsigned int shift,
-			    struct mm_iommu_table_group_mem_t **pmem)
+			    struct mm_iommu_region **pmem)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned long mask = BIT(shift) - 1;
 
 	if (!store)
@@ -933,7 +933,7 @@ long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
  * contiguity ends. -EINVAL if the memory is not contiguous and aligned enough for one
  * IOMMU page.
  */
-long mm_iommu_run_get(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa)
 {
@@ -986,7 +986,7 @@ int mm_iommu_map_put_range(struct mm_struct *mm, unsigned long ua,
 			   unsigned long n, unsigned int shift)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned long k;
 	int ret;
 
@@ -1045,7 +1045,7 @@ EXPORT_SYMBOL_GPL(mm_iommu_extent);
 
 static void store_show(struct seq_file *m, struct mm_iommu_store *store)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct mm_iommu_top *top;
 	unsigned int i, j;
 

@@ -47,7 +47,7 @@
 #define MM_IOMMU_BLOCK_WORDS	BIT(MM_IOMMU_BLOCK_SHIFT)
 
 /**
- * struct mm_iommu_table_group_mem_t - one pre-registered region
+ * struct mm_iommu_region - one pre-registered region
  * @ua: first user address
  * @end: the address after the last (regions never reach 2^64)
  * @mapped: 1 while alive plus one per live TCE; 0 = claimed or dead
@@ -67,7 +67,7 @@
  * All but @mapped, @used, @claimed and the dirty bits is immutable once
  * @mapped has become non-zero.
  */
-struct mm_iommu_table_group_mem_t {
+struct mm_iommu_region {
 	unsigned long ua;
 	unsigned long end;
 	atomic64_t mapped;
@@ -91,7 +91,7 @@ struct mm_iommu_leaf {
 	struct rcu_head rcu;
 	unsigned int nr;
 	unsigned long ua[MM_IOMMU_LEAF];
-	struct mm_iommu_table_group_mem_t *mem[MM_IOMMU_LEAF];
+	struct mm_iommu_region *mem[MM_IOMMU_LEAF];
 };
 
 /*
@@ -127,7 +127,7 @@ struct mm_iommu_store {
 	spinlock_t lock;	/* see above */
 	seqcount_spinlock_t seq;
 	struct mm_iommu_top __rcu *top;
-	struct mm_iommu_table_group_mem_t *main;
+	struct mm_iommu_region *main;
 	atomic_t pending;
 	wait_queue_head_t wait;
 	struct list_head next;
@@ -159,10 +159,10 @@ static __always_inline struct mm_iommu_store *mm_iommu_store(struct mm_struct *m
 })
 
 /* One try at finding the region that covers @ua; a miss may be a move's fault. */
-static __always_inline struct mm_iommu_table_group_mem_t *
+static __always_inline struct mm_iommu_region *
 mm_iommu_find_once(struct mm_iommu_store *store, unsigned long ua)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct mm_iommu_leaf *leaf;
 	struct mm_iommu_top *top;
 	unsigned int nr, i;
@@ -191,10 +191,10 @@ mm_iommu_find_once(struct mm_iommu_store *store, unsigned long ua)
 	return mem;
 }
 
-static __always_inline struct mm_iommu_table_group_mem_t *
+static __always_inline struct mm_iommu_region *
 mm_iommu_find(struct mm_iommu_store *store, unsigned long ua, bool rm)
 {
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned int seq;
 
 	for (;;) {
@@ -227,7 +227,7 @@ struct mm_iommu_run {
  * no IOMMU page can be aligned and contiguous across such a place unnoticed.
  */
 static __always_inline void
-mm_iommu_resolve(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+mm_iommu_resolve(struct mm_iommu_region *mem, unsigned long ua,
 		 struct mm_iommu_run *run)
 {
 	unsigned int shift = mem->chunk_shift;
@@ -263,7 +263,7 @@ mm_iommu_resolve(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
  * *@n tells how many there are, in the region or not. Else NULL.
  */
 static __always_inline u64 *
-mm_iommu_page_words(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+mm_iommu_page_words(struct mm_iommu_region *mem, unsigned long ua,
 		    unsigned long *n)
 {
 	unsigned int shift = mem->chunk_shift;
@@ -288,7 +288,7 @@ mm_iommu_page_words(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
  * of a word never change and a dirty bit is never cleared, so no atomics.
  */
 static __always_inline void
-mm_iommu_mark_dirty(struct mm_iommu_table_group_mem_t *mem, unsigned long ua,
+mm_iommu_mark_dirty(struct mm_iommu_region *mem, unsigned long ua,
 		    unsigned long len, struct mm_iommu_run *run)
 {
 	unsigned long end = ua + len;
@@ -313,7 +313,7 @@ __mm_iommu_map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
 		   unsigned int shift, bool write, unsigned long *hpa, bool rm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	unsigned long mask = BIT(shift) - 1;
 	struct mm_iommu_run run;
 
@@ -345,7 +345,7 @@ __mm_iommu_map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
  * its TCEs comes before the region may die.
  */
 static __always_inline int
-mm_iommu_put(struct mm_iommu_table_group_mem_t *mem, unsigned long n)
+mm_iommu_put(struct mm_iommu_region *mem, unsigned long n)
 {
 	s64 mapped = atomic64_read(&mem->mapped);
 
@@ -362,7 +362,7 @@ __mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n,
 		   bool rm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
 	return mem ? mm_iommu_put(mem, n) : -ENOENT;
@@ -374,7 +374,7 @@ __mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 		     unsigned long *hpa, bool rm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct mm_iommu_run run;
 
 	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
@@ -391,7 +391,7 @@ __mm_iommu_extent(struct mm_struct *mm, unsigned long ua, unsigned long *start,
 		  unsigned long *size, bool rm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
 	if (!mem || !atomic64_read_acquire(&mem->mapped))

@@ -46,7 +46,7 @@ static long index_count(struct mm_struct *mm)
 	struct mm_iommu_top *top;
 	unsigned long last = 0;
 	unsigned int i, j;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	long n = 0;
 
 	if (!store)
@@ -107,7 +107,7 @@ static void mm_iommu_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, left, 0L, "regions left behind");
 	store = mm_iommu_store(f->mm);
 	while (left > 0 && store) {
-		struct mm_iommu_table_group_mem_t *mem;
+		struct mm_iommu_region *mem;
 
 		top = rcu_dereference_protected(store->top, true);
 		if (!top || !top->nr)
@@ -348,7 +348,7 @@ static void expect_translated(struct kunit *test, struct model *m)
 }
 
 static void expect_metadata(struct kunit *test, struct model *m,
-			    struct mm_iommu_table_group_mem_t *mem)
+			    struct mm_iommu_region *mem)
 {
 	unsigned long chunks = m->contig + m->scattered;
 	unsigned long blocks = DIV_ROUND_UP(chunks, P / sizeof(u64));
@@ -363,7 +363,7 @@ static void expect_metadata(struct kunit *test, struct model *m,
 
 /* IOMMU pages of every size against what the oracle says is possible. */
 static void expect_map_get(struct kunit *test, struct model *m,
-			   struct mm_iommu_table_group_mem_t *mem)
+			   struct mm_iommu_region *mem)
 {
 	static const unsigned int shifts[] = { 12, 16, 20, 21, 24 };
 	struct fixture *f = test->priv;
@@ -422,7 +422,7 @@ static struct model *check_range(struct kunit *test, unsigned long ua,
 {
 	struct fixture *f = test->priv;
 	struct model *m;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, pages * P, &mem), 0);
 	m = model_make(test, ua, pages);
@@ -442,7 +442,7 @@ static void transitions(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	unsigned long ua = map_small(test, 4), hpa = 0, size = 4 * P;
-	struct mm_iommu_table_group_mem_t *mem, *again, *other;
+	struct mm_iommu_region *mem, *again, *other;
 	struct page *page;
 	unsigned int i;
 
@@ -532,7 +532,7 @@ static void claimed_refused(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	unsigned long ua = map_small(test, 1), hpa = 0;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
 	atomic64_set(&mem->mapped, 0);
@@ -575,7 +575,7 @@ static void overlaps(struct kunit *test)
 	const struct overlap_case *c = test->param_value;
 	struct fixture *f = test->priv;
 	unsigned long ua = map_small(test, 12), pages = 4, hpa;
-	struct mm_iommu_table_group_mem_t *mem, *other = NULL;
+	struct mm_iommu_region *mem, *other = NULL;
 	bool equal = c->first == 4 && c->pages == 4;
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 4 * P, 4 * P, &mem), 0);
@@ -602,7 +602,7 @@ static void bad_arguments(struct kunit *test)
 	struct fixture *f = test->priv;
 	unsigned long ua = map_small(test, 2);
 	unsigned long top = f->mm->task_size;
-	struct mm_iommu_table_group_mem_t *mem = NULL;
+	struct mm_iommu_region *mem = NULL;
 	const struct {
 		unsigned long ua, size;
 		int ret;
@@ -647,7 +647,7 @@ static void read_only(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	unsigned long ua = map_user(test, 4 * P, P, PROT_READ, MAP_PRIVATE);
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), -EFAULT);
 	expect_clean(test);
@@ -679,7 +679,7 @@ static void holes(struct kunit *test)
 	unsigned long ua = map_user(test, size, BATCH_PAGES * P,
 				    PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	struct page *page;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	KUNIT_ASSERT_EQ(test, vm_munmap(ua + c->page * P, P), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, size, &mem), -EFAULT);
@@ -704,7 +704,7 @@ static void memlock_limit(struct kunit *test)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, ua;
 	struct fixture *f = test->priv;
-	struct mm_iommu_table_group_mem_t *mem, *one;
+	struct mm_iommu_region *mem, *one;
 	const struct cred *old;
 
 	if (limit < 2 || limit > 8192)
@@ -796,7 +796,7 @@ static void translate_gigantic(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	unsigned long ua, hpa, first, size, i;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	if (!radix_enabled())
 		kunit_skip(test, "hash translation: a PMD maps as much as the largest page");
@@ -855,7 +855,7 @@ static void blocks(struct kunit *test)
 {
 	unsigned long chunks, ua, at, hpa, first[3], len, i;
 	struct fixture *f = test->priv;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	ua = map_blocks(test, &chunks, first);
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, chunks << PMD_SHIFT, &mem), 0);
@@ -907,7 +907,7 @@ static void translate_after_split(struct kunit *test)
 	struct fixture *f = test->priv;
 	unsigned long ua = map_huge(test, 1), hpa;
 	struct model *m;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, BIT(PMD_SHIFT), &mem), 0);
 	m = model_make(test, ua, CHUNK_PAGES);
@@ -935,7 +935,7 @@ static void dirty(struct kunit *test)
 	struct fixture *f = test->priv;
 	struct page *page[8];
 	unsigned long ua, hpa, i, k;
-	struct mm_iommu_table_group_mem_t *mem[2];
+	struct mm_iommu_region *mem[2];
 
 	for (k = 0; k < ARRAY_SIZE(flags); k++) {
 		ua = map_user(test, 8 * P, 8 * P, PROT_READ | PROT_WRITE, flags[k]);
@@ -979,7 +979,7 @@ static void dirty_exact(struct kunit *test)
 	unsigned long n = CHUNK_PAGES, ua = map_scattered(test, n), hpa, i, at;
 	struct page **page = kunit_kcalloc(test, n, sizeof(*page), GFP_KERNEL);
 	struct model *m;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	long ret;
 
 	KUNIT_ASSERT_NOT_NULL(test, page);
@@ -1014,7 +1014,7 @@ static void dirty_exact(struct kunit *test)
 
 #define MANY	1000
 
-static void find_all(struct kunit *test, unsigned long ua, struct mm_iommu_table_group_mem_t **mem,
+static void find_all(struct kunit *test, unsigned long ua, struct mm_iommu_region **mem,
 		     unsigned long *hpas, unsigned int i)
 {
 	struct fixture *f = test->priv;
@@ -1049,7 +1049,7 @@ static void many_regions(struct kunit *test)
 {
 	const struct order_case *c = test->param_value;
 	struct fixture *f = test->priv;
-	struct mm_iommu_table_group_mem_t **mem;
+	struct mm_iommu_region **mem;
 	unsigned long *hpas = kunit_kcalloc(test, MANY, sizeof(*hpas), GFP_KERNEL);
 	unsigned int *in = permutation(test, MANY), *out = permutation(test, MANY);
 	unsigned long ua = map_user(test, 2 * MANY * P, P, PROT_READ | PROT_WRITE,
@@ -1094,7 +1094,7 @@ static void over_leaf_border(struct kunit *test)
 	struct fixture *f = test->priv;
 	const unsigned int n = 3 * MM_IOMMU_LEAF;
 	unsigned long ua = map_small(test, 2 * n + 2) + P, hpa = 0;
-	struct mm_iommu_table_group_mem_t *mem[3 * MM_IOMMU_LEAF], *wide, *other;
+	struct mm_iommu_region *mem[3 * MM_IOMMU_LEAF], *wide, *other;
 	unsigned int i;
 
 	for (i = 0; i < n; i++)
@@ -1128,7 +1128,7 @@ static void device_memory(struct kunit *test)
 	struct fixture *f = test->priv;
 	unsigned long ua = map_user(test, 8 * P, 8 * P, PROT_NONE, MAP_PRIVATE);
 	unsigned long base = 0x6000000000000UL, hpa, i;
-	struct mm_iommu_table_group_mem_t *mem, *other;
+	struct mm_iommu_region *mem, *other;
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register_dev(f->mm, ua, 8 * P, base, &mem), 0);
 	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
@@ -1208,7 +1208,7 @@ static int crowd_thread(void *arg)
 	struct rnd_state rnd;
 	unsigned int i, slot, tries;
 	unsigned long size, hpa;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	long ret;
 
 	prandom_seed_state(&rnd, atomic_inc_return(&c->seed));
@@ -1428,7 +1428,7 @@ static struct stall *map_stall(struct kunit *test, unsigned long pages,
 struct registrant {
 	struct mm_struct *mm;
 	unsigned long ua, size;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	int ret;
 	struct task_struct *task;
 	struct completion done;
@@ -1473,7 +1473,7 @@ static struct registrant *registrant_start(struct kunit *test, unsigned long ua,
 /* Everybody who meets a claim, while its owner is in the middle of pinning. */
 static void expect_claimed(struct kunit *test, unsigned long ua, unsigned long pages)
 {
-	struct mm_iommu_table_group_mem_t *other = NULL;
+	struct mm_iommu_region *other = NULL;
 	struct fixture *f = test->priv;
 	unsigned long hpa = 4711;
 	long pins = pins_live();
@@ -1585,7 +1585,7 @@ static void register_killed(struct kunit *test)
 {
 	const unsigned long pages = 3 * BATCH_PAGES, at = BATCH_PAGES + 77;
 	struct fixture *f = test->priv;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	struct registrant *r;
 	unsigned long ua, hpa;
 	struct stall *s = map_stall(test, pages, at, &ua);
@@ -1618,7 +1618,7 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 	struct fixture *f = test->priv;
 	unsigned long mm = (unsigned long)f->mm, i, at, hpa, want;
 	static const unsigned int shifts[] = { 12, 16, 21, 24 };
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	long len, ret, n;
 	unsigned int s;
 
@@ -1700,7 +1700,7 @@ static void real_mode_blocks(struct kunit *test)
 {
 	unsigned long chunks, ua, at, want, hpa, first[3], i;
 	struct fixture *f = test->priv;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 	long len;
 
 	need_real_mode(test);
@@ -1724,7 +1724,7 @@ static void real_mode_dirty(struct kunit *test)
 	struct fixture *f = test->priv;
 	unsigned long ua = map_small(test, 2), hpa;
 	struct page *page;
-	struct mm_iommu_table_group_mem_t *mem;
+	struct mm_iommu_region *mem;
 
 	need_real_mode(test);
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
@@ -1746,7 +1746,7 @@ static void real_mode_many(struct kunit *test)
 	struct fixture *f = test->priv;
 	const unsigned int n = 5 * MM_IOMMU_LEAF;
 	unsigned long ua = map_small(test, 2 * n), hpa, i;
-	struct mm_iommu_table_group_mem_t **mem = kunit_kcalloc(test, n, sizeof(*mem), GFP_KERNEL);
+	struct mm_iommu_region **mem = kunit_kcalloc(test, n, sizeof(*mem), GFP_KERNEL);
 
 	need_real_mode(test);
 	KUNIT_ASSERT_NOT_NULL(test, mem);
@@ -1937,7 +1937,7 @@ static void no_memory(struct kunit *test)
 	unsigned long *verbose = knob("failslab", "verbose"), was;
 	struct fixture *f = test->priv;
 	unsigned long pages = 2 * CHUNK_PAGES + 3, ua, hpa;
-	struct mm_iommu_table_group_mem_t *mem, *have[MM_IOMMU_LEAF];
+	struct mm_iommu_region *mem, *have[MM_IOMMU_LEAF];
 	unsigned int nth, failed = 0, left, i;
 	int ret = -ENOMEM;
 
