@@ -188,6 +188,7 @@ long iommu_user_get(struct iommu_table *tbl, unsigned long ua,
 {
 	if (tbl->it_pins)
 		return pins_get(tbl, ua, size, write, hpa);
+	guard(rcu)();
 	return mm_iommu_map_get(tbl->it_mm, ua, size, tbl->it_page_shift, write, hpa);
 }
 EXPORT_SYMBOL_GPL(iommu_user_get);
@@ -195,7 +196,8 @@ EXPORT_SYMBOL_GPL(iommu_user_get);
 static void regions_put(struct iommu_table *tbl, unsigned long ua, unsigned long n)
 {
 	/* An entry's reference keeps the region in the index: it is found. */
-	WARN_ON_ONCE(mm_iommu_map_put_range(tbl->it_mm, ua, n, tbl->it_page_shift));
+	guard(rcu)();
+	WARN_ON_ONCE(mm_iommu_map_put(tbl->it_mm, ua, n));
 }
 
 /**
@@ -471,7 +473,9 @@ static int regions_map(struct iommu_user_gather *g, unsigned long entry,
 	int err = 0;
 	long ret;
 
+	rcu_read_lock();
 	ret = mm_iommu_map_get_range(tbl->it_mm, ua, n << shift, shift, &src.mem);
+	rcu_read_unlock();
 	if (ret < 0)
 		return ret;
 	got = (unsigned long)ret >> shift;

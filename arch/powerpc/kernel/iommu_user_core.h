@@ -281,16 +281,13 @@ iommu_user_change_one(struct iommu_user_gather *g, const struct iommu_span *span
 		return 0;
 
 	if (old && !(old & IOMMU_VIEW_PIN)) {
-		/*
-		 * Found now or never: once the entry is changed, there must be no
-		 * need for a look-up that may miss. Our lock keeps the region.
-		 */
+		/* Our lock keeps its reference, and so the region. */
 		run = iommu_user_gathered(g, old & IOMMU_VIEW_UA);
 		if (!run) {
 			mem = mm_iommu_find(mm_iommu_store(tbl->it_mm),
-					    old & IOMMU_VIEW_UA, rm);
+					    old & IOMMU_VIEW_UA);
 			if (unlikely(!mem)) {
-				/* Real mode may miss while the index is changing. */
+				/* It holds a reference, so this can't be. */
 				WARN_ON_ONCE(!rm);
 				ret = -EAGAIN;
 				goto unlock;
@@ -520,7 +517,7 @@ __iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	if (!span.tce || !span.view)
 		return 0;
-	mem = mm_iommu_find(store, list[0] + delta, rm);
+	mem = mm_iommu_find(store, list[0] + delta);
 	if (!mem || mem->dev)
 		return 0;
 	n = min(n, span.nr);

@@ -22,7 +22,7 @@ one_find(struct iommu_table *tbl, unsigned long ua, struct mm_iommu_run *run)
 	unsigned long size = BIT(tbl->it_page_shift);
 	struct mm_iommu_region *mem;
 
-	mem = store ? mm_iommu_find_once(store, ua) : NULL;
+	mem = store ? mm_iommu_find(store, ua) : NULL;
 	/* The words are valid only once @mapped is not 0. */
 	if (!mem || !atomic64_read_acquire(&mem->mapped))
 		return NULL;
@@ -99,8 +99,8 @@ one_swap(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
 		/* Two live regions don't overlap: this is the one it holds. */
 		if (mem && one_covers(mem, old) && atomic64_read(&mem->mapped))
 			goto set;
-		*held = mm_iommu_find_once(mm_iommu_store(tbl->it_mm),
-					   old & IOMMU_VIEW_UA);
+		*held = mm_iommu_find(mm_iommu_store(tbl->it_mm),
+				      old & IOMMU_VIEW_UA);
 		if (unlikely(!*held))
 			goto unlock;
 	}

@@ -7,8 +7,7 @@
  * here is in the linear map. All of it also works in virtual mode, not preempted and
  * under rcu_read_lock().
  *
- * Real mode makes nothing, and waits for nobody but, for a bounded time, the holder of
- * a spinlock: see iommu_user_put_rm(). Every error means: do it in virtual mode
+ * Real mode makes nothing, and waits for nobody. Every error means: do it in virtual mode
  * (H_TOO_HARD), where the entries not yet counted are just as they were. Which one tells
  * why: -EAGAIN, somebody is at it just now; -ENOENT, a level is missing; -ENODEV, it
  * can't be done here; others are those of mm_iommu_map_get().
@@ -20,7 +19,7 @@
  *     or the page may have to be dirtied. So the entry stays locked from clearing
  *     until the pin is dropped, and is put back if it can't be.
  *
- * Why walkers are safe here: see mm/book3s64/iommu_api_rm.c. A core in real mode holds
+ * Why walkers are safe here: see mm/book3s64/iommu_lookup.c. A core in real mode holds
  * up RCU, so iommu_user_revoke() waits for us; not so with context tracking, and then
  * iommu_user_rm_ready() refuses.
  */
@@ -58,8 +57,8 @@ long iommu_user_get_rm(struct iommu_table *tbl, unsigned long ua,
 {
 	if (tbl->it_pins)
 		return -ENODEV;
-	return mm_iommu_map_get_rm(tbl->it_mm, ua, size, tbl->it_page_shift,
-				   write, hpa);
+	return mm_iommu_map_get(tbl->it_mm, ua, size, tbl->it_page_shift,
+				write, hpa);
 }
 
 /**
@@ -68,22 +67,13 @@ long iommu_user_get_rm(struct iommu_table *tbl, unsigned long ua,
  * @ua: as there
  * @n: as there; all in the region that iommu_user_get_rm() found
  *
- * The references keep the region in the index, so a miss means that a writer on
- * another core is just moving words, under a spinlock: it is waited for, not forever.
- *
  * Context: real mode, or RCU read side.
- * Return: 0; -EAGAIN if they could not be dropped and stay held for good.
+ * Return: 0; -EAGAIN if they could not be dropped and stay held for good: the references
+ * keep the region in the index, so the caller's books are wrong then.
  */
 int iommu_user_put_rm(struct iommu_table *tbl, unsigned long ua, unsigned long n)
 {
-	unsigned int left;
-
-	for (left = n ? 1U << 20 : 0; left; left--) {
-		if (!mm_iommu_map_put_rm(tbl->it_mm, ua, n))
-			break;
-		cpu_relax();
-	}
-	return n && !left ? -EAGAIN : 0;
+	return n && mm_iommu_map_put(tbl->it_mm, ua, n) ? -EAGAIN : 0;
 }
 
 /**

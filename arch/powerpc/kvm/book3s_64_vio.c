@@ -540,7 +540,9 @@ static void kvmppc_tce_settle(struct kvm_vcpu *vcpu)
 {
 	if (likely(!vcpu->arch.tce_owed))
 		return;
+	rcu_read_lock();
 	mm_iommu_map_put(vcpu->kvm->mm, vcpu->arch.tce_owed_ua, vcpu->arch.tce_owed);
+	rcu_read_unlock();
 	vcpu->arch.tce_owed = 0;
 }
 

@@ -291,7 +291,7 @@ kvmppc_tce_known(struct iommu_table *tbl, unsigned long ua, unsigned long n, boo
 		return true;
 	for (; left; left -= len, ua += len) {
 		if (rm) {
-			len = mm_iommu_translate_rm(tbl->it_mm, ua, &hpa);
+			len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
 		} else {
 			/* A guest's page can be 2^22 of the smallest, a list 512 such. */
 			if (fatal_signal_pending(current))
@@ -508,8 +508,14 @@ kvmppc_tce_in_region(struct kvm *kvm, const struct kvmppc_tce_slot *slot,
 		     unsigned long *span, bool rm)
 {
 	unsigned long ua = slot->ua + (gpa - slot->first), start, len, before, after;
+	bool found;
 
-	if (!(rm ? mm_iommu_extent_rm : mm_iommu_extent)(kvm->mm, ua, &start, &len))
+	if (!rm)
+		rcu_read_lock();
+	found = mm_iommu_extent(kvm->mm, ua, &start, &len);
+	if (!rm)
+		rcu_read_unlock();
+	if (!found)
 		return false;
 	before = ua - start;
 	after = len - before;

@@ -84,7 +84,7 @@ static const __be64 *kvmppc_rm_list(struct kvm_vcpu *vcpu, unsigned long ua)
 {
 	unsigned long hpa;
 
-	if (mm_iommu_translate_rm(vcpu->kvm->mm, ua, &hpa) < (long)SZ_4K)
+	if (mm_iommu_translate(vcpu->kvm->mm, ua, &hpa) < (long)SZ_4K)
 		return NULL;
 	if (!realmode_pfn_to_page(hpa >> PAGE_SHIFT))
 		return NULL;

@@ -21,13 +21,12 @@
  *   mm_iommu_register*()     yes        no             no
  *   mm_iommu_unregister()    no         not needed     no
  *   mm_iommu_drain()         yes        no             no
- *   mm_iommu_map_get()       no         taken inside   mm_iommu_map_get_rm()
- *   mm_iommu_map_get_range() no         taken inside   no
- *   mm_iommu_run_get()       no         not needed     no
- *   mm_iommu_map_put()       no         taken inside   mm_iommu_map_put_rm()
- *   mm_iommu_map_put_range() no         taken inside   no
- *   mm_iommu_translate()     no         by the caller  mm_iommu_translate_rm()
- *   mm_iommu_extent()        no         taken inside   mm_iommu_extent_rm()
+ *   mm_iommu_map_get()       no         by the caller  yes
+ *   mm_iommu_map_get_range() no         by the caller  yes
+ *   mm_iommu_run_get()       no         not needed     yes
+ *   mm_iommu_map_put()       no         by the caller  yes
+ *   mm_iommu_translate()     no         by the caller  yes
+ *   mm_iommu_extent()        no         by the caller  yes
  */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H
@@ -60,22 +59,10 @@ long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);
-int mm_iommu_map_put_range(struct mm_struct *mm, unsigned long ua,
-			   unsigned long n, unsigned int shift);
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa);
 bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
 		     unsigned long *start, unsigned long *size);
-
-long mm_iommu_map_get_rm(struct mm_struct *mm, unsigned long ua,
-			 unsigned long size, unsigned int shift, bool write,
-			 unsigned long *hpa);
-int mm_iommu_map_put_rm(struct mm_struct *mm, unsigned long ua,
-			unsigned long n);
-bool mm_iommu_extent_rm(struct mm_struct *mm, unsigned long ua,
-			unsigned long *start, unsigned long *size);
-long mm_iommu_translate_rm(struct mm_struct *mm, unsigned long ua,
-			   unsigned long *hpa);
 
 void mm_iommu_init(struct mm_struct *mm);
 void mm_iommu_exit(struct mm_struct *mm);

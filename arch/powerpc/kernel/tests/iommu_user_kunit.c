@@ -1061,7 +1061,6 @@ static void real_mode_too_hard(struct kunit *test)
 {
 	call_t call = way_make(test, false, PAGE_SHIFT);
 	struct fixture *f = test->priv;
-	struct mm_iommu_store *store = mm_iommu_store(f->mm);
 	unsigned long hpa;
 	u64 word;
 
@@ -1084,22 +1083,6 @@ static void real_mode_too_hard(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, rm_set(20, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
 			(long)-EAGAIN);
 	KUNIT_EXPECT_EQ(test, word_xchg(f, 20, 0), (u64)IOMMU_VIEW_DEAD);
-
-	/* The index has no answer: a region of an old entry is not found. */
-	if (store) {
-		struct mm_iommu_top *top = rcu_dereference_protected(store->top, true);
-		struct mm_iommu_region *main = store->main;
-		unsigned int nr = top->nr;
-
-		top->nr = 0;
-		store->main = NULL;
-		KUNIT_EXPECT_EQ(test, rm_set(5, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
-				(long)-EAGAIN);
-		KUNIT_EXPECT_EQ(test, rm_unmap(5, 1), (long)-EAGAIN);
-		KUNIT_EXPECT_EQ(test, f->out, 0UL);
-		top->nr = nr;
-		store->main = main;
-	}
 
 	iommu_user_put(f->tbl, ua_of(f, 100), hpa, 1, true);
 	expect_model(test);

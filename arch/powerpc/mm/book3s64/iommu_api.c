@@ -42,247 +42,6 @@
 static LIST_HEAD(store_list);
 static DEFINE_SPINLOCK(store_list_lock);
 
-/* Room in the index for one more region, allocated before store->lock is taken. */
-struct index_room {
-	struct mm_iommu_leaf *leaf[2];
-	struct mm_iommu_top *top;
-};
-
-static struct mm_iommu_top *store_top(struct mm_iommu_store *store)
-{
-	return rcu_dereference_protected(store->top,
-					 lockdep_is_held(&store->lock));
-}
-
-static unsigned int leaf_of(struct mm_iommu_top *top, unsigned long ua)
-{
-#define TOP_UA(i)	(top->e[i].ua)
-	return mm_iommu_last_le(top->nr, ua, TOP_UA);
-#undef TOP_UA
-}
-
-/* Position at which a region starting at @ua stands, or would be inserted. */
-static unsigned int slot_of(struct mm_iommu_leaf *leaf, unsigned long ua)
-{
-	unsigned int i = 0;
-
-	while (i < leaf->nr && leaf->ua[i] < ua)
-		i++;
-	return i;
-}
-
-/* Any region of @store that overlaps [ua, end)? */
-static struct mm_iommu_region *
-index_overlap(struct mm_iommu_store *store, unsigned long ua, unsigned long end)
-{
-	struct mm_iommu_region *mem;
-	struct mm_iommu_top *top = store_top(store);
-	struct mm_iommu_leaf *leaf;
-	unsigned int i, slot;
-
-	if (!top || !top->nr)
-		return NULL;
-	i = leaf_of(top, ua);
-	leaf = top->e[i].leaf;
-	slot = slot_of(leaf, ua);
-	/* The one before: in this leaf, as leaf_of() took the last at or below. */
-	if (slot) {
-		mem = leaf->mem[slot - 1];
-		if (mem->end > ua)
-			return mem;
-	}
-	if (slot < leaf->nr)
-		mem = leaf->mem[slot];
-	else if (i + 1 < top->nr)
-		mem = top->e[i + 1].leaf->mem[0];
-	else
-		return NULL;
-	return mem->ua < end ? mem : NULL;
-}
-
-static void leaf_set(struct mm_iommu_leaf *leaf, unsigned int i,
-		     struct mm_iommu_region *mem)
-{
-	WRITE_ONCE(leaf->ua[i], mem ? mem->ua : ULONG_MAX);
-	/* A reader that sees the pointer sees the region behind it. */
-	smp_store_release(&leaf->mem[i], mem);
-}
-
-static void leaf_insert(struct mm_iommu_leaf *leaf,
-			struct mm_iommu_region *mem)
-{
-	unsigned int i, slot = slot_of(leaf, mem->ua);
-
-	for (i = leaf->nr; i > slot; i--)
-		leaf_set(leaf, i, leaf->mem[i - 1]);
-	leaf_set(leaf, slot, mem);
-	WRITE_ONCE(leaf->nr, leaf->nr + 1);
-}
-
-static void top_set(struct mm_iommu_top *top, unsigned int i, unsigned long ua,
-		    struct mm_iommu_leaf *leaf)
-{
-	WRITE_ONCE(top->e[i].ua, ua);
-	/* A reader that sees the pointer sees the leaf's words. */
-	smp_store_release(&top->e[i].leaf, leaf);
-}
-
-static void top_insert(struct mm_iommu_top *top, unsigned int at,
-		       struct mm_iommu_leaf *leaf)
-{
-	unsigned int i;
-
-	for (i = top->nr; i > at; i--)
-		top_set(top, i, top->e[i - 1].ua, top->e[i - 1].leaf);
-	top_set(top, at, leaf->ua[0], leaf);
-	WRITE_ONCE(top->nr, top->nr + 1);
-}
-
-/*
- * Allocate what inserting one region may need. Sizes are judged without the lock
- * and checked again under it.
- */
-static int index_prepare(struct mm_iommu_store *store, struct index_room *room)
-{
-	struct mm_iommu_top *top;
-	unsigned int cap = 0, nr = 0, i;
-
-	rcu_read_lock();
-	top = rcu_dereference(store->top);
-	if (top) {
-		cap = top->cap;
-		nr = READ_ONCE(top->nr);
-	}
-	rcu_read_unlock();
-
-	for (i = 0; i < ARRAY_SIZE(room->leaf); i++) {
-		if (!room->leaf[i])
-			room->leaf[i] = kzalloc(sizeof(*room->leaf[i]),
-						GFP_KERNEL_ACCOUNT);
-		if (!room->leaf[i])
-			return -ENOMEM;
-	}
-	if (nr < cap || (room->top && room->top->cap > nr))
-		return 0;
-	kfree(room->top);
-	cap = max(8U, cap * 2);
-	room->top = kzalloc(struct_size(room->top, e, cap),
-			    GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!room->top)
-		return -ENOMEM;
-	room->top->cap = cap;
-	return 0;
-}
-
-static void index_unprepare(struct index_room *room)
-{
-	kfree(room->leaf[0]);
-	kfree(room->leaf[1]);
-	kfree(room->top);
-}
-
-/* Insert @mem; -EAGAIN when @room turned out too small. Overlaps are excluded. */
-static int index_insert(struct mm_iommu_store *store,
-			struct mm_iommu_region *mem,
-			struct index_room *room)
-{
-	struct mm_iommu_top *top = store_top(store), *old = top;
-	struct mm_iommu_leaf *leaf, *low, *high;
-	unsigned int i, j;
-
-	lockdep_assert_held(&store->lock);
-
-	if (!top || top->nr + 1 > top->cap) {
-		if (!room->top || (top && room->top->cap <= top->nr))
-			return -EAGAIN;
-		top = room->top;
-		room->top = NULL;
-		if (old) {
-			top->nr = old->nr;
-			memcpy(top->e, old->e, old->nr * sizeof(old->e[0]));
-		}
-		rcu_assign_pointer(store->top, top);
-		if (old)
-			kfree_rcu(old, rcu);
-	}
-
-	write_seqcount_begin(&store->seq);
-	if (!top->nr) {
-		leaf = room->leaf[0];
-		room->leaf[0] = NULL;
-		leaf_insert(leaf, mem);
-		top_insert(top, 0, leaf);
-		goto out;
-	}
-
-	i = leaf_of(top, mem->ua);
-	leaf = top->e[i].leaf;
-	if (leaf->nr < MM_IOMMU_LEAF) {
-		leaf_insert(leaf, mem);
-		goto out;
-	}
-
-	/* Split into two new leaves: a reader in the old one still sees it whole. */
-	low = room->leaf[0];
-	high = room->leaf[1];
-	room->leaf[0] = NULL;
-	room->leaf[1] = NULL;
-	/* Ascending registration is the usual order: leave full leaves behind. */
-	j = mem->ua > leaf->ua[leaf->nr - 1] ? leaf->nr - 1 : leaf->nr / 2;
-	for (; low->nr < j; low->nr++)
-		leaf_set(low, low->nr, leaf->mem[low->nr]);
-	for (; high->nr < leaf->nr - j; high->nr++)
-		leaf_set(high, high->nr, leaf->mem[j + high->nr]);
-	leaf_insert(mem->ua < high->ua[0] ? low : high, mem);
-	top_insert(top, i + 1, high);
-	top_set(top, i, top->e[i].ua, low);
-	kfree_rcu(leaf, rcu);
-out:
-	write_seqcount_end(&store->seq);
-	return 0;
-}
-
-/* Take @mem out of the index. Needs no memory, so it can't fail. */
-static void index_remove(struct mm_iommu_store *store,
-			 struct mm_iommu_region *mem)
-{
-	struct mm_iommu_top *top = store_top(store);
-	unsigned int i = leaf_of(top, mem->ua), slot;
-	struct mm_iommu_leaf *leaf = top->e[i].leaf;
-
-	lockdep_assert_held(&store->lock);
-
-	slot = slot_of(leaf, mem->ua);
-	if (WARN_ON_ONCE(slot >= leaf->nr || leaf->mem[slot] != mem))
-		return;
-
-	if (store->main == mem)
-		WRITE_ONCE(store->main, NULL);
-
-	write_seqcount_begin(&store->seq);
-	WRITE_ONCE(leaf->nr, leaf->nr - 1);
-	for (; slot < leaf->nr; slot++)
-		leaf_set(leaf, slot, leaf->mem[slot + 1]);
-	/* A late reader must not find a freed region in an unused slot. */
-	leaf_set(leaf, slot, NULL);
-
-	if (leaf->nr) {
-		/*
-		 * A later region may start below the one that is gone and reach
-		 * beyond its start: it goes into the leaf before, and must be
-		 * looked for there.
-		 */
-		WRITE_ONCE(top->e[i].ua, leaf->ua[0]);
-	} else {
-		WRITE_ONCE(top->nr, top->nr - 1);
-		for (; i < top->nr; i++)
-			top_set(top, i, top->e[i + 1].ua, top->e[i + 1].leaf);
-		top_set(top, i, ULONG_MAX, NULL);
-		kfree_rcu(leaf, rcu);
-	}
-	write_seqcount_end(&store->seq);
-}
-
 /* The store of @mm, made when the first region comes. NULL: no memory. */
 static struct mm_iommu_store *store_get(struct mm_struct *mm)
 {
@@ -294,7 +53,7 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 	if (!store)
 		return NULL;
 	spin_lock_init(&store->lock);
-	seqcount_spinlock_init(&store->seq, &store->lock);
+	seqcount_latch_init(&store->regions.seq);
 	init_waitqueue_head(&store->wait);
 	store->mm = mm;
 	store->pid = task_tgid_nr(current);
@@ -332,7 +91,6 @@ void mm_iommu_init(struct mm_struct *mm)
 void mm_iommu_exit(struct mm_struct *mm)
 {
 	struct mm_iommu_store *store = mm->context.iommu_store;
-	struct mm_iommu_top *top;
 
 	if (!store)
 		return;
@@ -341,9 +99,8 @@ void mm_iommu_exit(struct mm_struct *mm)
 	list_del_rcu(&store->next);
 	spin_unlock(&store_list_lock);
 
-	top = rcu_dereference_protected(store->top, true);
-	WARN_ON_ONCE((top && top->nr) || atomic_read(&store->pending));
-	kfree_rcu(top, rcu);
+	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]) ||
+		     atomic_read(&store->pending));
 	kfree_rcu(store, rcu);
 }
 
@@ -572,13 +329,27 @@ static int region_pin(struct mm_iommu_region *mem)
 
 /* ---- registration ---- */
 
+static void index_insert(struct mm_iommu_store *store, struct mm_iommu_region *mem)
+{
+	lockdep_assert_held(&store->lock);
+	latch_tree_insert(&mem->node, &store->regions, &mm_iommu_region_ops);
+}
+
+static void index_remove(struct mm_iommu_store *store, struct mm_iommu_region *mem)
+{
+	lockdep_assert_held(&store->lock);
+	latch_tree_erase(&mem->node, &store->regions, &mm_iommu_region_ops);
+}
+
+/* The region that is just [ua, ua + size), or NULL; does any overlap it? */
 static struct mm_iommu_region *
 region_exact(struct mm_iommu_store *store, unsigned long ua, unsigned long size,
 	     bool *overlap)
 {
 	struct mm_iommu_region *mem;
 
-	mem = index_overlap(store, ua, ua + size);
+	lockdep_assert_held(&store->lock);
+	mem = mm_iommu_find_range(store, ua, ua + size);
 	*overlap = mem;
 	return mem && mem->ua == ua && mem->end == ua + size ? mem : NULL;
 }
@@ -607,16 +378,15 @@ static int region_claim(struct mm_iommu_store *store,
 {
 	unsigned long size = mem->end - mem->ua;
 	struct mm_iommu_region *have;
-	struct index_room room = {};
 	bool overlap;
 	int ret;
 
 	for (;;) {
 		spin_lock(&store->lock);
 		have = region_exact(store, mem->ua, size, &overlap);
+		ret = 0;
 		if (!overlap) {
-			ret = room.leaf[0] && room.leaf[1] ?
-				index_insert(store, mem, &room) : -EAGAIN;
+			index_insert(store, mem);
 			have = mem;
 		} else if (!have || have->dev != mem->dev ||
 			   have->dev_hpa != mem->dev_hpa) {
@@ -625,26 +395,16 @@ static int region_claim(struct mm_iommu_store *store,
 			ret = -EBUSY;
 		} else {
 			have->used++;
-			ret = 0;
 		}
 		spin_unlock(&store->lock);
 
-		if (ret == -EAGAIN) {
-			ret = index_prepare(store, &room);
-		} else if (ret == -EBUSY) {
-			/* Another thread registers the same: its answer counts. */
-			if (wait_event_killable(store->wait,
-						claim_decided(store, mem->ua, size)))
-				ret = -EINTR;
-			else
-				ret = 0;
-		} else {
+		if (ret != -EBUSY)
 			break;
-		}
-		if (ret)
-			break;
+		/* Another thread registers the same range: wait for its result. */
+		if (wait_event_killable(store->wait,
+					claim_decided(store, mem->ua, size)))
+			return -EINTR;
 	}
-	index_unprepare(&room);
 	if (!ret)
 		*pmem = have;
 	return ret;
@@ -710,8 +470,6 @@ static int region_register(struct mm_struct *mm, unsigned long ua,
 	mem->claimed = false;
 	/* Publish: pairs with atomic64_read_acquire() in the lookups. */
 	atomic64_set_release(&mem->mapped, 1);
-	if (!store->main || mem->end - mem->ua > store->main->end - store->main->ua)
-		WRITE_ONCE(store->main, mem);
 	spin_unlock(&store->lock);
 	wake_up_all(&store->wait);
 	return 0;
@@ -851,220 +609,27 @@ int mm_iommu_drain(struct mm_struct *mm)
 		return -EINTR;
 	return 0;
 }
-EXPORT_SYMBOL_GPL(mm_iommu_drain);
-
-/**
- * mm_iommu_map_get() - translate for a map, and hold what it needs
- * @mm: whose memory
- * @ua: user address, a multiple of the IOMMU page size
- * @size: bytes the caller would like to map from there
- * @shift: log2 of the IOMMU page size
- * @write: the device may write; the pages are dirtied when they are unpinned
- * @hpa: host physical address of @ua on success
- *
- * Takes one @mapped reference for each IOMMU page of the answer, which the caller
- * stores in TCEs or gives back with mm_iommu_map_put(). The answer is shorter
- * than @size where physical contiguity or the region ends: call again from there.
- *
- * Context: any in virtual mode. Return: bytes, a positive multiple of the IOMMU
- * page size; -EFAULT if nothing is registered at @ua; -EINVAL if the memory there
- * is not contiguous and aligned enough for one IOMMU page; -ENXIO if the region
- * is on its way in or out.
- */
-long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
-		      unsigned long size, unsigned int shift, bool write,
-		      unsigned long *hpa)
-{
-	guard(rcu)();
-	return __mm_iommu_map_get(mm, ua, size, shift, write, hpa, false);
-}
-EXPORT_SYMBOL_GPL(mm_iommu_map_get);
-
-/**
- * mm_iommu_map_get_range() - hold a range of one region, contiguous or not
- * @mm: whose memory
- * @ua: user address, a multiple of the IOMMU page size
- * @size: bytes the caller would like to map from there
- * @shift: log2 of the IOMMU page size
- * @pmem: the region on success, for mm_iommu_run_get()
- *
- * Takes one @mapped reference for each IOMMU page of the answer, all at once. The
- * answer is shorter than @size where the region ends. The references are stored in
- * TCEs or given back with mm_iommu_map_put_range().
- *
- * Context: any in virtual mode. Return: bytes, a positive multiple of the IOMMU page
- * size; -EFAULT, -EINVAL, -ENXIO: see mm_iommu_map_get().
- */
-long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
-			    unsigned long size, unsigned int shift,
-			    struct mm_iommu_region **pmem)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
-	unsigned long mask = BIT(shift) - 1;
-
-	if (!store)
-		return -EFAULT;
-	guard(rcu)();
-	mem = mm_iommu_find(store, ua, false);
-	if (!mem)
-		return -EFAULT;
-	size = min(size, mem->end - ua) & ~mask;
-	if (!size || (ua & mask))
-		return -EINVAL;
-	/* The words are valid only once @mapped is not 0. */
-	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
-		return -ENXIO;
-	*pmem = mem;
-	return size;
-}
-
-/**
- * mm_iommu_run_get() - what is behind an address of a region that is held
- * @mem: the region, from mm_iommu_map_get_range()
- * @ua: an address in the range held, a multiple of the IOMMU page size
- * @size: bytes wanted from there, all held
- * @shift: log2 of the IOMMU page size
- * @write: the device may write; the pages are dirtied when they are unpinned
- * @hpa: host physical address of @ua on success
- *
- * Context: any in virtual mode.
- * Return: bytes, a positive multiple of the IOMMU page size; shorter than @size where
- * contiguity ends. -EINVAL if the memory is not contiguous and aligned enough for one
- * IOMMU page.
- */
-long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
-		      unsigned long size, unsigned int shift, bool write,
-		      unsigned long *hpa)
-{
-	unsigned long mask = BIT(shift) - 1;
-	struct mm_iommu_run run;
-
-	mm_iommu_resolve(mem, ua, &run);
-	size = min(size, run.len) & ~mask;
-	if (!size || (run.hpa & mask))
-		return -EINVAL;
-	*hpa = run.hpa;
-	if (write)
-		mm_iommu_mark_dirty(mem, ua, size, &run);
-	return size;
-}
-
-/**
- * mm_iommu_map_put() - drop references of TCEs that are gone
- * @mm: whose memory
- * @ua: an address of the region that the TCEs reached
- * @n: number of TCEs
- *
- * To be called after the TCE cache was invalidated, never before.
- *
- * Context: any in virtual mode. Return: 0; -ENOENT if there is no such region,
- * -ERANGE if it has fewer references. Both mean that the caller's books are wrong;
- * nothing was dropped then.
- */
-int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
-{
-	guard(rcu)();
-	return __mm_iommu_map_put(mm, ua, n, false);
-}
-EXPORT_SYMBOL_GPL(mm_iommu_map_put);
-
-/**
- * mm_iommu_map_put_range() - drop references of contiguous TCEs that are gone
- * @mm: whose memory
- * @ua: user address that the first TCE led to
- * @n: number of TCEs; each led to the IOMMU page after the one before
- * @shift: log2 of the IOMMU page size
- *
- * As mm_iommu_map_put(), for TCEs that may have reached several regions in a row:
- * one look-up and one update for each of them.
- *
- * Context: any in virtual mode. Return: see mm_iommu_map_put(); the regions before
- * the one that failed have been dropped then.
- */
-int mm_iommu_map_put_range(struct mm_struct *mm, unsigned long ua,
-			   unsigned long n, unsigned int shift)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
-	unsigned long k;
-	int ret;
-
-	if (!store)
-		return -ENOENT;
-	for (; n; n -= k, ua += k << shift) {
-		guard(rcu)();
-		mem = mm_iommu_find(store, ua, false);
-		if (!mem)
-			return -ENOENT;
-		k = min(n, (mem->end - ua) >> shift);
-		ret = k ? mm_iommu_put(mem, k) : -ERANGE;
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-EXPORT_SYMBOL_GPL(mm_iommu_map_put_range);
-
-/**
- * mm_iommu_translate() - where a registered user address is, without holding it
- * @mm: whose memory
- * @ua: user address, any alignment
- * @hpa: host physical address on success
- *
- * Context: RCU read side; the answer is good until rcu_read_unlock().
- * Return: bytes contiguous from there, within the region; -EFAULT if nothing
- * usable is registered there.
- */
-long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
-			unsigned long *hpa)
-{
-	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "translation outside of RCU");
-	return __mm_iommu_translate(mm, ua, hpa, false);
-}
-EXPORT_SYMBOL_GPL(mm_iommu_translate);
-
-/**
- * mm_iommu_extent() - what is registered around a user address, without holding it
- * @mm: whose memory
- * @ua: user address, any alignment
- * @start: where the region starts, on success
- * @size: its bytes, on success
- *
- * Context: any in virtual mode. Return: true if @ua is in a region that can be mapped.
- */
-bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
-		     unsigned long *start, unsigned long *size)
-{
-	guard(rcu)();
-	return __mm_iommu_extent(mm, ua, start, size, false);
-}
-EXPORT_SYMBOL_GPL(mm_iommu_extent);
 
 /* ---- debugfs: powerpc/mm_iommu ---- */
 
 static void store_show(struct seq_file *m, struct mm_iommu_store *store)
 {
 	struct mm_iommu_region *mem;
-	struct mm_iommu_top *top;
-	unsigned int i, j;
+	struct rb_node *node;
 
 	spin_lock(&store->lock);
-	top = store_top(store);
-	for (i = 0; top && i < top->nr; i++) {
-		for (j = 0; j < top->e[i].leaf->nr; j++) {
-			mem = top->e[i].leaf->mem[j];
-			seq_printf(m, "%d ", store->pid);
-			seq_escape(m, store->comm, " \t\n\\");
-			seq_printf(m, " 0x%lx 0x%lx %lu %lu %lu %lld %lu%s\n",
-				   mem->ua, mem->end - mem->ua,
-				   (mem->end - mem->ua) >> PAGE_SHIFT,
-				   mem->contig, mem->used,
-				   (long long)atomic64_read(&mem->mapped),
-				   mem->metadata,
-				   mem->claimed ? " claimed" :
-				   mem->dev ? " device" : "");
-		}
+	for (node = rb_first(&store->regions.tree[0]); node; node = rb_next(node)) {
+		mem = rb_entry(node, struct mm_iommu_region, node.node[0]);
+		seq_printf(m, "%d ", store->pid);
+		seq_escape(m, store->comm, " \t\n\\");
+		seq_printf(m, " 0x%lx 0x%lx %lu %lu %lu %lld %lu%s\n",
+			   mem->ua, mem->end - mem->ua,
+			   (mem->end - mem->ua) >> PAGE_SHIFT,
+			   mem->contig, mem->used,
+			   (long long)atomic64_read(&mem->mapped),
+			   mem->metadata,
+			   mem->claimed ? " claimed" :
+			   mem->dev ? " device" : "");
 	}
 	spin_unlock(&store->lock);
 }

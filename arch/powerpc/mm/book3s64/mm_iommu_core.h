@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pre-registered regions: the data and the lockless half, compiled twice.
+ * Pre-registered regions: the data, and what reads it without a lock.
  *
- * iommu_api.c includes this for virtual mode, iommu_api_rm.c for real mode
- * (MMU off, not instrumented). So nothing here may sleep, print, touch vmalloc
- * or vmemmap, or use per-cpu data; every pointer leads into the linear map.
+ * iommu_lookup.c is the reader, for both modes; the entry protocol has these functions
+ * inlined. Readers may have the MMU off: so nothing here sleeps, prints, or touches
+ * vmalloc, vmemmap or per-cpu data, and every pointer leads into the linear map.
  *
- * Index. Regions of one mm never overlap. They are kept sorted by ua in small
- * leaves under one sorted array of leaves. A writer holds store->lock and moves
- * the words of a leaf in place, inside store->seq; it needs no memory to remove.
- * A reader checks what it found against the region itself, so a hit is always
- * right; only a miss may be due to a move, and is retried if seq says so. Leaves,
- * arrays and regions are freed after an RCU grace period.
+ * Index. Regions of one mm never overlap. They are in a latched rbtree: two trees, of
+ * which a writer, under store->lock, changes one while readers walk the other. A reader
+ * therefore never waits for a writer, not even for one that was interrupted half way,
+ * and never misses a region that is there; it walks again only if a writer has changed
+ * trees meanwhile. Nodes are embedded in the regions, so inserting needs no memory.
+ * A region is freed a grace period after it left the index.
  *
  * Metadata. One 64-bit word describes a chunk (a PMD's worth of ua), or a page:
  *
@@ -29,8 +29,8 @@
 #include <linux/atomic.h>
 #include <linux/kernel.h>
 #include <linux/mm_types.h>
+#include <linux/rbtree_latch.h>
 #include <linux/rcupdate.h>
-#include <linux/seqlock.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/sched.h>
@@ -48,6 +48,7 @@
 
 /**
  * struct mm_iommu_region - one pre-registered region
+ * @node: in the store's index (changed under store->lock, read under RCU)
  * @ua: first user address
  * @end: the address after the last (regions never reach 2^64)
  * @mapped: 1 while alive plus one per live TCE; 0 = claimed or dead
@@ -68,6 +69,7 @@
  * @mapped has become non-zero.
  */
 struct mm_iommu_region {
+	struct latch_tree_node node;
 	unsigned long ua;
 	unsigned long end;
 	atomic64_t mapped;
@@ -85,36 +87,10 @@ struct mm_iommu_region {
 	u64 *block[];
 };
 
-#define MM_IOMMU_LEAF		30
-
-struct mm_iommu_leaf {
-	struct rcu_head rcu;
-	unsigned int nr;
-	unsigned long ua[MM_IOMMU_LEAF];
-	struct mm_iommu_region *mem[MM_IOMMU_LEAF];
-};
-
-/*
- * e[i].ua is where the leaf's first region starts, so that a region which covers
- * an address is always in the leaf that the address leads to. e[0].ua is not looked
- * at: the first leaf takes everything below the second.
- */
-struct mm_iommu_top {
-	struct rcu_head rcu;
-	unsigned int cap;
-	unsigned int nr;
-	struct {
-		unsigned long ua;
-		struct mm_iommu_leaf *leaf;
-	} e[];
-};
-
 /**
  * struct mm_iommu_store - all regions of one mm
  * @lock: every change of the index, and @used/@claimed of the regions
- * @seq: odd while words of the index move
- * @top: the index, NULL before the first region
- * @main: a large region, most of a guest's memory, which is looked at first; or NULL
+ * @regions: the index, by address
  * @pending: regions unregistered but not yet unpinned
  * @wait: registrations that wait for a claim, or for @pending to drain
  * @next: in the list of all stores (debugfs)
@@ -125,9 +101,7 @@ struct mm_iommu_top {
  */
 struct mm_iommu_store {
 	spinlock_t lock;	/* see above */
-	seqcount_spinlock_t seq;
-	struct mm_iommu_top __rcu *top;
-	struct mm_iommu_region *main;
+	struct latch_tree_root regions;
 	atomic_t pending;
 	wait_queue_head_t wait;
 	struct list_head next;
@@ -143,68 +117,55 @@ static __always_inline struct mm_iommu_store *mm_iommu_store(struct mm_struct *m
 	return READ_ONCE(mm->context.iommu_store);
 }
 
-/* Index of the last of @nr sorted keys that is <= @key, 0 if there is none. */
-#define mm_iommu_last_le(nr, key, at)					\
-({									\
-	unsigned int __base = 0, __n = (nr);				\
-									\
-	while (__n > 1) {						\
-		unsigned int __half = __n >> 1;				\
-									\
-		if (READ_ONCE(at(__base + __half)) <= (key))		\
-			__base += __half;				\
-		__n -= __half;						\
-	}								\
-	__base;								\
-})
+struct mm_iommu_range {
+	unsigned long ua;
+	unsigned long end;
+};
 
-/* One try at finding the region that covers @ua; a miss may be a move's fault. */
 static __always_inline struct mm_iommu_region *
-mm_iommu_find_once(struct mm_iommu_store *store, unsigned long ua)
+mm_iommu_node_region(struct latch_tree_node *node)
 {
-	struct mm_iommu_region *mem;
-	struct mm_iommu_leaf *leaf;
-	struct mm_iommu_top *top;
-	unsigned int nr, i;
-
-	mem = READ_ONCE(store->main);
-	if (mem && ua - mem->ua < mem->end - mem->ua)
-		return mem;
-
-	top = rcu_dereference_raw(store->top);
-	nr = top ? READ_ONCE(top->nr) : 0;
-	if (!nr)
-		return NULL;
-#define TOP_UA(i)	(top->e[i].ua)
-	i = mm_iommu_last_le(nr, ua, TOP_UA);
-#undef TOP_UA
-	leaf = READ_ONCE(top->e[i].leaf);
-	nr = leaf ? READ_ONCE(leaf->nr) : 0;
-	if (!nr)
-		return NULL;
-#define LEAF_UA(i)	(leaf->ua[i])
-	i = mm_iommu_last_le(nr, ua, LEAF_UA);
-#undef LEAF_UA
-	mem = READ_ONCE(leaf->mem[i]);
-	if (!mem || ua < mem->ua || ua >= mem->end)
-		return NULL;
-	return mem;
+	return container_of(node, struct mm_iommu_region, node);
 }
 
-static __always_inline struct mm_iommu_region *
-mm_iommu_find(struct mm_iommu_store *store, unsigned long ua, bool rm)
+/* Regions don't overlap, so a range is below a region, above it, or meets it. */
+static __always_inline int mm_iommu_range_cmp(void *key, struct latch_tree_node *node)
 {
-	struct mm_iommu_region *mem;
-	unsigned int seq;
+	const struct mm_iommu_region *mem = mm_iommu_node_region(node);
+	const struct mm_iommu_range *range = key;
 
-	for (;;) {
-		/* Real mode never waits: a miss there only means 'too hard'. */
-		if (!rm)
-			seq = raw_read_seqcount_begin(&store->seq);
-		mem = mm_iommu_find_once(store, ua);
-		if (mem || rm || !read_seqcount_retry(&store->seq, seq))
-			return mem;
-	}
+	if (range->end <= mem->ua)
+		return -1;
+	return range->ua >= mem->end;
+}
+
+static __always_inline bool mm_iommu_region_less(struct latch_tree_node *a,
+						 struct latch_tree_node *b)
+{
+	return mm_iommu_node_region(a)->ua < mm_iommu_node_region(b)->ua;
+}
+
+static const struct latch_tree_ops mm_iommu_region_ops = {
+	.less = mm_iommu_region_less,
+	.comp = mm_iommu_range_cmp,
+};
+
+/* Any region that meets [ua, end). Context: RCU read side, real mode, or store->lock. */
+static __always_inline struct mm_iommu_region *
+mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned long end)
+{
+	struct mm_iommu_range range = { .ua = ua, .end = end };
+	struct latch_tree_node *node;
+
+	node = latch_tree_find(&range, &store->regions, &mm_iommu_region_ops);
+	return node ? mm_iommu_node_region(node) : NULL;
+}
+
+/* The region that covers @ua. Context: RCU read side, or real mode. */
+static __always_inline struct mm_iommu_region *
+mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
+{
+	return mm_iommu_find_range(store, ua, ua + 1);
 }
 
 /**
@@ -307,38 +268,6 @@ mm_iommu_mark_dirty(struct mm_iommu_region *mem, unsigned long ua,
 	}
 }
 
-/* See mm_iommu_map_get(). The caller is an RCU reader, or real mode. */
-static __always_inline long
-__mm_iommu_map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
-		   unsigned int shift, bool write, unsigned long *hpa, bool rm)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
-	unsigned long mask = BIT(shift) - 1;
-	struct mm_iommu_run run;
-
-	if (!store)
-		return -EFAULT;
-	mem = mm_iommu_find(store, ua, rm);
-	if (!mem)
-		return -EFAULT;
-	/* The words are valid only once @mapped is not 0. */
-	if (!atomic64_read_acquire(&mem->mapped))
-		return -ENXIO;
-
-	mm_iommu_resolve(mem, ua, &run);
-	size = min(size, run.len) & ~mask;
-	if (!size || ((ua | run.hpa) & mask))
-		return -EINVAL;
-	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
-		return -ENXIO;
-
-	*hpa = run.hpa;
-	if (write)
-		mm_iommu_mark_dirty(mem, ua, size, &run);
-	return size;
-}
-
 /*
  * Drop @n references of @mem, never below the 1 that the registration itself holds,
  * not even for a moment: others would be refused. Release: what the caller did to
@@ -354,51 +283,6 @@ mm_iommu_put(struct mm_iommu_region *mem, unsigned long n)
 			return -ERANGE;
 	} while (!atomic64_try_cmpxchg_release(&mem->mapped, &mapped, mapped - n));
 	return 0;
-}
-
-/* See mm_iommu_map_put(). */
-static __always_inline int
-__mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n,
-		   bool rm)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
-
-	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
-	return mem ? mm_iommu_put(mem, n) : -ENOENT;
-}
-
-/* See mm_iommu_translate(). */
-static __always_inline long
-__mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
-		     unsigned long *hpa, bool rm)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
-	struct mm_iommu_run run;
-
-	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
-	if (!mem || !atomic64_read_acquire(&mem->mapped))
-		return -EFAULT;
-	mm_iommu_resolve(mem, ua, &run);
-	*hpa = run.hpa;
-	return run.len;
-}
-
-/* See mm_iommu_extent(). The caller is an RCU reader, or real mode. */
-static __always_inline bool
-__mm_iommu_extent(struct mm_struct *mm, unsigned long ua, unsigned long *start,
-		  unsigned long *size, bool rm)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
-
-	mem = store ? mm_iommu_find(store, ua, rm) : NULL;
-	if (!mem || !atomic64_read_acquire(&mem->mapped))
-		return false;
-	*start = mem->ua;
-	*size = mem->end - mem->ua;
-	return true;
 }
 
 #endif /* MM_IOMMU_CORE_H */

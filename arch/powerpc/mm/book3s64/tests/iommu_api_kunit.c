@@ -39,31 +39,30 @@ struct fixture {
 
 /* ---- what must be back at the end ---- */
 
-/* Regions in the index; -1 if they are not sorted or overlap. */
+/* Regions in the index; -1 if they are not sorted or overlap, or the two trees differ. */
 static long index_count(struct mm_struct *mm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_top *top;
 	unsigned long last = 0;
-	unsigned int i, j;
+	struct rb_node *node;
 	struct mm_iommu_region *mem;
-	long n = 0;
+	long n = 0, twin = 0;
 
 	if (!store)
 		return 0;
 	spin_lock(&store->lock);
-	top = rcu_dereference_protected(store->top, true);
-	for (i = 0; top && n >= 0 && i < top->nr; i++) {
-		for (j = 0; j < top->e[i].leaf->nr; j++) {
-			mem = top->e[i].leaf->mem[j];
-			if (mem->ua < last || mem->ua >= mem->end) {
-				n = -1;
-				break;
-			}
-			last = mem->end;
-			n++;
+	for (node = rb_first(&store->regions.tree[0]); node; node = rb_next(node), n++) {
+		mem = rb_entry(node, struct mm_iommu_region, node.node[0]);
+		if (mem->ua < last || mem->ua >= mem->end) {
+			n = -1;
+			break;
 		}
+		last = mem->end;
 	}
+	for (node = rb_first(&store->regions.tree[1]); node; node = rb_next(node))
+		twin++;
+	if (n != twin)
+		n = -1;
 	spin_unlock(&store->lock);
 	return n;
 }
@@ -98,7 +97,6 @@ static void mm_iommu_test_exit(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	struct mm_iommu_store *store;
-	struct mm_iommu_top *top;
 	long left;
 
 	if (!f)
@@ -107,12 +105,12 @@ static void mm_iommu_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, left, 0L, "regions left behind");
 	store = mm_iommu_store(f->mm);
 	while (left > 0 && store) {
+		struct rb_node *node = rb_first(&store->regions.tree[0]);
 		struct mm_iommu_region *mem;
 
-		top = rcu_dereference_protected(store->top, true);
-		if (!top || !top->nr)
+		if (!node)
 			break;
-		mem = top->e[0].leaf->mem[0];
+		mem = rb_entry(node, struct mm_iommu_region, node.node[0]);
 		mem->used = 1;
 		atomic64_set(&mem->mapped, 1);
 		mm_iommu_unregister(f->mm, mem);
@@ -313,10 +311,24 @@ static struct model *model_make(struct kunit *test, unsigned long ua,
 	return m;
 }
 
+/* In virtual mode look-ups want an RCU read side. */
 static long translate(struct mm_struct *mm, unsigned long ua, unsigned long *hpa)
 {
 	guard(rcu)();
 	return mm_iommu_translate(mm, ua, hpa);
+}
+
+static long map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
+		    unsigned int shift, bool write, unsigned long *hpa)
+{
+	guard(rcu)();
+	return mm_iommu_map_get(mm, ua, size, shift, write, hpa);
+}
+
+static int map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
+{
+	guard(rcu)();
+	return mm_iommu_map_put(mm, ua, n);
 }
 
 /* Page by page, at odd places of each page, and nothing beyond. */
@@ -379,7 +391,7 @@ static void expect_map_get(struct kunit *test, struct model *m,
 			if ((ua | m->hpa[i]) & mask)
 				want = 0;
 			hpa = 0;
-			ret = mm_iommu_map_get(f->mm, ua, ULONG_MAX, shifts[s],
+			ret = map_get(f->mm, ua, ULONG_MAX, shifts[s],
 					       false, &hpa);
 			KUNIT_ASSERT_EQ(test, ret, want ? (long)want : -EINVAL);
 			if (ret < 0)
@@ -389,30 +401,30 @@ static void expect_map_get(struct kunit *test, struct model *m,
 				KUNIT_ASSERT_EQ(test, m->hpa[i + k], hpa + k * P);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped),
 					1 + (ret >> shifts[s]));
-			KUNIT_ASSERT_EQ(test, mm_iommu_map_put(f->mm, ua,
+			KUNIT_ASSERT_EQ(test, map_put(f->mm, ua,
 							       ret >> shifts[s]), 0);
 			/* Not more than was asked for. */
-			ret = mm_iommu_map_get(f->mm, ua, mask + 1, shifts[s],
+			ret = map_get(f->mm, ua, mask + 1, shifts[s],
 					       false, &hpa);
 			KUNIT_ASSERT_EQ(test, ret, (long)mask + 1);
-			KUNIT_ASSERT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+			KUNIT_ASSERT_EQ(test, map_put(f->mm, ua, 1), 0);
 		}
 	}
 	/* Not aligned to the IOMMU page, or less than one asked for. */
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua + 8, P, 12, false, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, m->ua + 8, P, 12, false, &hpa),
 			-EINVAL);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua, 4095, 12, false, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, m->ua, 4095, 12, false, &hpa),
 			-EINVAL);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua, 0, 12, false, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, m->ua, 0, 12, false, &hpa),
 			-EINVAL);
 	if (P == SZ_4K)
 		return;
 	/* IOMMU pages below the kernel's: offsets within the page are kept. */
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, m->ua + 4096, 8192, 12, false,
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, m->ua + 4096, 8192, 12, false,
 					       &hpa), 8192);
 	KUNIT_EXPECT_EQ(test, hpa, m->hpa[0] + 4096);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 3);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, m->ua, 2), 0);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, m->ua, 2), 0);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
 }
 
@@ -447,8 +459,8 @@ static void transitions(struct kunit *test)
 	unsigned int i;
 
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), -ENOENT);
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), -ENOENT);
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, size, &mem), 0);
 	KUNIT_EXPECT_EQ(test, mem->used, 1UL);
@@ -467,12 +479,12 @@ static void transitions(struct kunit *test)
 
 	/* Three IOMMU pages of 4K, one of a kernel page. */
 	for (i = 0; i < 3; i++) {
-		KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, 1 << 12, 12, true, &hpa),
+		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, 1 << 12, 12, true, &hpa),
 				1 << 12);
 		KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua));
 	}
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 4);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + 3 * P, P, PAGE_SHIFT, false, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + 3 * P, P, PAGE_SHIFT, false, &hpa),
 			(long)P);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 5);
 
@@ -490,19 +502,19 @@ static void transitions(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, size, &again), 0);
 	KUNIT_EXPECT_EQ(test, mem->used, 2UL);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + P, P, PAGE_SHIFT, false, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + P, P, PAGE_SHIFT, false, &hpa),
 			(long)P);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 6);
 
 	/* More than there are: refused, and nothing is dropped. */
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 6), -ERANGE);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, LONG_MAX), -ERANGE);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 6), -ERANGE);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, LONG_MAX), -ERANGE);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 6);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + 3 * P + 9, 4), 0);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + 3 * P + 9, 4), 0);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 2);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), -EBUSY);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), 0);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), -ERANGE);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), -ERANGE);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
 
 	/* Dead: the region lives until rcu_read_unlock(), but nothing starts. */
@@ -510,8 +522,8 @@ static void transitions(struct kunit *test)
 	rcu_read_lock();
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 0);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 1), -ENOENT);
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), -ENOENT);
 	KUNIT_EXPECT_EQ(test, mm_iommu_translate(f->mm, ua, &hpa), -EFAULT);
 	KUNIT_EXPECT_TRUE(test, folio_maybe_dma_pinned(page_folio(page)));
 	rcu_read_unlock();
@@ -536,9 +548,9 @@ static void claimed_refused(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
 	atomic64_set(&mem->mapped, 0);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -ENXIO);
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -ENXIO);
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
-	KUNIT_EXPECT_NE(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_NE(test, map_put(f->mm, ua, 1), 0);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 0);
 	atomic64_set(&mem->mapped, 1);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
@@ -812,10 +824,10 @@ static void translate_gigantic(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, hpa, first + i);
 	}
 	KUNIT_ASSERT_EQ(test, hpa, oracle(test, ua + i - 37 * P - 24));
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + BIT(24), ULONG_MAX, 24, true,
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + BIT(24), ULONG_MAX, 24, true,
 					       &hpa), (long)(BIT(PUD_SHIFT) - 2 * BIT(24)));
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + BIT(24),
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + BIT(24),
 					       BIT(PUD_SHIFT - 24) - 2), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
@@ -916,10 +928,10 @@ static void translate_after_split(struct kunit *test)
 	expect_translated(test, m);
 	KUNIT_EXPECT_EQ(test, vm_munmap(ua, BIT(PMD_SHIFT)), 0);
 	expect_translated(test, m);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, ULONG_MAX, PAGE_SHIFT, true,
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, ULONG_MAX, PAGE_SHIFT, true,
 					       &hpa),
 			(long)BIT(PMD_SHIFT));
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, CHUNK_PAGES), 0);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, CHUNK_PAGES), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
 
@@ -952,12 +964,12 @@ static void dirty(struct kunit *test)
 			test_clear_dirty(page[i]);
 		}
 		/* Region 0: page 1 for reading. Region 1: page 6 for writing. */
-		KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + P, P, 12, false,
+		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + P, P, 12, false,
 						       &hpa), (long)P);
-		KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua + 6 * P, P, 12, true,
+		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + 6 * P, P, 12, true,
 						       &hpa), (long)P);
-		KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + P, P >> 12), 0);
-		KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + 6 * P, P >> 12), 0);
+		KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + P, P >> 12), 0);
+		KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + 6 * P, P >> 12), 0);
 		KUNIT_EXPECT_FALSE(test, PageDirty(page[6]));
 		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[0]), 0);
 		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[1]), 0);
@@ -995,9 +1007,9 @@ static void dirty_exact(struct kunit *test)
 	}
 	/* Every second run to write, as long as it is. */
 	for (i = 0, at = 0; i < n; i += ret / P, at++) {
-		ret = mm_iommu_map_get(f->mm, ua + i * P, ULONG_MAX, PAGE_SHIFT, at & 1, &hpa);
+		ret = map_get(f->mm, ua + i * P, ULONG_MAX, PAGE_SHIFT, at & 1, &hpa);
 		KUNIT_ASSERT_EQ(test, (unsigned long)ret, m->len[i]);
-		KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua + i * P, ret >> PAGE_SHIFT), 0);
+		KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + i * P, ret >> PAGE_SHIFT), 0);
 	}
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
@@ -1085,16 +1097,15 @@ static void many_regions(struct kunit *test)
 	}
 }
 
-/*
- * A region that reaches over where a leaf of the index once began: the leaf's
- * first region went, its neighbours stayed.
- */
-static void over_leaf_border(struct kunit *test)
+#define WIDE	60
+
+/* In the place of each region one that begins before it did. */
+static void wider_instead(struct kunit *test)
 {
 	struct fixture *f = test->priv;
-	const unsigned int n = 3 * MM_IOMMU_LEAF;
+	const unsigned int n = WIDE;
 	unsigned long ua = map_small(test, 2 * n + 2) + P, hpa = 0;
-	struct mm_iommu_region *mem[3 * MM_IOMMU_LEAF], *wide, *other;
+	struct mm_iommu_region *mem[WIDE], *wide, *other;
 	unsigned int i;
 
 	for (i = 0; i < n; i++)
@@ -1123,6 +1134,114 @@ static void over_leaf_border(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
 }
 
+/*
+ * A writer that is stopped half way, by an interrupt on another CPU, say: one of the two
+ * trees is broken just then, and readers find everything in the other.
+ */
+static void writer_stopped(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 6), hpa = 0;
+	struct mm_iommu_region *mem[3];
+	struct mm_iommu_store *store;
+	struct rb_root whole;
+	unsigned int i, tree;
+
+	for (i = 0; i < 3; i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 2 * i * P, P, &mem[i]), 0);
+	store = mm_iommu_store(f->mm);
+	spin_lock(&store->lock);
+	for (tree = 0; tree < 2; tree++) {
+		/* As latch_tree_insert() begins with each of them */
+		raw_write_seqcount_latch(&store->regions.seq);
+		whole = store->regions.tree[tree];
+		store->regions.tree[tree] = RB_ROOT;
+		for (i = 0; i < 6; i++) {
+			KUNIT_EXPECT_EQ(test, translate(f->mm, ua + i * P, &hpa),
+					i & 1 ? -EFAULT : (long)P);
+			if (!no_real_mode())
+				KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate,
+								(unsigned long)f->mm, ua + i * P,
+								(unsigned long)&hpa, 0, 0, 0),
+						i & 1 ? -EFAULT : (long)P);
+		}
+		store->regions.tree[tree] = whole;
+	}
+	spin_unlock(&store->lock);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+}
+
+#define CHURN_REGIONS	64	/* every second stays */
+#define CHURN_LOOKUPS	20000
+
+struct churn {
+	struct mm_struct *mm;
+	unsigned long ua;
+	bool stop;
+	long rounds;
+	struct completion done;
+};
+
+/* Registers and unregisters every second region, so that the trees keep being rotated. */
+static int churn_thread(void *arg)
+{
+	struct mm_iommu_region *mem[CHURN_REGIONS / 2];
+	struct churn *c = arg;
+	unsigned int i;
+	int ret = 0;
+
+	kthread_use_mm(c->mm);
+	while (!READ_ONCE(c->stop) && !ret) {
+		for (i = 0; i < CHURN_REGIONS / 2 && !ret; i++)
+			ret = mm_iommu_register(c->mm, c->ua + (4 * i + 2) * P, P, &mem[i]);
+		while (i--)
+			ret = mm_iommu_unregister(c->mm, mem[i]) ?: ret;
+		WRITE_ONCE(c->rounds, c->rounds + 1);
+		cond_resched();
+	}
+	kthread_unuse_mm(c->mm);
+	complete(&c->done);
+	return ret;
+}
+
+/* A region that is there is found, in either mode, whatever comes and goes around it. */
+static void no_misses(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct mm_iommu_region *mem[CHURN_REGIONS / 2];
+	struct churn *c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
+	unsigned long at, hpa, missed = 0, missed_real = 0;
+	struct task_struct *t;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	c->mm = f->mm;
+	c->ua = map_small(test, 2 * CHURN_REGIONS);
+	init_completion(&c->done);
+	for (i = 0; i < CHURN_REGIONS / 2; i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, c->ua + 4 * i * P, P,
+							&mem[i]), 0);
+	t = kthread_run(churn_thread, c, "mm_iommu_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t));
+	for (i = 0; i < CHURN_LOOKUPS || (READ_ONCE(c->rounds) < 20 && i < BIT(30)); i++) {
+		at = c->ua + 4 * (i % (CHURN_REGIONS / 2)) * P;
+		missed += translate(f->mm, at, &hpa) != (long)P;
+		if (!no_real_mode())
+			missed_real += call_real(mm_iommu_translate, (unsigned long)f->mm, at,
+						 (unsigned long)&hpa, 0, 0, 0) != (long)P;
+		if (i % 256 == 0)
+			cond_resched();
+	}
+	WRITE_ONCE(c->stop, true);
+	wait_for_completion(&c->done);
+	KUNIT_EXPECT_EQ(test, missed, 0UL);
+	KUNIT_EXPECT_EQ(test, missed_real, 0UL);
+	kunit_info(test, "%u look-ups in each mode, %ld rounds of changes", i, c->rounds);
+	for (i = 0; i < CHURN_REGIONS / 2; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+}
+
 static void device_memory(struct kunit *test)
 {
 	struct fixture *f = test->priv;
@@ -1141,13 +1260,13 @@ static void device_memory(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua + 8 * P, &hpa), -EFAULT);
 	/* A writable mapping has nothing to mark dirty, and must not try. */
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, 8 * P, PAGE_SHIFT, true, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, 8 * P, PAGE_SHIFT, true, &hpa),
 			(long)(8 * P));
 	KUNIT_EXPECT_EQ(test, hpa, base);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, 8 * P, 24, true, &hpa),
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, 8 * P, 24, true, &hpa),
 			-EINVAL);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), -EBUSY);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_put(f->mm, ua, 8), 0);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 8), 0);
 	/* The same range as another memory is not the same. */
 	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 8 * P, &other), -EINVAL);
 	KUNIT_EXPECT_EQ(test, mm_iommu_register_dev(f->mm, ua, 8 * P, base + P, &other),
@@ -1162,7 +1281,7 @@ static void device_memory(struct kunit *test)
 /* ---- threads ---- */
 
 #define THREADS		4
-#define SLOTS		40	/* more than a leaf */
+#define SLOTS		40
 #define ROUNDS		400
 
 struct crowd {
@@ -1189,7 +1308,7 @@ static void crowd_lookup(struct crowd *c, unsigned int slot)
 	ret = translate(c->mm, at, &hpa);
 	crowd_check(c, ret == -EFAULT ||
 		    (hpa == c->hpa[slot] && ret >= (long)P && ret <= (long)(2 * P)));
-	ret = mm_iommu_map_get(c->mm, at, P, PAGE_SHIFT, true, &hpa);
+	ret = map_get(c->mm, at, P, PAGE_SHIFT, true, &hpa);
 	crowd_check(c, ret == -EFAULT || ret == -ENXIO ||
 		    (ret == (long)P && hpa == c->hpa[slot]));
 	if (ret > 0) {
@@ -1198,7 +1317,7 @@ static void crowd_lookup(struct crowd *c, unsigned int slot)
 		/* The reference holds it: whoever unregisters now, it is found. */
 		crowd_check(c, translate(c->mm, at, &hpa) >= (long)P);
 		crowd_check(c, hpa == c->hpa[slot]);
-		crowd_check(c, mm_iommu_map_put(c->mm, at, 1) == 0);
+		crowd_check(c, map_put(c->mm, at, 1) == 0);
 	}
 }
 
@@ -1226,14 +1345,14 @@ static int crowd_thread(void *arg)
 		crowd_lookup(c, prandom_u32_state(&rnd) % (i % 8 ? 5 : SLOTS));
 		if (ret)
 			continue;
-		ret = mm_iommu_map_get(c->mm, c->ua + 2 * slot * P, P, PAGE_SHIFT, i & 1, &hpa);
+		ret = map_get(c->mm, c->ua + 2 * slot * P, P, PAGE_SHIFT, i & 1, &hpa);
 		crowd_check(c, ret == (long)P && hpa == c->hpa[slot]);
 		/* Held over a while, so that others meet it. */
 		if (i % 4 == 0)
 			usleep_range(50, 150);
 		cond_resched();
 		crowd_lookup(c, slot);
-		crowd_check(c, mm_iommu_map_put(c->mm, c->ua + 2 * slot * P, 1) == 0);
+		crowd_check(c, map_put(c->mm, c->ua + 2 * slot * P, 1) == 0);
 		for (tries = 0; tries < 1000; tries++) {
 			ret = mm_iommu_unregister(c->mm, mem);
 			if (ret != -EBUSY)
@@ -1481,8 +1600,8 @@ static void expect_claimed(struct kunit *test, unsigned long ua, unsigned long p
 	KUNIT_EXPECT_EQ(test, index_count(f->mm), 1L);
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, pages);
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
-	KUNIT_EXPECT_EQ(test, mm_iommu_map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -ENXIO);
-	KUNIT_EXPECT_NE(test, mm_iommu_map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -ENXIO);
+	KUNIT_EXPECT_NE(test, map_put(f->mm, ua, 1), 0);
 	KUNIT_EXPECT_EQ(test, hpa, 4711UL);
 	/* Overlaps are refused now, not when the owner is done. */
 	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, P, &other), -EINVAL);
@@ -1628,42 +1747,42 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 		len = translate(f->mm, at, &want);
 		KUNIT_ASSERT_EQ(test, want, oracle(test, at));
 		hpa = 0;
-		ret = call_real(mm_iommu_translate_rm, mm, at, (unsigned long)&hpa,
+		ret = call_real(mm_iommu_translate, mm, at, (unsigned long)&hpa,
 				0, 0, 0);
 		KUNIT_ASSERT_EQ(test, ret, len);
 		KUNIT_ASSERT_EQ(test, hpa, want);
 
 		at = ua + i * P;
 		for (s = 0; s < ARRAY_SIZE(shifts); s++) {
-			len = mm_iommu_map_get(f->mm, at, ULONG_MAX, shifts[s], false,
+			len = map_get(f->mm, at, ULONG_MAX, shifts[s], false,
 					       &want);
 			n = len >> shifts[s];
 			if (len > 0)
-				KUNIT_ASSERT_EQ(test, mm_iommu_map_put(f->mm, at, n), 0);
+				KUNIT_ASSERT_EQ(test, map_put(f->mm, at, n), 0);
 			hpa = 0;
-			ret = call_real(mm_iommu_map_get_rm, mm, at, ULONG_MAX,
+			ret = call_real(mm_iommu_map_get, mm, at, ULONG_MAX,
 					shifts[s], true, (unsigned long)&hpa);
 			KUNIT_ASSERT_EQ(test, ret, len);
 			if (ret < 0)
 				continue;
 			KUNIT_ASSERT_EQ(test, hpa, want);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1 + n);
-			ret = call_real(mm_iommu_map_put_rm, mm, at, n + 1, 0, 0, 0);
+			ret = call_real(mm_iommu_map_put, mm, at, n + 1, 0, 0, 0);
 			KUNIT_ASSERT_EQ(test, ret, -ERANGE);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1 + n);
-			ret = call_real(mm_iommu_map_put_rm, mm, at, n, 0, 0, 0);
+			ret = call_real(mm_iommu_map_put, mm, at, n, 0, 0, 0);
 			KUNIT_ASSERT_EQ(test, ret, 0);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
 		}
 	}
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate_rm, mm, ua + pages * P,
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate, mm, ua + pages * P,
 					(unsigned long)&hpa, 0, 0, 0), -EFAULT);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate_rm, mm, ua - 1,
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate, mm, ua - 1,
 					(unsigned long)&hpa, 0, 0, 0), -EFAULT);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put_rm, mm, ua - 1, 1, 0, 0, 0),
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put, mm, ua - 1, 1, 0, 0, 0),
 			-ENOENT);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get_rm, mm, ua, P, PAGE_SHIFT, 0,
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get, mm, ua, P, PAGE_SHIFT, 0,
 					(unsigned long)&hpa), -EFAULT);
 }
 
@@ -1710,7 +1829,7 @@ static void real_mode_blocks(struct kunit *test)
 		at = ua + (i << PMD_SHIFT) + (i % CHUNK_PAGES) * P + 16;
 		len = translate(f->mm, at, &want);
 		hpa = 0;
-		KUNIT_ASSERT_EQ(test, call_real(mm_iommu_translate_rm, (unsigned long)f->mm,
+		KUNIT_ASSERT_EQ(test, call_real(mm_iommu_translate, (unsigned long)f->mm,
 						at, (unsigned long)&hpa, 0, 0, 0), len);
 		KUNIT_ASSERT_EQ(test, hpa, want);
 		KUNIT_ASSERT_EQ(test, hpa, first[i % 3] + (i % CHUNK_PAGES) * P + 16);
@@ -1730,9 +1849,9 @@ static void real_mode_dirty(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
 	page = user_page(test, ua);
 	test_clear_dirty(page);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get_rm, (unsigned long)f->mm, ua,
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get, (unsigned long)f->mm, ua,
 					P, PAGE_SHIFT, true, (unsigned long)&hpa), (long)P);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put_rm, (unsigned long)f->mm, ua,
+	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put, (unsigned long)f->mm, ua,
 					1, 0, 0, 0), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
@@ -1744,7 +1863,7 @@ static void real_mode_dirty(struct kunit *test)
 static void real_mode_many(struct kunit *test)
 {
 	struct fixture *f = test->priv;
-	const unsigned int n = 5 * MM_IOMMU_LEAF;
+	const unsigned int n = 150;
 	unsigned long ua = map_small(test, 2 * n), hpa, i;
 	struct mm_iommu_region **mem = kunit_kcalloc(test, n, sizeof(*mem), GFP_KERNEL);
 
@@ -1755,7 +1874,7 @@ static void real_mode_many(struct kunit *test)
 							&mem[i]), 0);
 	for (i = 0; i < 2 * n; i++) {
 		hpa = 0;
-		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate_rm,
+		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate,
 						(unsigned long)f->mm, ua + i * P + 16,
 						(unsigned long)&hpa, 0, 0, 0),
 				i & 1 ? -EFAULT : (long)P - 16);
@@ -1937,17 +2056,14 @@ static void no_memory(struct kunit *test)
 	unsigned long *verbose = knob("failslab", "verbose"), was;
 	struct fixture *f = test->priv;
 	unsigned long pages = 2 * CHUNK_PAGES + 3, ua, hpa;
-	struct mm_iommu_region *mem, *have[MM_IOMMU_LEAF];
-	unsigned int nth, failed = 0, left, i;
+	struct mm_iommu_region *mem, *have;
+	unsigned int nth, failed = 0, left;
 	int ret = -ENOMEM;
 
 	if (!reclaim || !verbose)
 		kunit_skip(test, "no debugfs knobs for failslab");
-	ua = map_scattered(test, pages + 2 * MM_IOMMU_LEAF);
-	/* A full leaf in the index, so that the next region has to split it. */
-	for (i = 0; i < MM_IOMMU_LEAF; i++)
-		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + (pages + 2 * i) * P,
-							P, &have[i]), 0);
+	ua = map_scattered(test, pages + 1);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + pages * P, P, &have), 0);
 	was = *verbose;
 	*verbose = 0;
 	*reclaim = false;
@@ -1967,20 +2083,19 @@ static void no_memory(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
 		}
 		KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
-		KUNIT_EXPECT_EQ(test, index_count(f->mm), (long)MM_IOMMU_LEAF);
-		KUNIT_EXPECT_EQ(test, pins_live(), f->pins + MM_IOMMU_LEAF);
-		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, (unsigned long)MM_IOMMU_LEAF);
+		KUNIT_EXPECT_EQ(test, index_count(f->mm), 1L);
+		KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 1);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 1UL);
 	}
 	*reclaim = true;
 	*verbose = was;
 	KUNIT_EXPECT_EQ(test, ret, 0);
-	/* Region, two index leaves, words, pages array, a leaf per chunk. */
-	KUNIT_EXPECT_GE(test, failed, 6U);
+	/* Region, words, pages array, a leaf per chunk. */
+	KUNIT_EXPECT_GE(test, failed, 4U);
 	kunit_info(test, "%u allocations failed in turn", failed);
 	if (!ret)
 		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
-	for (i = 0; i < MM_IOMMU_LEAF; i++)
-		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, have[i]), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, have), 0);
 }
 #else
 static void no_memory(struct kunit *test)
@@ -2008,7 +2123,9 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(dirty),
 	KUNIT_CASE(dirty_exact),
 	KUNIT_CASE_PARAM(many_regions, order_gen_params),
-	KUNIT_CASE(over_leaf_border),
+	KUNIT_CASE(wider_instead),
+	KUNIT_CASE(writer_stopped),
+	KUNIT_CASE(no_misses),
 	KUNIT_CASE(device_memory),
 	KUNIT_CASE(threads),
 	KUNIT_CASE(threads_mms),

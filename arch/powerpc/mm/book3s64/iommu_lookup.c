@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Pre-registered DMA memory: look-up, translation and references.
+ *
+ * One set of functions for both modes. POWER8 guests' hypercalls call them with the MMU
+ * off, so this object is built in and not instrumented (see the Makefile), and all that is
+ * reached from here is in the linear map. Nothing here sleeps, allocates or waits.
+ *
+ * Virtual mode calls them in an RCU read side. Real mode needs none: a core that serves a
+ * guest in real mode holds up RCU, as its primary thread waits, interrupts off, for the
+ * secondaries, and passes no quiescent state before all of them have left the guest. That
+ * does not hold with context tracking (nohz_full), where guest entry is an extended
+ * quiescent state: callers refuse then.
+ */
+#include <linux/export.h>
+#include <linux/mm.h>
+#include <linux/mmzone.h>
+#include <linux/vmstat.h>
+#include <asm/mm_iommu.h>
+#include <asm/pgalloc.h>
+#include "mm_iommu_core.h"
+
+/* The region of @mm that covers @ua and may be translated, or NULL */
+static struct mm_iommu_region *find_live(struct mm_struct *mm, unsigned long ua)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_region *mem = store ? mm_iommu_find(store, ua) : NULL;
+
+	/* The words are valid only once @mapped is not 0. */
+	return mem && atomic64_read_acquire(&mem->mapped) ? mem : NULL;
+}
+
+/**
+ * mm_iommu_map_get() - translate for a map, and hold what it needs
+ * @mm: whose memory
+ * @ua: user address, a multiple of the IOMMU page size
+ * @size: bytes the caller would like to map from there
+ * @shift: log2 of the IOMMU page size
+ * @write: the device may write; the pages are dirtied when they are unpinned
+ * @hpa: host physical address of @ua on success
+ *
+ * Takes one @mapped reference for each IOMMU page of the answer, which the caller
+ * stores in TCEs or gives back with mm_iommu_map_put(). The answer is shorter
+ * than @size where physical contiguity or the region ends: call again from there.
+ *
+ * Context: RCU read side, or MMU off.
+ * Return: bytes, a positive multiple of the IOMMU page size; -EFAULT if nothing is
+ * registered at @ua; -EINVAL if the memory there is not contiguous and aligned enough for
+ * one IOMMU page; -ENXIO if the region is being registered or unregistered.
+ */
+long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
+		      unsigned long size, unsigned int shift, bool write,
+		      unsigned long *hpa)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_region *mem;
+	unsigned long mask = BIT(shift) - 1;
+	struct mm_iommu_run run;
+
+	mem = store ? mm_iommu_find(store, ua) : NULL;
+	if (!mem)
+		return -EFAULT;
+	/* The words are valid only once @mapped is not 0. */
+	if (!atomic64_read_acquire(&mem->mapped))
+		return -ENXIO;
+
+	mm_iommu_resolve(mem, ua, &run);
+	size = min(size, run.len) & ~mask;
+	if (!size || ((ua | run.hpa) & mask))
+		return -EINVAL;
+	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
+		return -ENXIO;
+
+	*hpa = run.hpa;
+	if (write)
+		mm_iommu_mark_dirty(mem, ua, size, &run);
+	return size;
+}
+
+/**
+ * mm_iommu_map_get_range() - hold a range of one region, contiguous or not
+ * @mm: whose memory
+ * @ua: user address, a multiple of the IOMMU page size
+ * @size: bytes the caller would like to map from there
+ * @shift: log2 of the IOMMU page size
+ * @pmem: the region on success, for mm_iommu_run_get()
+ *
+ * Takes one @mapped reference for each IOMMU page of the answer, all at once. The
+ * answer is shorter than @size where the region ends. The references are stored in
+ * TCEs or given back with mm_iommu_map_put().
+ *
+ * Context: RCU read side, or MMU off.
+ * Return: bytes, a positive multiple of the IOMMU page size; -EFAULT, -EINVAL, -ENXIO: see
+ * mm_iommu_map_get().
+ */
+long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
+			    unsigned long size, unsigned int shift,
+			    struct mm_iommu_region **pmem)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	unsigned long mask = BIT(shift) - 1;
+	struct mm_iommu_region *mem;
+
+	mem = store ? mm_iommu_find(store, ua) : NULL;
+	if (!mem)
+		return -EFAULT;
+	size = min(size, mem->end - ua) & ~mask;
+	if (!size || (ua & mask))
+		return -EINVAL;
+	/* Ordered: the words are valid once @mapped is not 0. */
+	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
+		return -ENXIO;
+	*pmem = mem;
+	return size;
+}
+
+/**
+ * mm_iommu_run_get() - translate an address of a region that is held
+ * @mem: the region, from mm_iommu_map_get_range()
+ * @ua: an address in the range held, a multiple of the IOMMU page size
+ * @size: bytes wanted from there, all held
+ * @shift: log2 of the IOMMU page size
+ * @write: the device may write; the pages are dirtied when they are unpinned
+ * @hpa: host physical address of @ua on success
+ *
+ * Context: any, MMU on or off.
+ * Return: bytes, a positive multiple of the IOMMU page size; shorter than @size where
+ * contiguity ends. -EINVAL if the memory is not contiguous and aligned enough for one
+ * IOMMU page.
+ */
+long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
+		      unsigned long size, unsigned int shift, bool write,
+		      unsigned long *hpa)
+{
+	unsigned long mask = BIT(shift) - 1;
+	struct mm_iommu_run run;
+
+	mm_iommu_resolve(mem, ua, &run);
+	size = min(size, run.len) & ~mask;
+	if (!size || (run.hpa & mask))
+		return -EINVAL;
+	*hpa = run.hpa;
+	if (write)
+		mm_iommu_mark_dirty(mem, ua, size, &run);
+	return size;
+}
+
+/**
+ * mm_iommu_map_put() - drop references of TCEs that are gone
+ * @mm: whose memory
+ * @ua: an address of the region that the TCEs reached
+ * @n: number of TCEs
+ *
+ * To be called after the TCE cache was invalidated, never before.
+ *
+ * Context: RCU read side, or MMU off.
+ * Return: 0; -ENOENT if there is no such region, -ERANGE if it has fewer references. Both
+ * mean that the caller's books are wrong; nothing was dropped then.
+ */
+int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_region *mem = store ? mm_iommu_find(store, ua) : NULL;
+
+	return mem ? mm_iommu_put(mem, n) : -ENOENT;
+}
+EXPORT_SYMBOL_GPL(mm_iommu_map_put);
+
+/**
+ * mm_iommu_translate() - where a registered user address is, without holding it
+ * @mm: whose memory
+ * @ua: user address, any alignment
+ * @hpa: host physical address on success
+ *
+ * Context: RCU read side; the answer is good until rcu_read_unlock(). Or MMU off.
+ * Return: bytes contiguous from there, within the region; -EFAULT if nothing
+ * usable is registered there.
+ */
+long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
+			unsigned long *hpa)
+{
+	struct mm_iommu_region *mem = find_live(mm, ua);
+	struct mm_iommu_run run;
+
+	if (!mem)
+		return -EFAULT;
+	mm_iommu_resolve(mem, ua, &run);
+	*hpa = run.hpa;
+	return run.len;
+}
+EXPORT_SYMBOL_GPL(mm_iommu_translate);
+
+/**
+ * mm_iommu_extent() - what is registered around a user address, without holding it
+ * @mm: whose memory
+ * @ua: user address, any alignment
+ * @start: where the region starts, on success
+ * @size: its bytes, on success
+ *
+ * Context: RCU read side, or MMU off.
+ * Return: true if @ua is in a region that can be mapped.
+ */
+bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
+		     unsigned long *start, unsigned long *size)
+{
+	struct mm_iommu_region *mem = find_live(mm, ua);
+
+	if (!mem)
+		return false;
+	*start = mem->ua;
+	*size = mem->end - mem->ua;
+	return true;
+}
+EXPORT_SYMBOL_GPL(mm_iommu_extent);
+
+/* ---- struct pages ---- */
+
+/**
+ * realmode_pfn_to_page() - the struct page of a pfn, at an address real mode has
+ * @pfn: a page frame that is held, so that its memory map can't go
+ *
+ * The virtual memory map is not in the linear map. With hash translation the
+ * blocks that back it are in vmemmap_list; the answer is the linear map's address
+ * of the same struct page. compound_head() of it is a vmemmap address again: take
+ * page_to_pfn() of that, which only computes, and ask here for the head.
+ *
+ * Context: any, MMU on or off. Return: NULL if the struct page straddles two
+ * blocks, if there is none, or with radix translation, where nothing runs in real
+ * mode and the map is not in the list.
+ */
+struct page *realmode_pfn_to_page(unsigned long pfn)
+{
+#ifdef CONFIG_SPARSEMEM_VMEMMAP
+	unsigned long va = (unsigned long)pfn_to_page(pfn), off, size;
+	struct vmemmap_backing *vb;
+	/* The list may change meanwhile (memory hotplug): it must end all the same. */
+	unsigned int left = 1U << 16;
+
+	if (radix_enabled())
+		return NULL;
+	size = 1UL << mmu_psize_defs[mmu_vmemmap_psize].shift;
+	for (vb = READ_ONCE(vmemmap_list); vb && left; left--) {
+		off = va - READ_ONCE(vb->virt_addr);
+		if (off < size) {
+			if (off + sizeof(struct page) > size)
+				return NULL;
+			/* Pairs with vmemmap_list_populate(): phys before virt_addr. */
+			smp_rmb();
+			return __va(READ_ONCE(vb->phys) + off);
+		}
+		vb = READ_ONCE(vb->list);
+	}
+	return NULL;
+#else
+	return pfn_to_page(pfn);
+#endif
+}
+
+/**
+ * put_page_unless_one() - drop a page reference unless it is the last
+ * @head: an order-0 page or a compound page's head, readable in this context
+ *
+ * The last reference frees the page, which can't be done in real mode.
+ *
+ * Context: any, MMU on or off (@head from realmode_pfn_to_page()).
+ * Return: true if the reference was dropped.
+ */
+bool put_page_unless_one(struct page *head)
+{
+	return atomic_add_unless(&head->_refcount, -1, 1);
+}
+
+/* Is the struct page after @head in the same block of the memory map? */
+static bool second_page_readable(struct page *head)
+{
+#ifdef CONFIG_SPARSEMEM_VMEMMAP
+	unsigned long size = 1UL << mmu_psize_defs[mmu_vmemmap_psize].shift;
+
+	if (!radix_enabled() &&
+	    ((unsigned long)head & (size - 1)) + 2 * sizeof(*head) > size)
+		return false;
+#endif
+	return true;
+}
+
+/**
+ * unpin_user_page_unless_last() - drop a FOLL_PIN pin unless it is the last use
+ * @head: an order-0 page or a compound page's head, readable in this context
+ *
+ * As unpin_user_page(), counted in NR_FOLL_PIN_RELEASED (in the node's own counter
+ * rather than per cpu, which real mode can't reach), except that it never frees.
+ *
+ * Context: any, MMU on or off (@head from realmode_pfn_to_page()).
+ * Return: true if the pin was dropped.
+ */
+bool unpin_user_page_unless_last(struct page *head)
+{
+	struct folio *folio = (struct folio *)head;
+	bool large = test_bit(PG_head, &head->flags);
+	int old, refs = large ? 1 : GUP_PIN_COUNTING_BIAS;
+
+	/* The pin count is in the second struct page: in the same block? */
+	if (large && !second_page_readable(head))
+		return false;
+	old = atomic_read(&head->_refcount);
+	if (old <= refs)
+		return false;
+	/* As gup does: the pin count first, while the reference keeps the folio. */
+	if (large)
+		atomic_dec(&folio->_pincount);
+	do {
+		if (old <= refs) {
+			if (large)
+				atomic_inc(&folio->_pincount);
+			return false;
+		}
+	} while (!atomic_try_cmpxchg(&head->_refcount, &old, old - refs));
+
+	node_page_state_add(1, NODE_DATA(page_to_nid(head)), NR_FOLL_PIN_RELEASED);
+	return true;
+}
