@@ -286,27 +286,20 @@ static inline void nvme_close(struct nvme *n)
 	n->device = -1;
 }
 
-/*
- * The NVMe of an attached group. -ENODEV: there is none. @memory is mapped at @iova for
- * both directions.
- */
-static inline int nvme_open(struct nvme *n, struct container *c, int group_fd, int group,
-			    char *memory, __u64 iova)
+/* The NVMe @name. @memory is mapped at @iova for both directions. */
+static inline int nvme_open_named(struct nvme *n, struct container *c, int group_fd,
+				  const char *name, char *memory, __u64 iova)
 {
 	struct vfio_region_info r = {
 		.argsz = sizeof(r), .index = VFIO_PCI_BAR0_REGION_INDEX,
 	};
-	const char *name = nvme_in_group(group);
 	void *bar;
 	int ret;
 
 	memset(n, 0, sizeof(*n));
-	n->device = -1;
 	n->c = c;
 	n->memory = memory;
 	n->iova = iova;
-	if (!name)
-		return -ENODEV;
 	n->device = ioctl(group_fd, VFIO_GROUP_GET_DEVICE_FD, name);
 	if (n->device < 0)
 		return -errno;
@@ -326,6 +319,19 @@ static inline int nvme_open(struct nvme *n, struct container *c, int group_fd, i
 	if (ret)
 		nvme_close(n);
 	return ret;
+}
+
+/* The NVMe of an attached group. -ENODEV: there is none. */
+static inline int nvme_open(struct nvme *n, struct container *c, int group_fd, int group,
+			    char *memory, __u64 iova)
+{
+	const char *name = nvme_in_group(group);
+
+	if (name)
+		return nvme_open_named(n, c, group_fd, name, memory, iova);
+	memset(n, 0, sizeof(*n));
+	n->device = -1;
+	return -ENODEV;
 }
 
 static inline int nvme_eeh(struct nvme *n, __u32 what)

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A group of several devices while they change hands: between the host's driver and VFIO,
+ * and off the bus and back while a user has the group.
+ *
+ *	vfio_spapr_group_test [-f FIXTURE | -v VARIANT | -t TEST ...] [GROUP]
+ *
+ *	live	a function is removed and found again while the other works for a user
+ *	back	all functions go to vfio-pci, are used, and go back to the host, whose
+ *		driver must be able to do I/O
+ *
+ * The group's devices must be two functions of one slot, both NVMes on vfio-pci; WHAT IS
+ * ON THEM IS OVERWRITTEN. A host's driver that uses what was freed shows at once only with
+ * slub_debug=P, and only if it maps through a table at all: iommu=nobypass on powernv,
+ * disable_ddw on pseries.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+
+#include "vfio_spapr_kvm.h"
+#include "vfio_spapr_nvme.h"
+#include "kselftest_harness.h"
+
+/* Emulated machines are slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
+#define MEMORY		(2 * MiB)
+#define QUEUES_AT	(16 * MiB)	/* in the default window */
+#define DATA_AT		(32 * MiB)
+#define DATA		(16 * 64 * KiB)
+#define MEDIUM_PAGE	17		/* where on the NVMe */
+#define HOST_AT		(8 * MiB)	/* where the host does its I/O */
+#define HOST_IO		MiB
+#define WAIT_MS		20000
+#define LIOBN		0x80000001UL
+
+static char function[2][32];	/* addresses */
+
+/*
+ * Which function leaves the bus. On pSeries only the first is found again: Linux takes all
+ * devices of a device tree for single ones, and looks no further then.
+ */
+static int goes, stays;
+
+/* ---- devices in sysfs ---- */
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int device_write(const char *name, const char *file, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", name, file);
+	return write_text(path, text);
+}
+
+static bool device_is_there(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", name);
+	return !access(path, F_OK);
+}
+
+/* The last part of what a link of the device leads to, "" if there is none */
+static const char *device_link(const char *name, const char *file)
+{
+	static char to[256];
+	char path[128], *last;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", name, file);
+	n = readlink(path, to, sizeof(to) - 1);
+	to[n < 0 ? 0 : n] = 0;
+	last = strrchr(to, '/');
+	return last ? last + 1 : to;
+}
+
+static int device_group(const char *name)
+{
+	const char *group = device_link(name, "iommu_group");
+
+	return *group ? atoi(group) : -1;
+}
+
+/* To a driver of that name only, or to whoever takes it */
+static int device_give(const char *name, const char *driver)
+{
+	int ret = device_write(name, "driver_override", driver ? driver : "\n");
+
+	if (!ret && *device_link(name, "driver"))
+		ret = device_write(name, "driver/unbind", name);
+	if (!ret)
+		ret = write_text("/sys/bus/pci/drivers_probe", name);
+	if (!ret && strcmp(device_link(name, "driver"), driver ? driver : "nvme"))
+		ret = -ENODEV;
+	return ret;
+}
+
+static int device_remove(const char *name)
+{
+	int ret = device_write(name, "remove", "1");
+
+	return ret ? ret : device_is_there(name) ? -EBUSY : 0;
+}
+
+static int bus_rescan(void)
+{
+	return write_text("/sys/bus/pci/rescan", "1");
+}
+
+static int function_cmp(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* The functions of the group; how many there are */
+static int find_functions(int group)
+{
+	char path[64];
+	struct dirent *e;
+	int n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", group);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !strcmp(device_link(e->d_name, "driver"), "vfio-pci")) {
+			if (n < 2)
+				snprintf(function[n], sizeof(function[n]), "%.16s", e->d_name);
+			n++;
+		}
+	if (d)
+		closedir(d);
+	goes = !access("/proc/device-tree/ibm,opal", F_OK);
+	stays = !goes;
+	if (n == 2)
+		qsort(function, 2, sizeof(function[0]), function_cmp);
+	return n;
+}
+
+/* ---- data ---- */
+
+static void fill(char *at, unsigned long size, unsigned int seed)
+{
+	unsigned long i;
+
+	for (i = 0; i < size; i++) {
+		seed = seed * 1103515245 + 12345;
+		at[i] = seed >> 16;
+	}
+}
+
+/* The host's disk of a function, opened past the page cache; -ENODEV after a while */
+static int disk_open(const char *name)
+{
+	char path[300], disk[64] = "";
+	struct dirent *e;
+	int fd, ms;
+	DIR *d;
+
+	for (ms = 0; ms < WAIT_MS; ms += 50) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/nvme", name);
+		d = opendir(path);
+		while (d && (e = readdir(d)))
+			if (e->d_name[0] != '.')
+				snprintf(disk, sizeof(disk), "%.32s", e->d_name);
+		if (d)
+			closedir(d);
+		snprintf(path, sizeof(path), "/dev/%sn1", disk);
+		fd = *disk ? open(path, O_RDWR | O_DIRECT) : -1;
+		if (fd >= 0)
+			return fd;
+		usleep(50000);
+	}
+	return -ENODEV;
+}
+
+/* The host's driver writes and reads back. */
+static void check_host_io(struct __test_metadata *_metadata, const char *name, unsigned int seed)
+{
+	char *out = anonymous(2 * HOST_IO), *in = out + HOST_IO;
+	int fd = disk_open(name);
+
+	ASSERT_NE(MAP_FAILED, out);
+	ASSERT_LE(0, fd)
+		TH_LOG("%s has no disk: its driver is '%s'", name, device_link(name, "driver"));
+	fill(out, HOST_IO, seed);
+	memset(in, 0, HOST_IO);
+	EXPECT_EQ(HOST_IO, pwrite(fd, out, HOST_IO, HOST_AT));
+	EXPECT_EQ(HOST_IO, pread(fd, in, HOST_IO, HOST_AT));
+	EXPECT_EQ(0, memcmp(out, in, HOST_IO))
+		TH_LOG("%s", name);
+	close(fd);
+	munmap(out, 2 * HOST_IO);
+}
+
+/* A user: a container with the group, and one or both functions at work */
+struct user {
+	struct container c;
+	struct nvme n[2];
+	char *memory;	/* 64K of queues, DATA to reach */
+	unsigned int seed;
+};
+
+static int user_open(struct user *u, int type)
+{
+	int ret, i;
+
+	for (i = 0; i < 2; i++) {
+		u->n[i].device = -1;
+		u->n[i].bar = NULL;
+	}
+	ret = container_open(&u->c, 0, type);
+	if (ret)
+		return ret;
+	u->memory = anonymous(MEMORY);
+	if (u->memory == MAP_FAILED)
+		return -ENOMEM;
+	memset(u->memory, 0, MEMORY);
+	return type == VFIO_SPAPR_TCE_IOMMU ? do_enable(&u->c) :
+					      do_register(&u->c, u->memory, MEMORY);
+}
+
+static void user_close(struct user *u)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		nvme_close(&u->n[i]);
+	container_close(&u->c);
+	if (u->memory && u->memory != MAP_FAILED)
+		munmap(u->memory, MEMORY);
+	u->memory = NULL;
+}
+
+/* Map the queues of a function and start it. */
+static int user_start(struct user *u, int which)
+{
+	char *queues = u->memory + which * NVME_MEMORY;
+	unsigned long at = QUEUES_AT + which * MiB;
+	int ret = do_map(&u->c, at, queues, NVME_MEMORY);
+
+	return ret ? ret : nvme_open_named(&u->n[which], &u->c, u->c.group, function[which],
+					   queues, u->c.window + at);
+}
+
+static char *user_page(struct user *u, unsigned int page)
+{
+	return u->memory + MiB + page * 64 * KiB;
+}
+
+/* The device writes what is on its medium to @iova: it arrives at @at. */
+static void check_dma(struct __test_metadata *_metadata, struct user *u, int which, __u64 iova,
+		      char *at)
+{
+	char data[NVME_PAGE];
+
+	fill(data, NVME_PAGE, ++u->seed);
+	memset(at, 0, NVME_PAGE);
+	ASSERT_EQ(0, nvme_medium_set(&u->n[which], MEDIUM_PAGE, data));
+	EXPECT_EQ(0, nvme_rw(&u->n[which], NVME_IO_READ, MEDIUM_PAGE, iova));
+	EXPECT_EQ(0, memcmp(at, data, NVME_PAGE))
+		TH_LOG("0x%llx", iova);
+}
+
+/* ---- live: the bus changes under a user ---- */
+
+FIXTURE(live) {
+	struct user u;
+	struct vm vm;
+	long pinned;
+};
+
+FIXTURE_VARIANT(live) {
+	int type;
+};
+
+FIXTURE_VARIANT_ADD(live, v1) { .type = VFIO_SPAPR_TCE_IOMMU };
+FIXTURE_VARIANT_ADD(live, v2) { .type = VFIO_SPAPR_TCE_v2_IOMMU };
+
+FIXTURE_SETUP(live)
+{
+	int ret;
+
+	self->vm.vfio = -1;
+	self->vm.fd = -1;
+	self->vm.kvm = -1;
+	if (find_functions(groups[0]) != 2)
+		SKIP(return, "group %d is not two functions on vfio-pci", groups[0]);
+	self->pinned = pages_pinned_steady();
+	ret = user_open(&self->u, variant->type);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "no such sPAPR TCE container here");
+	ASSERT_EQ(0, ret)
+		TH_LOG("group %d: %s", groups[0], strerror(-ret));
+}
+
+FIXTURE_TEARDOWN(live)
+{
+	vm_destroy(&self->vm);
+	user_close(&self->u);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	if (function[1][0]) {
+		if (!device_is_there(function[goes]))
+			bus_rescan();
+		device_give(function[goes], "vfio-pci");
+	}
+}
+
+/* A function goes and comes: it is the group's again, and nobody's but the user's. */
+static void check_remove_rescan(struct __test_metadata *_metadata)
+{
+	ASSERT_EQ(0, device_remove(function[goes]));
+	ASSERT_EQ(0, bus_rescan());
+	ASSERT_TRUE(device_is_there(function[goes]));
+	ASSERT_EQ(groups[0], device_group(function[goes]));
+	EXPECT_STREQ("", device_link(function[goes], "driver"));
+}
+
+TEST_F(live, mapped_before)
+{
+	struct user *u = &self->u;
+	__u64 iova = u->c.window + DATA_AT;
+	int i;
+
+	ASSERT_EQ(0, user_start(u, stays));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, do_map_at(&u->c, iova, user_page(u, 0), DATA / 2, RW));
+		check_dma(_metadata, u, stays, iova, user_page(u, 0));
+		check_remove_rescan(_metadata);
+		/* As if nothing had been: what was mapped, over it, gone, and anew */
+		check_dma(_metadata, u, stays, iova, user_page(u, 0));
+		ASSERT_EQ(0, do_map_at(&u->c, iova, user_page(u, 1), DATA / 2, RW));
+		check_dma(_metadata, u, stays, iova, user_page(u, 1));
+		ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, iova, DATA / 2));
+		ASSERT_EQ(0, do_map_at(&u->c, iova, user_page(u, 2), DATA / 2, RW));
+		check_dma(_metadata, u, stays, iova, user_page(u, 2));
+		ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, iova, DATA / 2));
+	}
+}
+
+/* Between two windows the group has none at all. */
+TEST_F(live, no_window)
+{
+	struct user *u = &self->u;
+	__u64 start = 1;
+
+	if (variant->type == VFIO_SPAPR_TCE_IOMMU)
+		SKIP(return, "v1 has its window always");
+	ASSERT_EQ(0, do_remove(&u->c, u->c.window));
+	check_remove_rescan(_metadata);
+	ASSERT_EQ(0, do_create(&u->c, 12, u->c.window_size, 1, &start));
+	ASSERT_EQ(u->c.window, start);
+	check_remove_rescan(_metadata);
+	ASSERT_EQ(0, user_start(u, stays));
+	ASSERT_EQ(0, do_map(&u->c, DATA_AT, user_page(u, 0), 64 * KiB));
+	check_dma(_metadata, u, stays, u->c.window + DATA_AT, user_page(u, 0));
+	ASSERT_EQ(0, do_remove(&u->c, start));
+	check_remove_rescan(_metadata);
+}
+
+/* It works, too, once it has been given back to VFIO. */
+TEST_F(live, found_function_works)
+{
+	struct user *u = &self->u;
+	__u64 iova = u->c.window + DATA_AT;
+
+	ASSERT_EQ(0, user_start(u, stays));
+	check_remove_rescan(_metadata);
+	ASSERT_EQ(0, device_give(function[goes], "vfio-pci"));
+	ASSERT_EQ(0, user_start(u, goes));
+	ASSERT_EQ(0, do_map_at(&u->c, iova, user_page(u, 0), DATA / 2, RW));
+	check_dma(_metadata, u, goes, iova, user_page(u, 0));
+	check_dma(_metadata, u, stays, iova + 64 * KiB, user_page(u, 1));
+}
+
+/* A guest's hypercalls change the window meanwhile. */
+TEST_F(live, hypercalls)
+{
+	const unsigned long ram = 32 * MiB, entry = MAP_FROM >> 12;
+	struct user *u = &self->u;
+	struct vcpu *v;
+	int ret, table, i;
+
+	ret = vm_create(&self->vm, 1, ram);
+	if (ret == -ENODEV)
+		SKIP(return, "no KVM-HV here");
+	ASSERT_EQ(0, ret);
+	if (variant->type == VFIO_SPAPR_TCE_v2_IOMMU)
+		ASSERT_EQ(0, do_register(&u->c, self->vm.ram, ram));
+	v = &self->vm.vcpu[0];
+	ASSERT_EQ(0, user_start(u, stays));
+	table = vm_create_table(&self->vm, LIOBN, 12, u->c.window, u->c.window_size >> 12);
+	ASSERT_LE(0, table);
+	ASSERT_EQ(0, vm_group_give(&self->vm, u->c.group, table));
+
+	for (i = 0; i < 2; i++) {
+		__u64 ioba = u->c.window + ((entry + i) << 12);
+		__u64 gpa = MAP_FROM + i * MiB;
+
+		ASSERT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE, LIOBN, ioba, gpa | TCE_RW, 0));
+		check_remove_rescan(_metadata);
+		check_dma(_metadata, u, stays, ioba, self->vm.ram + gpa);
+		gpa += 64 * KiB;
+		ASSERT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE, LIOBN, ioba, gpa | TCE_RW, 0));
+		check_dma(_metadata, u, stays, ioba, self->vm.ram + gpa);
+		ASSERT_EQ(H_SUCCESS, vcpu_hcall(v, H_STUFF_TCE, LIOBN, ioba, 0, 16));
+		ASSERT_EQ(0, do_unmap_bytes(&u->c, ioba, IOMMU_PAGE));
+	}
+	close(table);
+}
+
+/* ---- back: the host's driver after a user ---- */
+
+FIXTURE(back) {
+	struct user u;
+};
+
+FIXTURE_VARIANT(back) {
+	int type;
+	int first;	/* which function goes back first */
+};
+
+FIXTURE_VARIANT_ADD(back, v1) { .type = VFIO_SPAPR_TCE_IOMMU };
+FIXTURE_VARIANT_ADD(back, v2) { .type = VFIO_SPAPR_TCE_v2_IOMMU };
+FIXTURE_VARIANT_ADD(back, v2_second_first) { .type = VFIO_SPAPR_TCE_v2_IOMMU, .first = 1 };
+
+FIXTURE_SETUP(back)
+{
+	if (find_functions(groups[0]) != 2)
+		SKIP(return, "group %d is not two functions on vfio-pci", groups[0]);
+}
+
+FIXTURE_TEARDOWN(back)
+{
+	user_close(&self->u);
+	if (function[1][0]) {
+		device_give(function[0], "vfio-pci");
+		device_give(function[1], "vfio-pci");
+	}
+}
+
+static int use_both(struct __test_metadata *_metadata, struct user *u, int type)
+{
+	__u64 iova;
+	int ret, i;
+
+	ret = user_open(u, type);
+	if (ret)
+		return ret;
+	iova = u->c.window + DATA_AT;
+	EXPECT_EQ(0, do_map_at(&u->c, iova, user_page(u, 0), DATA / 2, RW));
+	for (i = 0; i < 2; i++) {
+		ret = user_start(u, i);
+		if (ret)
+			return ret;
+		check_dma(_metadata, u, i, iova + i * 64 * KiB, user_page(u, i));
+	}
+	user_close(u);
+	return 0;
+}
+
+TEST_F(back, to_the_host)
+{
+	int round, i, which, ret;
+
+	for (round = 0; round < 2; round++) {
+		ret = use_both(_metadata, &self->u, variant->type);
+		if (ret == -EOPNOTSUPP)
+			SKIP(return, "no such sPAPR TCE container here");
+		ASSERT_EQ(0, ret)
+			TH_LOG("%s", strerror(-ret));
+		/* One at a time, each tried before the next goes */
+		for (i = 0; i < 2; i++) {
+			which = i ^ variant->first;
+			ASSERT_EQ(0, device_give(function[which], NULL))
+				TH_LOG("round %d: %s", round, function[which]);
+			check_host_io(_metadata, function[which], 10 * round + which);
+		}
+		for (i = 0; i < 2; i++)
+			check_host_io(_metadata, function[i], 10 * round + 5 + i);
+		for (i = 0; i < 2; i++)
+			ASSERT_EQ(0, device_give(function[i], "vfio-pci"));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	spapr_tce_init(&argc, argv);
+	return test_harness_run(argc, argv);
+}
