@@ -142,7 +142,7 @@ static long pins_get(struct iommu_table *tbl, unsigned long ua,
 	if (shift >= PAGE_SHIFT) {
 		n = bytes >> PAGE_SHIFT;
 		if (n < pages)
-			unpin_user_page_range_dirty_lock(nth_page(first, n),
+			unpin_user_page_range_dirty_lock(pfn_to_page(page_to_pfn(first) + n),
 							 pages - n, false);
 		return bytes;
 	}
@@ -154,7 +154,8 @@ static long pins_get(struct iommu_table *tbl, unsigned long ua,
 		if (!ret)
 			continue;
 		n = (off + done) >> PAGE_SHIFT;
-		unpin_user_page_range_dirty_lock(nth_page(first, n), pages - n, false);
+		unpin_user_page_range_dirty_lock(pfn_to_page(page_to_pfn(first) + n),
+						 pages - n, false);
 		if (!done)
 			return ret;
 		break;

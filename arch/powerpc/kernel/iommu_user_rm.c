@@ -190,16 +190,16 @@ unsigned long iommu_user_map_list_rm(struct iommu_user_gather *g, unsigned long 
 /* The head of the page at @hpa, at an address real mode has; NULL if there is none */
 static struct page *head_find_rm(unsigned long hpa)
 {
-	struct page *page = realmode_pfn_to_page(hpa >> PAGE_SHIFT);
-	unsigned long head;
+	struct page *page = realmode_pfn_to_page(hpa >> PAGE_SHIFT), *head;
+
+	/* With it, a tail page stores a mask, not its head's address. */
+	BUILD_BUG_ON(IS_ENABLED(CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP));
 
 	if (!page)
 		return NULL;
 	/* A tail page tells its head by its vmemmap address. */
-	head = READ_ONCE(page->compound_head);
-	if (head & 1)
-		page = realmode_pfn_to_page(page_to_pfn((struct page *)(head - 1)));
-	return page;
+	head = compound_head(page);
+	return head == page ? page : realmode_pfn_to_page(page_to_pfn(head));
 }
 
 /* Drop one pin, unless that needs virtual mode */
@@ -212,7 +212,7 @@ static bool pin_drop_rm(unsigned long hpa, bool dirty)
 		return true;
 	head = head_find_rm(hpa);
 	/* No DMA any more: if it is dirty now, then with what the device wrote. */
-	if (!head || (dirty && !test_bit(PG_dirty, &head->flags)))
+	if (!head || (dirty && !folio_test_dirty((struct folio *)head)))
 		return false;
 	return unpin_user_page_unless_last(head);
 }

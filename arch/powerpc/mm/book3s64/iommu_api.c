@@ -228,7 +228,7 @@ static int chunk_record(struct mm_iommu_region *mem,
 	u64 *leaf;
 
 	for (i = 1; i < n; i++)
-		if (pages[i] != nth_page(pages[0], i))
+		if (page_to_pfn(pages[i]) != pfn + i)
 			break;
 	if (i == n) {
 		*region_word(mem, chunk) = ((pfn << PAGE_SHIFT) - off) |
@@ -436,11 +436,12 @@ static int region_register(struct mm_struct *mm, unsigned long ua,
 	if (!size || ((ua | size | dev_hpa) & ~PAGE_MASK) || ua + size < ua ||
 	    dev_hpa + size < dev_hpa)
 		return -EINVAL;
-	if (!access_ok((void __user *)ua, size))
-		return -EFAULT;
 	/* Pages are pinned through the caller's own page tables. */
 	if (mm != current->mm)
 		return -EPERM;
+	/* access_ok() may accept a range that crosses the end of user space. */
+	if (size > mm->task_size || ua > mm->task_size - size)
+		return -EFAULT;
 
 	store = store_get(mm);
 	if (!store)

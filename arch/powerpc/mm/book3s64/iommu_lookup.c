@@ -296,7 +296,7 @@ static bool second_page_readable(struct page *head)
 bool unpin_user_page_unless_last(struct page *head)
 {
 	struct folio *folio = (struct folio *)head;
-	bool large = test_bit(PG_head, &head->flags);
+	bool large = folio_test_large(folio);
 	int old, refs = large ? 1 : GUP_PIN_COUNTING_BIAS;
 
 	/* The pin count is in the second struct page: in the same block? */

@@ -935,7 +935,7 @@ TEST_F(create, too_large)
 
 TEST_F(create, over_the_limit)
 {
-	__u64 start;
+	__u64 start = 0;
 
 	if (self->c->levels == 1)
 		SKIP(return, "the hypervisor's tables; the view grows");

@@ -221,7 +221,7 @@ static unsigned long map_huge(struct kunit *test, unsigned long n)
 	for (i = 0; i < n; i++) {
 		touch(test, ua + i * BIT(PMD_SHIFT));
 		page = user_page(test, ua + i * BIT(PMD_SHIFT));
-		huge = PageTransCompound(page);
+		huge = PageCompound(page);
 		put_page(page);
 		if (!huge)
 			kunit_skip(test, "no transparent huge page of %lu MiB came",
@@ -229,6 +229,12 @@ static unsigned long map_huge(struct kunit *test, unsigned long n)
 	}
 	return ua;
 }
+
+#ifdef mk_vma_flags
+#define FILE_NORESERVE	mk_vma_flags(VMA_NORESERVE_BIT)
+#else
+#define FILE_NORESERVE	VM_NORESERVE	/* before vma_flags_t */
+#endif
 
 /* A file of @n hugetlb pages, or skip the case. */
 static struct file *huge_file(struct kunit *test, unsigned long n, unsigned int shift)
@@ -241,7 +247,7 @@ static struct file *huge_file(struct kunit *test, unsigned long n, unsigned int 
 	if (!h || h->free_huge_pages - h->resv_huge_pages < n)
 		kunit_skip(test, "no %lu hugetlb pages of %lu MiB (hugepagesz=, hugepages=)",
 			   n, BIT(shift) >> 20);
-	file = hugetlb_file_setup(HUGETLB_ANON_FILE, n << shift, VM_NORESERVE,
+	file = hugetlb_file_setup(HUGETLB_ANON_FILE, n << shift, FILE_NORESERVE,
 				  HUGETLB_ANONHUGE_INODE, shift);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	return file;
@@ -843,7 +849,7 @@ static unsigned long map_blocks(struct kunit *test, unsigned long *chunks,
 	size = *chunks << PMD_SHIFT;
 	file = huge_file(test, 3, PMD_SHIFT);
 	/* Address space for pages of this size (hash: by slices), no memory. */
-	room = hugetlb_file_setup(HUGETLB_ANON_FILE, size, VM_NORESERVE,
+	room = hugetlb_file_setup(HUGETLB_ANON_FILE, size, FILE_NORESERVE,
 				  HUGETLB_ANONHUGE_INODE, PMD_SHIFT);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(room));
 	ua = kunit_vm_mmap(test, room, 0, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, 0);
@@ -2004,7 +2010,7 @@ static void pfn_to_page_real(struct kunit *test)
 
 	/* The same struct page: what is done through one is seen in the other. */
 	real = realmode_pfn_to_page(page_to_pfn(page));
-	KUNIT_EXPECT_EQ(test, real->flags, page->flags);
+	KUNIT_EXPECT_MEMEQ(test, &real->flags, &page->flags, sizeof(page->flags));
 	get_page(page);
 	KUNIT_EXPECT_EQ(test, atomic_read(&real->_refcount), 2);
 	put_page(page);

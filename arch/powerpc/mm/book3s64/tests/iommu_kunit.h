@@ -15,9 +15,9 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/vmstat.h>
-#include <asm/code-patching.h>
 #include <asm/hw_irq.h>
 #include <asm/interrupt.h>
+#include <asm/kprobes.h>	/* ppc_function_entry() */
 
 /* An mm of the case's own, and a reference for mmdrop(). */
 static inline struct mm_struct *own_mm(struct kunit *test)
