@@ -5,11 +5,9 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=$root/build
 jobs=${JOBS:-$(nproc)}
 : "${WB_START:=$(date +%s)}"
 export WB_START
-mkdir -p "$build/log" "$build/images"
 
 say()
 {
@@ -21,6 +19,60 @@ die()
 {
 	say "error: $*" >&2
 	exit 1
+}
+
+# The base: BASE names a directory of base/; a tree of one's own (BASE_SRC) tells by its version which it is.
+default_base=6.12
+bases() { (cd "$root/base" && for b in */KERNEL; do echo "${b%/KERNEL}"; done) }
+kernel_version() { awk '/^(VERSION|PATCHLEVEL) =/ { v = v dot $3; dot = "." } END { print v }' "$1/Makefile"; }
+
+base_of()	# base_of KERNEL-VERSION: the base that it belongs to
+{
+	local b
+	for b in $(bases); do
+		# shellcheck disable=SC1090,SC2053,SC2154 -- VERSION is a pattern, and comes from that file
+		if ( . "$root/base/$b/KERNEL"; [[ $1 = $VERSION ]] ); then
+			echo "$b"
+			return
+		fi
+	done
+	return 1
+}
+
+if [ -n "${BASE_SRC:-}" ]; then
+	[ -f "$BASE_SRC/Makefile" ] || die "BASE_SRC=$BASE_SRC is no kernel tree"
+	version=$(kernel_version "$BASE_SRC")
+	found=$(base_of "$version") || die "BASE_SRC=$BASE_SRC is Linux $version; there are hooks for: $(bases | xargs)"
+	[ "${BASE:-$found}" = "$found" ] || die "BASE=$BASE, but BASE_SRC=$BASE_SRC is Linux $version: base $found"
+	BASE=$found
+fi
+: "${BASE:=$default_base}"
+export BASE
+[ -e "$root/base/$BASE/KERNEL" ] || die "no base $BASE; there are: $(bases | xargs)"
+SUITE= CONFIGS=	# only some have them
+. "$root/base/$BASE/KERNEL"
+
+# Everything made. A base has a directory of its own, so that going from one to another costs nothing.
+build=$root/build
+mkdir -p "$build/images"
+if [ "$BASE" != $default_base ]; then
+	build=$root/build/$BASE
+	mkdir -p "$build"
+	ln -sfn ../images "$build/images"
+fi
+mkdir -p "$build/log"
+
+# Hooks in order: what is the same for all bases, and this base's own.
+series()
+{
+	cat "$root/base/series" "$root/base/$BASE/series" 2>/dev/null | grep -vE '^[[:space:]]*(#|$)' | sort -u || true
+}
+
+hook_file()	# hook_file NAME: where that hook is, as it is worded for this base
+{
+	local f=$root/base/$BASE/hooks/$1
+	[ -e "$f" ] || f=$root/base/hooks/$1
+	echo "$f"
 }
 
 # step NAME COMMAND... : run with output in build/log/NAME.log
@@ -63,6 +115,26 @@ lock()
 suite()
 {
 	( . /etc/os-release; echo "${VERSION_CODENAME:?}" )
+}
+
+# Packages that are read, not installed: apt with lists, cache and sources of its own, so that the
+# machine's do not change. A suite's Release may be past its date, here only: what is read is signed.
+fetch_deb()	# fetch_deb PACKAGE ARCHITECTURE SUITE... : its file, in build/apt
+{
+	local package=$1 arch=$2 dir=$root/build/apt/$2 uri s
+	shift 2
+	uri=$(mirror "$(suite)")
+	[ -n "$uri" ] || { echo "apt has no source for $(suite)" >&2; return 1; }
+	mkdir -p "$dir"/{state/lists/partial,cache/archives/partial}
+	for s; do echo "deb $uri $s main"; done >"$dir/sources.list"
+	local o=(-q -o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State=$dir/state" -o "Dir::Cache=$dir/cache"
+		-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o Dir::State::status=/dev/null -o Acquire::Languages=none
+		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false)
+	cd "$dir"
+	apt-get "${o[@]}" update >&2 || echo 'some lists could not be had' >&2	# download tells whether it matters
+	rm -f "${package}"_*.deb
+	apt-get "${o[@]}" download "$package" >&2 || return 1
+	echo "$dir/${package}"_*.deb
 }
 
 mirror()	# mirror SUITE

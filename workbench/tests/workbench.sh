@@ -50,11 +50,13 @@ t "boot: an emulator that dies in the firmware is started again" \
 	"$([ $rc = 0 ] && grep -qx hello "$tmp/out" && [ "$(grep -c ': once more' "$tmp/err")" = 2 ]; echo $?)"
 
 # A clone of the workbench, over the same base, with one hook that cannot apply.
-mkdir -p "$tmp/tree/build/src" "$tmp/tree/base/hooks"
+made=$tmp/tree/${build#"$root/"}
+mkdir -p "$made/src" "$tmp/tree/base/hooks"
 cp -r "$w" "$tmp/tree/workbench"
-cp "$root/base/KERNEL" "$tmp/tree/base/"
-ln -s "$build/src/base" "$tmp/tree/build/src/base"
-cp "$build/src/base.stamp" "$tmp/tree/build/src/"
+cp -r "$root"/base/[0-9]* "$tmp/tree/base/"
+rm -f "$tmp"/tree/base/*/series
+ln -s "$build/src/base" "$made/src/base"
+cp "$build/src/base.stamp" "$made/src/"
 echo 0001-never.patch >"$tmp/tree/base/series"
 cat >"$tmp/tree/base/hooks/0001-never.patch" <<'P'
 --- a/mm/gup.c
@@ -68,7 +70,7 @@ P
 rc=0; BASE_SRC='' "$tmp/tree/workbench/prepare" >"$tmp/out" 2>"$tmp/err" || rc=$?
 t "prepare: a hook that does not apply is named with its file and hunk, nothing is made" \
 	"$([ $rc != 0 ] && grep -q '0001-never.patch' "$tmp/err" && grep -q 'mm/gup.c: Hunk #1' "$tmp/err" &&
-	   [ ! -e "$tmp/tree/build/src/ours" ]; echo $?)"
+	   [ ! -e "$made/src/ours" ]; echo $?)"
 
 echo CONFIG_NO_SUCH_OPTION=y >>"$tmp/tree/workbench/config/common.config"
 rc=0; BASE_SRC='' "$tmp/tree/workbench/kernel" base >"$tmp/out" 2>"$tmp/err" || rc=$?
