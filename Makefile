@@ -2,13 +2,14 @@
 
 MACHINE ?= powernv8
 KERNEL ?= ours
-export MACHINE KERNEL BASE_SRC
+export MACHINE KERNEL BASE BASE_SRC
 export WB_START := $(shell date +%s)
 W := workbench
 
 help:
 	@echo 'make demo          a KVM guest with a passed-through NVMe and NIC in an emulated POWER host'
-	@echo 'make check         all tests; KERNEL=base runs them on the unmodified base'
+	@echo 'make check         the tests, all of 6.12 and the main ones of 7.x; KERNEL=base runs them on the unmodified base'
+	@echo 'make check-all     every test on every base, the long ones too'
 	@echo 'make bench         instruction counts, ours beside base'
 	@echo 'make shell         a root shell in the emulated host'
 	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
@@ -19,11 +20,15 @@ help:
 	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
 	@echo 'make clean         remove build/ and out/'
 	@echo
-	@echo 'MACHINE=powernv8|powernv9|powernv10 (demo, shell)  KERNEL=ours|base (demo, shell, check)'
-	@echo 'TESTS="name ..." (check)  BASE_SRC=dir: your own 6.12 tree instead of the Debian package'
+	@echo 'MACHINE=powernv8|powernv9|powernv10 (demo, shell)  KERNEL=ours|base|FILE (demo, check; shell: not FILE)'
+	@echo 'BASE=6.12|7.x for every target (default 6.12)  BASE_SRC=dir: your own tree instead of the Debian package'
+	@echo 'TESTS="row ..." (check)'
 
 demo check shell patches patches-check deb: deps
 	@$W/$@
+
+check-all: deps
+	@$W/check --all
 
 bench: deps
 	@$W/bench/run
@@ -40,4 +45,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check bench shell patches patches-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all bench shell patches patches-check configs deb kernel base-kernel debug-kernel deps clean
