@@ -28,10 +28,11 @@ kernel_version() { awk '/^(VERSION|PATCHLEVEL) =/ { v = v dot $3; dot = "." } EN
 
 base_of()	# base_of KERNEL-VERSION: the base that it belongs to
 {
-	local b
+	local b pattern
 	for b in $(bases); do
-		# shellcheck disable=SC1090,SC2053,SC2154 -- VERSION is a pattern, and comes from that file
-		if ( . "$root/base/$b/KERNEL"; [[ $1 = $VERSION ]] ); then
+		pattern=$(sed -n "s/^VERSION='\{0,1\}\([^' ]*\).*/\1/p" "$root/base/$b/KERNEL")
+		# shellcheck disable=SC2053
+		if [[ $1 = $pattern ]]; then
 			echo "$b"
 			return
 		fi
@@ -49,7 +50,8 @@ fi
 : "${BASE:=$default_base}"
 export BASE
 [ -e "$root/base/$BASE/KERNEL" ] || die "no base $BASE; there are: $(bases | xargs)"
-SUITE= CONFIGS=	# only some have them
+SUITE='' CONFIGS=''	# only some have them
+# shellcheck source=../base/7.x/KERNEL
 . "$root/base/$BASE/KERNEL"
 
 # Everything made. A base has a directory of its own, so that going from one to another costs nothing.
@@ -78,7 +80,8 @@ hook_file()	# hook_file NAME: where that hook is, as it is worded for this base
 # step NAME COMMAND... : run with output in build/log/NAME.log
 step()
 {
-	local name=$1 log=$build/log/$1.log began=$(date +%s) rc
+	local name=$1 log=$build/log/$1.log began rc
+	began=$(date +%s)
 	shift
 	say "$name ..."
 	set +e
@@ -111,10 +114,20 @@ lock()
 	flock -n ${2:-} "$fd" || { say "waiting for another build ($1)"; flock ${2:-} "$fd"; }
 }
 
+# Our directories that are laid over the base's.
+overlay=(arch Documentation drivers include mm tools)
+
+# Compilers and how to call the kernel's make for POWER.
+cross=powerpc64le-linux-gnu-
+if command -v ccache >/dev/null; then
+	cross="ccache $cross"
+	export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+fi
+
 # The machine's own Debian: suite, and where its apt gets that suite from.
 suite()
 {
-	( . /etc/os-release; echo "${VERSION_CODENAME:?}" )
+	sed -n 's/^VERSION_CODENAME=//p' /etc/os-release
 }
 
 # Packages that are read, not installed: apt with lists, cache and sources of its own, so that the
@@ -139,6 +152,7 @@ fetch_deb()	# fetch_deb PACKAGE ARCHITECTURE SUITE... : its file, in build/apt
 
 mirror()	# mirror SUITE
 {
+	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(REPO_URI) $(COMPONENT) $(RELEASE) $(CODENAME)' 'Created-By: Packages' |
 		awk -v suite="$1" '$2 == "main" && ($3 == suite || $4 == suite) { print $1; exit }'
 }
