@@ -2,7 +2,7 @@
 
 MACHINE ?= powernv8
 KERNEL ?= ours
-export MACHINE KERNEL BASE BASE_SRC
+export MACHINE KERNEL BASE BASE_SRC QEMU
 export WB_START := $(shell date +%s)
 W := workbench
 
@@ -16,13 +16,13 @@ help:
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
 	@echo 'make patches       the series as mails, in out/patches'
 	@echo 'make patches-check looks at the series as a maintainer would; builds every step of it'
-	@echo 'make configs       compiles our files in the configurations that others use, and runs some'
+	@echo 'make configs       compiles our files with the configurations and compilers that others use, and runs some'
 	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
 	@echo 'make clean         remove build/ and out/'
 	@echo
 	@echo 'MACHINE=powernv8|powernv9|powernv10 (demo, shell)  KERNEL=ours|base|FILE (demo, check; shell: not FILE)'
 	@echo 'BASE=6.12|7.x for every target (default 6.12)  BASE_SRC=dir: your own tree instead of the Debian package'
-	@echo 'TESTS="row ..." (check)'
+	@echo 'TESTS="row ..." (check)  QEMU=11|FILE: another emulator than the installed one'
 
 demo check shell patches patches-check deb: deps
 	@$W/$@

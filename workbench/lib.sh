@@ -50,7 +50,7 @@ fi
 : "${BASE:=$default_base}"
 export BASE
 [ -e "$root/base/$BASE/KERNEL" ] || die "no base $BASE; there are: $(bases | xargs)"
-SUITE='' CONFIGS=''	# only some have them
+SUITE='' CONFIGS='' CLANG=''	# only some have them
 # shellcheck source=../base/7.x/KERNEL
 . "$root/base/$BASE/KERNEL"
 

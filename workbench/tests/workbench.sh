@@ -40,12 +40,12 @@ cat >"$tmp/qemu-system-ppc64" <<'P'
 #!/bin/bash
 cd "$(dirname "$0")" || exit
 echo >>tries
-[ "$(grep -c ^ tries)" -gt 2 ] && exec "$QEMU" "$@"
+[ "$(grep -c ^ tries)" -gt 2 ] && exec "$REAL_QEMU" "$@"
 for a; do case $a in file:*) echo firmware >"${a#file:}" ;; esac; done
 kill -ABRT $$
 P
 chmod +x "$tmp/qemu-system-ppc64"
-rc=0; QEMU=$(command -v qemu-system-ppc64) PATH=$tmp:$PATH boot -- 'echo hello' || rc=$?
+rc=0; REAL_QEMU=$(command -v qemu-system-ppc64) QEMU="" PATH=$tmp:$PATH boot -- 'echo hello' || rc=$?
 t "boot: an emulator that dies in the firmware is started again" \
 	"$([ $rc = 0 ] && grep -qx hello "$tmp/out" && [ "$(grep -c ': once more' "$tmp/err")" = 2 ]; echo $?)"
 
