@@ -150,6 +150,22 @@ fetch_deb()	# fetch_deb PACKAGE ARCHITECTURE SUITE... : its file, in build/apt
 	echo "$dir/${package}"_*.deb
 }
 
+# Debian packages in a directory of their own; nothing of them is run. Root or not: the files are then one's own.
+unpack_debs()	# unpack_debs TREE ARCHITECTURE PACKAGES SUITE...
+{
+	local tree=$1 arch=$2 packages=$3 mode=unshare uri s sources=()
+	shift 3
+	[ "$(id -u)" != 0 ] || mode=root
+	uri=$(mirror "$(suite)")
+	for s; do sources+=("deb $uri $s main"); done
+	rm -rf "$tree"
+	mkdir -p "$tree"
+	# the last suite's packages where it has them
+	mmdebstrap --variant=extract --mode=$mode --format=tar --architectures="$arch" --include="$packages" \
+		--aptopt="APT::Default-Release \"${*: -1}\"" --aptopt='Acquire::Check-Valid-Until "false"' \
+		"$1" - "${sources[@]}" | tar -xC "$tree" --exclude='./dev/*'
+}
+
 mirror()	# mirror SUITE
 {
 	# shellcheck disable=SC2016
