@@ -5,7 +5,7 @@
  *
  *	vfio_spapr_kvm_test [-f FIXTURE | -v VARIANT | -t TEST ...]
  *
- * Cases with devices take $VFIO_GROUP or else the lowest groups in /dev/vfio, whose devices
+ * Cases with devices take the groups that vfio_spapr_tce.h finds, whose devices
  * are bound to vfio-pci. device_reaches wants an NVMe, of which nothing is overwritten.
  * $SEED repeats a stress run.
  *
@@ -1955,6 +1955,6 @@ int main(int argc, char **argv)
 		ksft_print_header();
 		ksft_exit_skip("no /dev/kvm\n");
 	}
-	find_groups(getenv("VFIO_GROUP"));
+	find_groups(&argc, argv);
 	return test_harness_run(argc, argv);
 }

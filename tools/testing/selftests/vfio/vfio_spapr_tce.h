@@ -4,8 +4,9 @@
  * that tell a leak.
  *
  * The wrappers answer 0 or -errno, or the positive value that no ioctl here may return.
- * A group is named by its number: the program's last argument, or $VFIO_GROUP, else the
- * lowest one in /dev/vfio. The second group is the lowest of the others.
+ * Groups are named by the address of a device in them (segment:bus:device.function) or by their
+ * number: the program's last arguments, or $VFIO_SELFTESTS_BDF, or $VFIO_GROUP. The lowest ones
+ * in /dev/vfio take the places of those not named.
  *
  * Counters are the whole machine's (pins) or the process's (locked memory), so nothing
  * else may pin pages meanwhile. What was unregistered is unpinned in the background,
@@ -380,16 +381,56 @@ static inline char *anonymous(unsigned long size)
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-/* The group named, else the lowest; and another one. */
-static inline void find_groups(const char *named)
+/* The group that a device's address or a number names; -1 if it names none. */
+static inline int group_of(const char *name)
 {
+	unsigned int segment, bus, device, function;
+	char path[64], target[256], c;
+	int n, length = 0;
+
+	if (sscanf(name, "%d%c", &n, &c) == 1)
+		return n;
+	if (sscanf(name, "%4x:%2x:%2x.%1x%n", &segment, &bus, &device, &function, &length) != 4 ||
+	    name[length])
+		return -1;
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", name);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0)
+		return -1;
+	target[n] = 0;
+	return atoi(strrchr(target, '/') + 1);
+}
+
+static inline void add_group(int group)
+{
+	if (nr_groups < 2 && !(nr_groups && groups[0] == group))
+		groups[nr_groups++] = group;
+}
+
+/* Takes names of groups off the arguments, and adds what is in /dev/vfio. */
+static inline void find_groups(int *argc, char **argv)
+{
+	const char *bdf = getenv("VFIO_SELFTESTS_BDF"), *number = getenv("VFIO_GROUP");
 	int lowest[3] = { -1, -1, -1 }, i, j, n;
 	struct dirent *e;
 	DIR *d;
 	char c;
 
-	if (named && sscanf(named, "%d%c", &n, &c) == 1)
-		groups[nr_groups++] = n;
+	/* "-t 30" names none */
+	for (i = *argc; i > 1 && group_of(argv[i - 1]) >= 0; i--)
+		if (i > 2 && argv[i - 2][0] == '-')
+			break;
+	for (n = i; n < *argc; n++)
+		add_group(group_of(argv[n]));
+	*argc = i;
+	if (!nr_groups && (bdf || number)) {
+		n = group_of(bdf ? bdf : number);
+		if (n < 0) {
+			ksft_print_header();
+			ksft_exit_skip("%s: no device in an IOMMU group\n", bdf ? bdf : number);
+		}
+		add_group(n);
+	}
 	d = opendir("/dev/vfio");
 	if (!d)
 		return;
@@ -404,25 +445,22 @@ static inline void find_groups(const char *named)
 			lowest[i] = n;
 	}
 	closedir(d);
-	for (i = 0; i < 3 && nr_groups < 2; i++)
-		if (lowest[i] >= 0 && !(nr_groups && groups[0] == lowest[i]))
-			groups[nr_groups++] = lowest[i];
+	for (i = 0; i < 3; i++)
+		if (lowest[i] >= 0)
+			add_group(lowest[i]);
 }
 
 /*
- * What main() does first: takes the group off the arguments, finds the groups. Ends the
- * program, as skipped, where nothing can be tested.
+ * What main() does first: finds the groups. Ends the program, as skipped, where nothing
+ * can be tested.
  */
 static inline void spapr_tce_init(int *argc, char **argv)
 {
-	const char *named = getenv("VFIO_GROUP"), *why = NULL;
+	const char *why = NULL;
 
-	if (*argc > 1 && argv[*argc - 1][0] >= '0' && argv[*argc - 1][0] <= '9' &&
-	    (*argc == 2 || argv[*argc - 2][0] != '-'))
-		named = argv[--*argc];
 	/* What a check says about its failure belongs to the result. */
 	dup2(STDOUT_FILENO, STDERR_FILENO);
-	find_groups(named);
+	find_groups(argc, argv);
 	if (!nr_groups)
 		why = "no IOMMU group in /dev/vfio: bind a device to vfio-pci";
 	else if (access("/proc/vmstat", R_OK) || pages_pinned() < 0)
