@@ -17,6 +17,7 @@ help:
 	@echo 'make patches       the series as mails, in out/patches'
 	@echo 'make patches-check looks at the series as a maintainer would; builds every step of it'
 	@echo 'make configs       compiles our files with the configurations and compilers that others use, and runs some'
+	@echo 'make fixes         small fixes of the base itself as mails, in out/fixes; fixes-check: each fails before, passes after'
 	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
 	@echo 'make clean         remove build/ and out/'
 	@echo
@@ -29,6 +30,9 @@ demo check shell patches patches-check deb: deps
 
 check-all: deps
 	@$W/check --all
+
+fixes fixes-check: deps
+	@$W/$@
 
 bench: deps
 	@$W/bench/run
@@ -45,4 +49,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check check-all bench shell patches patches-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all bench shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
