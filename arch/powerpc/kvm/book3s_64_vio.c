@@ -4,17 +4,23 @@
  * LIOBN, and the hypercalls in virtual mode. The hypercalls' common body, its answers
  * and its lifetime rules are in book3s_64_vio.h.
  *
- * Objects. kvm->arch.spapr_tce_tables lists the LIOBNs, each owned by the file that
- * KVM_CREATE_SPAPR_TCE returned. A LIOBN lists its hardware tables; one such entry lives as
+ * Objects. A LIOBN is owned by the file that KVM_CREATE_SPAPR_TCE returned. All LIOBNs of a
+ * VM are in kvm->arch.spapr_tce_tables, for those that walk them, and in kvm->arch.tce_index,
+ * where hypercalls find them. A LIOBN lists its hardware tables; one such entry lives as
  * long as any IOMMU group is attached to it, and holds a reference to the table. A group is
  * attached to a LIOBN at most once, so attaching again changes nothing (or moves it to its
  * new table), and detaching is right in any order.
+ *
+ * Memory. The pages that a whole view can have are charged to locked_vm when the LIOBN is
+ * created, and uncharged when its file is released. They are allocated when they are first
+ * used; that can fail for lack of memory, but not for RLIMIT_MEMLOCK. What a released LIOBN
+ * leaves is freed by a worker after a grace period of kvm->srcu: see kvmppc_tce_table_free().
  *
  * Who owns a hardware table is VFIO's business: it revokes the table before it lets go
  * of it, and from then on nothing can be set in it here (iommu_user_revoke()).
  *
  * Locks: kvm->lock or the VFIO device's lock (held by callers or not) > kvm->arch.tce_lock.
- * Readers take none of them, only kvm->srcu.
+ * The mm's mmap_lock is taken with none of them held. Readers take only kvm->srcu.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -31,6 +37,9 @@
 #define CREATE_TRACE_POINTS
 #include "trace_vio.h"
 
+/* Pages of views that wait to be freed: beyond that, a release waits for them. 64 MiB */
+#define KVM_TCE_FREE_PAGES	(SZ_64M >> PAGE_SHIFT)
+
 /* 4K pages; H_STUFF_TCE of more of the window looks up the LIOBN again in between */
 #define KVM_TCE_STUFF_MAX	BIT(16)
 
@@ -44,40 +53,32 @@ struct kvmppc_tce_group {
  * The view's pages
  */
 
-/*
- * They come in page faults and hypercalls, where mmap_lock can't be had for writing: so
- * they count as pinned_vm, which is atomic, against the limit of locked memory.
- */
-static bool kvmppc_tce_charge(struct kvmppc_spapr_tce_table *stt)
+/* Pages of a whole view, those with pointers included. */
+static unsigned long kvmppc_tce_view_pages(struct kvmppc_spapr_tce_table *stt)
 {
-	atomic64_t *pinned = &stt->kvm->mm->pinned_vm;
+	unsigned long pages = 0;
+	unsigned int shift;
 
-	if (atomic64_inc_return(pinned) > rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT &&
-	    !capable(CAP_IPC_LOCK)) {
-		atomic64_dec(pinned);
-		return false;
+	for (shift = KVM_TCE_VIEW_SHIFT; ; shift += KVM_TCE_VIEW_SHIFT) {
+		pages += ((stt->size - 1) >> shift) + 1;
+		if (shift > stt->shift)
+			return pages;
 	}
-	atomic_long_inc(&stt->pages);
-	return true;
 }
 
-static void *kvmppc_tce_page_get(struct kvmppc_spapr_tce_table *stt, void **slot)
+static void *kvmppc_tce_page_get(void **slot)
 {
 	void *page = READ_ONCE(*slot), *old;
 
 	if (page)
 		return page;
-	if (!kvmppc_tce_charge(stt))
-		return NULL;
 	page = (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
-	old = page ? cmpxchg(slot, NULL, page) : NULL;
-	if (page && !old)
+	if (!page)
+		return NULL;
+	old = cmpxchg(slot, NULL, page);
+	if (!old)
 		return page;
-
-	if (page)
-		free_page((unsigned long)page);
-	atomic_long_dec(&stt->pages);
-	atomic64_dec(&stt->kvm->mm->pinned_vm);
+	free_page((unsigned long)page);
 	return old;
 }
 
@@ -87,7 +88,7 @@ static void *kvmppc_tce_page_get(struct kvmppc_spapr_tce_table *stt, void **slot
  * @idx: the TCE, from the window's start
  *
  * Context: process context, may sleep; page faults included.
- * Return: the word, NULL without memory or over the limit of locked memory.
+ * Return: the word, or NULL without memory.
  */
 u64 *kvmppc_tce_word_alloc(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
 {
@@ -95,7 +96,7 @@ u64 *kvmppc_tce_word_alloc(struct kvmppc_spapr_tce_table *stt, unsigned long idx
 	unsigned int shift;
 
 	for (shift = stt->shift; ; shift -= KVM_TCE_VIEW_SHIFT) {
-		page = kvmppc_tce_page_get(stt, slot);
+		page = kvmppc_tce_page_get(slot);
 		if (!page)
 			return NULL;
 		if (!shift)
@@ -121,18 +122,35 @@ static void kvmppc_tce_view_free(void *page, unsigned int shift)
  * LIOBNs
  */
 
+static int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
+{
+	struct kvm *kvm = stt->kvm;
+
+	guard(mutex)(&kvm->arch.tce_lock);
+	if (kvmppc_tce_find(kvm, stt->liobn))
+		return -EBUSY;
+	list_add_tail(&stt->list, &kvm->arch.spapr_tce_tables);
+	latch_tree_insert(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_index_ops);
+	return 0;
+}
+
 /**
- * kvmppc_tce_table_alloc() - a LIOBN that nobody knows yet
+ * kvmppc_tce_table_create() - a LIOBN that the guest can use
  * @kvm: the VM
  * @args: as in KVM_CREATE_SPAPR_TCE_64
  *
- * Return: the LIOBN, or ERR_PTR().
+ * Charges the whole view to locked_vm of the VM's mm; none of its pages exists yet.
+ *
+ * Context: process context, may sleep; takes mmap_lock of the VM's mm.
+ * Return: the LIOBN, or ERR_PTR(): -EINVAL for an impossible window, -EBUSY if the VM has
+ * the LIOBN already, -ENOMEM without memory or if the view does not fit into RLIMIT_MEMLOCK.
  */
 struct kvmppc_spapr_tce_table *
-kvmppc_tce_table_alloc(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args)
+kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args)
 {
 	struct kvmppc_spapr_tce_table *stt;
 	u64 max;
+	int ret;
 
 	if (args->page_shift < IOMMU_PAGE_SHIFT_4K || args->page_shift > 34)
 		return ERR_PTR(-EINVAL);
@@ -151,36 +169,40 @@ kvmppc_tce_table_alloc(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *ar
 	stt->size = args->size;
 	while ((stt->size - 1) >> (stt->shift + KVM_TCE_VIEW_SHIFT))
 		stt->shift += KVM_TCE_VIEW_SHIFT;
+	stt->pages = kvmppc_tce_view_pages(stt);
 	INIT_LIST_HEAD_RCU(&stt->iommu_tables);
+	INIT_LIST_HEAD(&stt->unused);
+
+	ret = account_locked_vm(kvm->mm, stt->pages, true);
+	if (ret)
+		goto out_free;
+	ret = kvmppc_tce_table_publish(stt);
+	if (ret)
+		goto out_uncharge;
 	return stt;
+
+out_uncharge:
+	account_locked_vm(kvm->mm, stt->pages, false);
+out_free:
+	kfree(stt);
+	return ERR_PTR(ret);
 }
 
-/**
- * kvmppc_tce_table_publish() - let the guest use a LIOBN
- * @stt: from kvmppc_tce_table_alloc()
- *
- * Return: 0, or -EBUSY if the VM has the LIOBN already.
+/*
+ * Take @grp (all groups if NULL) off the hardware tables of a LIOBN, but not off @keep. Tables
+ * without a group go to @unused.
  */
-int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
-{
-	struct kvm *kvm = stt->kvm;
-
-	guard(mutex)(&kvm->arch.tce_lock);
-	if (kvmppc_tce_find(kvm, stt->liobn))
-		return -EBUSY;
-	list_add_tail_rcu(&stt->list, &kvm->arch.spapr_tce_tables);
-	return 0;
-}
-
-/* Take @grp (all groups if NULL) off a LIOBN; tables left without go to @unused. */
-static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt,
-			      struct iommu_group *grp, struct list_head *unused)
+static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt, struct iommu_group *grp,
+			      struct kvmppc_spapr_tce_iommu_table *keep,
+			      struct list_head *unused)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw, *hw_tmp;
 	struct kvmppc_tce_group *link, *link_tmp;
 
 	lockdep_assert_held(&stt->kvm->arch.tce_lock);
 	list_for_each_entry_safe(hw, hw_tmp, &stt->iommu_tables, next) {
+		if (hw == keep)
+			continue;
 		list_for_each_entry_safe(link, link_tmp, &hw->groups, next) {
 			if (grp && link->grp != grp)
 				continue;
@@ -206,27 +228,88 @@ static void kvmppc_tce_put_unused(struct list_head *unused)
 	}
 }
 
+static void kvmppc_tce_free_work(struct work_struct *work)
+{
+	struct kvm *kvm = container_of(work, struct kvm, arch.tce_free_work);
+	struct kvmppc_spapr_tce_table *stt, *next;
+
+	llist_for_each_entry_safe(stt, next, llist_del_all(&kvm->arch.tce_free), free) {
+		kvmppc_tce_put_unused(&stt->unused);
+		kvmppc_tce_view_free(stt->view, stt->shift);
+		atomic_long_sub(stt->pages, &kvm->arch.tce_free_pages);
+		kfree(stt);
+		cond_resched();
+	}
+}
+
+/* No hypercall uses the LIOBN any more. May not sleep here. */
+static void kvmppc_tce_table_unseen(struct rcu_head *rcu)
+{
+	struct kvmppc_spapr_tce_table *stt =
+		container_of(rcu, struct kvmppc_spapr_tce_table, rcu);
+	struct kvm *kvm = stt->kvm;
+
+	if (llist_add(&stt->free, &kvm->arch.tce_free))
+		queue_work(system_unbound_wq, &kvm->arch.tce_free_work);
+}
+
+/* Wait until all that released LIOBNs left is freed. */
+static void kvmppc_tce_drain(struct kvm *kvm)
+{
+	srcu_barrier(&kvm->srcu);
+	flush_work(&kvm->arch.tce_free_work);
+}
+
 /**
  * kvmppc_tce_table_free() - the end of a LIOBN
- * @stt: published; its file is gone, so user space has no mapping of it either
+ * @stt: from kvmppc_tce_table_create(); user space has no mapping of it
  *
- * Context: process context, sleeps until no hypercall uses it.
+ * The LIOBN can be created again, and its charge is given back, when this returns. The memory
+ * is freed later: nobody waits for a grace period, unless the views of LIOBNs that are not
+ * freed yet could have more than KVM_TCE_FREE_PAGES.
+ *
+ * Context: process context, may sleep; takes mmap_lock of the VM's mm.
  */
 void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 {
 	struct kvm *kvm = stt->kvm;
-	LIST_HEAD(unused);
+	bool drain;
 
 	scoped_guard(mutex, &kvm->arch.tce_lock) {
-		list_del_rcu(&stt->list);
-		kvmppc_tce_detach(stt, NULL, &unused);
+		list_del(&stt->list);
+		latch_tree_erase(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_index_ops);
+		kvmppc_tce_detach(stt, NULL, NULL, &stt->unused);
 	}
-	synchronize_srcu_expedited(&kvm->srcu);
+	account_locked_vm(kvm->mm, stt->pages, false);
+	drain = atomic_long_add_return(stt->pages, &kvm->arch.tce_free_pages) >
+		KVM_TCE_FREE_PAGES;
+	call_srcu(&kvm->srcu, &stt->rcu, kvmppc_tce_table_unseen);
+	if (drain)
+		kvmppc_tce_drain(kvm);
+}
 
-	kvmppc_tce_put_unused(&unused);
-	kvmppc_tce_view_free(stt->view, stt->shift);
-	atomic64_sub(atomic_long_read(&stt->pages), &kvm->mm->pinned_vm);
-	kfree(stt);
+/**
+ * kvmppc_tce_vm_init() - a VM without LIOBNs
+ * @kvm: the VM, zeroed
+ */
+void kvmppc_tce_vm_init(struct kvm *kvm)
+{
+	seqcount_latch_init(&kvm->arch.tce_index.seq);
+	mutex_init(&kvm->arch.tce_lock);
+	init_llist_head(&kvm->arch.tce_free);
+	INIT_WORK(&kvm->arch.tce_free_work, kvmppc_tce_free_work);
+}
+
+/**
+ * kvmppc_tce_vm_free() - a VM's part of TCE hypercalls ends
+ * @kvm: the VM, without vCPUs and LIOBNs
+ *
+ * Context: process context, sleeps until what LIOBNs left is freed.
+ */
+void kvmppc_tce_vm_free(struct kvm *kvm)
+{
+	kvmppc_tce_drain(kvm);
+	WARN_ON(atomic_long_read(&kvm->arch.tce_free_pages));
 }
 
 static vm_fault_t kvm_spapr_tce_fault(struct vm_fault *vmf)
@@ -239,7 +322,7 @@ static vm_fault_t kvm_spapr_tce_fault(struct vm_fault *vmf)
 
 	word = kvmppc_tce_word_alloc(stt, vmf->pgoff << KVM_TCE_VIEW_SHIFT);
 	if (!word)
-		return VM_FAULT_SIGBUS;
+		return VM_FAULT_OOM;
 
 	vmf->page = virt_to_page(word);
 	get_page(vmf->page);
@@ -277,8 +360,8 @@ static const struct file_operations kvm_spapr_tce_fops = {
  * @kvm: the VM
  * @args: LIOBN and window; flags were checked
  *
- * Return: a file descriptor that user space maps and closes to end the LIOBN;
- * -EINVAL for an impossible window, -EBUSY for a LIOBN that exists.
+ * Return: a file descriptor that user space maps and closes to end the LIOBN, or as
+ * kvmppc_tce_table_create().
  */
 int kvm_vm_ioctl_create_spapr_tce(struct kvm *kvm,
 				  struct kvm_create_spapr_tce_64 *args)
@@ -286,15 +369,9 @@ int kvm_vm_ioctl_create_spapr_tce(struct kvm *kvm,
 	struct kvmppc_spapr_tce_table *stt;
 	int ret;
 
-	stt = kvmppc_tce_table_alloc(kvm, args);
+	stt = kvmppc_tce_table_create(kvm, args);
 	if (IS_ERR(stt))
 		return PTR_ERR(stt);
-
-	ret = kvmppc_tce_table_publish(stt);
-	if (ret) {
-		kfree(stt);
-		return ret;
-	}
 
 	kvm_get_kvm(kvm);
 	ret = anon_inode_getfd("kvm-spapr-tce", &kvm_spapr_tce_fops, stt,
@@ -369,7 +446,7 @@ int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tb
 			}
 			INIT_LIST_HEAD(&found->groups);
 		}
-		kvmppc_tce_detach(stt, grp, &unused);
+		kvmppc_tce_detach(stt, grp, NULL, &unused);
 		list_add(&link->next, &found->groups);
 		if (!found->tbl) {
 			found->tbl = iommu_tce_table_get(tbl);
@@ -496,7 +573,7 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 
 	scoped_guard(mutex, &kvm->arch.tce_lock)
 		list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
-			kvmppc_tce_detach(stt, grp, &unused);
+			kvmppc_tce_detach(stt, grp, NULL, &unused);
 
 	if (!list_empty(&unused)) {
 		synchronize_srcu_expedited(&kvm->srcu);

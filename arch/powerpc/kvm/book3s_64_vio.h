@@ -33,7 +33,9 @@
 #define BOOK3S_64_VIO_H
 
 #include <linux/kvm_host.h>
+#include <linux/llist.h>
 #include <linux/nospec.h>
+#include <linux/rbtree_latch.h>
 #include <linux/rculist.h>
 #include <linux/sizes.h>
 #include <asm/cache.h>
@@ -85,7 +87,9 @@ struct kvmppc_spapr_tce_iommu_table {
 
 /**
  * struct kvmppc_spapr_tce_table - a LIOBN
- * @list: in kvm->arch.spapr_tce_tables; added and removed under kvm->arch.tce_lock
+ * @list: in kvm->arch.spapr_tce_tables (kvm->arch.tce_lock)
+ * @node: in kvm->arch.tce_index; added and removed under kvm->arch.tce_lock, found under
+ *	kvm->srcu
  * @kvm: the VM, referenced by the table's file
  * @liobn: its name
  * @page_shift: log2 of the guest's IOMMU page
@@ -96,10 +100,16 @@ struct kvmppc_spapr_tce_iommu_table {
  *	pages' on the way to the page of TCEs
  * @view: top page of the tree; a missing page reads as zeros. Set by cmpxchg, never
  *	cleared before the end, so readers need no lock.
- * @pages: pages in the tree, all charged to the mm's pinned_vm
+ * @pages: pages that the whole tree can have, all charged to the mm's locked_vm
+ * @unused: hardware tables of a released LIOBN, dropped with it
+ * @rcu: waits for kvm->srcu when the LIOBN is released
+ * @free: in kvm->arch.tce_free after that
+ *
+ * What has no lock above is set before the LIOBN can be found, and never changes.
  */
 struct kvmppc_spapr_tce_table {
 	struct list_head list;
+	struct latch_tree_node node;
 	struct kvm *kvm;
 	u64 liobn;
 	u32 page_shift;
@@ -108,7 +118,10 @@ struct kvmppc_spapr_tce_table {
 	struct list_head iommu_tables;
 	unsigned int shift;
 	void *view;
-	atomic_long_t pages;
+	unsigned long pages;
+	struct list_head unused;
+	struct rcu_head rcu;
+	struct llist_node free;
 };
 
 /* Count why a call goes up. One that real and virtual mode pass on counts twice. */
@@ -118,15 +131,35 @@ struct kvmppc_spapr_tce_table {
 	H_TOO_HARD;							\
 })
 
+static __always_inline bool
+kvmppc_tce_liobn_less(struct latch_tree_node *a, struct latch_tree_node *b)
+{
+	return container_of(a, struct kvmppc_spapr_tce_table, node)->liobn <
+	       container_of(b, struct kvmppc_spapr_tce_table, node)->liobn;
+}
+
+static __always_inline int
+kvmppc_tce_liobn_cmp(void *key, struct latch_tree_node *node)
+{
+	unsigned long liobn = (unsigned long)key;
+	u64 other = container_of(node, struct kvmppc_spapr_tce_table, node)->liobn;
+
+	return liobn < other ? -1 : liobn > other;
+}
+
+static const struct latch_tree_ops kvmppc_tce_index_ops = {
+	.less = kvmppc_tce_liobn_less,
+	.comp = kvmppc_tce_liobn_cmp,
+};
+
+/* O(log n), never waits. Context: kvm->srcu, or kvm->arch.tce_lock. */
 static __always_inline struct kvmppc_spapr_tce_table *
 kvmppc_tce_find(struct kvm *kvm, unsigned long liobn)
 {
-	struct kvmppc_spapr_tce_table *stt;
+	struct latch_tree_node *node = latch_tree_find((void *)liobn, &kvm->arch.tce_index,
+						       &kvmppc_tce_index_ops);
 
-	list_for_each_entry_lockless(stt, &kvm->arch.spapr_tce_tables, list)
-		if (stt->liobn == liobn)
-			return stt;
-	return NULL;
+	return node ? container_of(node, struct kvmppc_spapr_tce_table, node) : NULL;
 }
 
 /* Are @n TCEs from @ioba in the window? Then *@idx is the first, from the window's start. */
@@ -163,8 +196,7 @@ void kvmppc_tce_undo(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 		     unsigned long n);
 
 struct kvmppc_spapr_tce_table *
-kvmppc_tce_table_alloc(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args);
-int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt);
+kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args);
 void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt);
 int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
 		      struct iommu_group *grp);

@@ -13,6 +13,7 @@
  * Whatever a case does, at its end each region's count is 1, nothing is charged.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/iommu.h>
 #include <linux/kvm_host.h>
 #include <linux/sched/signal.h>
@@ -32,6 +33,7 @@
 #define A		0UL
 #define B		(16 * P)
 #define UNREG		(32 * P)
+#define RAM_LOCKED	(UNREG / P)		/* pages that A and B charge */
 #define LIST_GPA	(8 * P + SZ_4K)		/* in A, where a list is put */
 #define ROM		SZ_256M			/* the same memory, read-only */
 #define BEYOND		(ROM + SZ_256M)		/* no memory there */
@@ -199,10 +201,9 @@ static struct kvmppc_spapr_tce_table *liobn(struct kunit *test, u32 shift, u64 o
 	struct kvm_create_spapr_tce_64 args = {
 		.liobn = LIOBN, .page_shift = shift, .offset = offset, .size = size,
 	};
-	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_table_alloc(v->kvm, &args);
+	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_table_create(v->kvm, &args);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(stt));
-	KUNIT_ASSERT_EQ(test, kvmppc_tce_table_publish(stt), 0);
 	return stt;
 }
 
@@ -233,7 +234,7 @@ static int vio_init(struct kunit *test)
 	set_bit(H_PUT_TCE / 4, v->kvm->arch.enabled_hcalls);
 	set_bit(H_STUFF_TCE / 4, v->kvm->arch.enabled_hcalls);
 	INIT_LIST_HEAD_RCU(&v->kvm->arch.spapr_tce_tables);
-	mutex_init(&v->kvm->arch.tce_lock);
+	kvmppc_tce_vm_init(v->kvm);
 	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][0]);
 	slot_add(v, 0, 0, 0);
 	slot_add(v, 1, ROM, KVM_MEM_READONLY);
@@ -255,7 +256,7 @@ static void vio_exit(struct kunit *test)
 		return;
 	kvmppc_tce_table_free(v->stt);
 	KUNIT_EXPECT_TRUE(test, list_empty(&v->kvm->arch.spapr_tce_tables));
-	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&v->mm->pinned_vm), 0L);
+	kvmppc_tce_vm_free(v->kvm);
 	for (i = 0; i < 2; i++) {
 		fake_table_end(test, v->hw[i]);
 		iommu_group_put(v->grp[i]);
@@ -1360,29 +1361,140 @@ static void inherit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, kref_read(&v->hw[0]->tbl.it_kref), 1U);
 }
 
-/* Whoever looks at LIOBNs holds kvm->srcu: what he may have found stays for him. */
+/*
+ * Hypercalls hold kvm->srcu. When a group has come, they all know its table (the caller
+ * brings it up to date from the view); when it has gone or moved, none knows the old one.
+ */
 static void waits_for_readers(struct kunit *test)
 {
 	struct vio *v = test->priv;
 	struct srcu_struct *srcu = &v->kvm->srcu;
 	unsigned long then;
 
-	/* A group goes */
 	attach(test, 0, SHIFT, false);
 	then = get_state_synchronize_srcu(srcu);
 	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
-	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
-	/* A group moves to another table */
+	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_srcu(srcu, then), "goes");
+
 	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
 	v->hw[1] = fake_table(test, SHIFT, false);
 	then = get_state_synchronize_srcu(srcu);
 	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[1]->tbl, v->grp[0]), 0);
-	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
-	/* The LIOBN goes */
-	then = get_state_synchronize_srcu(srcu);
-	kvmppc_tce_table_free(v->stt);
-	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
+	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_srcu(srcu, then), "moves");
+}
+
+struct close_work {
+	struct work_struct work;
+	struct kvmppc_spapr_tce_table *stt;
+	struct completion done;
+};
+
+static void close_it(struct work_struct *work)
+{
+	struct close_work *c = container_of(work, struct close_work, work);
+
+	kvmppc_tce_table_free(c->stt);
+	complete(&c->done);
+}
+
+/* A LIOBN is closed during a hypercall: that is not waited for, and finds what it found. */
+static void close_in_use(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct close_work c = { .stt = v->stt };
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	struct iommu_table *t;
+	unsigned long locked;
+	int srcu;
+
+	attach(test, 0, SHIFT, false);
+	t = &v->hw[0]->tbl;
+	locked = v->mm->locked_vm - v->stt->pages;
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+	INIT_WORK_ONSTACK(&c.work, close_it);
+	init_completion(&c.done);
+
+	srcu = srcu_read_lock(&v->kvm->srcu);
+	hw = list_first_entry(&v->stt->iommu_tables, typeof(*hw), next);
+	queue_work(system_unbound_wq, &c.work);
+	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&c.done, 10 * HZ), 0UL);
+	/* Not found any more, but there; its charge is given back. */
+	KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN, IOBA(0), 0, 0), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, locked);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(*kvmppc_tce_word_alloc(c.stt, 0)), (u64)(A | RW));
+	KUNIT_EXPECT_PTR_EQ(test, hw->tbl, t);
+	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 2U);
+	srcu_read_unlock(&v->kvm->srcu, srcu);
+	flush_work(&c.work);
+	destroy_work_on_stack(&c.work);
+
+	/* The name can be given again before the rest is freed. */
 	v->stt = liobn(test, SHIFT, OFFSET, SIZE);
+	KUNIT_EXPECT_EQ(test, get(v, 0), 0ULL);
+	kvmppc_tce_vm_free(v->kvm);
+	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 1U);
+}
+
+/* What is closed and not freed yet stays bounded, though its charge is given back. */
+static void close_bounded(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	unsigned long pages = v->stt->pages, most = 0;
+	int i;
+
+	for (i = 0; i < 2 * SZ_64M / P; i += pages) {
+		kvmppc_tce_table_free(v->stt);
+		v->stt = liobn(test, SHIFT, OFFSET, SIZE);
+		most = max_t(unsigned long, most,
+			   atomic_long_read(&v->kvm->arch.tce_free_pages));
+	}
+	KUNIT_EXPECT_LE(test, most, SZ_64M / P);
+	KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED + pages);
+}
+
+#define LIOBNS		20000
+
+/* Nodes from the root of the index to the LIOBN's */
+static unsigned int depth(struct kvmppc_spapr_tce_table *stt)
+{
+	struct rb_node *n = &stt->node.node[0];
+	unsigned int d = 0;
+
+	for (; n; n = rb_parent(n))
+		d++;
+	return d;
+}
+
+/* Many LIOBNs, in an order that a plain tree would not like: each is found, and soon. */
+static void many_liobns(struct kunit *test)
+{
+	struct kvmppc_spapr_tce_table *stt, *next;
+	struct vio *v = test->priv;
+	struct kvm_create_spapr_tce_64 args = { .page_shift = 12, .size = 1 };
+	unsigned int deepest = 0, bad = 0;
+	int i;
+
+	for (i = 1; i <= LIOBNS; i++) {
+		args.liobn = LIOBN + i;
+		stt = kvmppc_tce_table_create(v->kvm, &args);
+		if (IS_ERR(stt))
+			break;
+	}
+	KUNIT_EXPECT_EQ(test, i, LIOBNS + 1);
+	list_for_each_entry(stt, &v->kvm->arch.spapr_tce_tables, list) {
+		deepest = max(deepest, depth(stt));
+		bad += kvmppc_tce_find(v->kvm, stt->liobn) != stt;
+	}
+	KUNIT_EXPECT_EQ(test, bad, 0U);
+	KUNIT_EXPECT_LE(test, deepest, 2 * (ilog2(LIOBNS) + 1U));
+	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_find(v->kvm, LIOBN - 1), NULL);
+	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_find(v->kvm, LIOBN + LIOBNS + 1), NULL);
+
+	list_for_each_entry_safe(stt, next, &v->kvm->arch.spapr_tce_tables, list)
+		if (stt != v->stt)
+			kvmppc_tce_table_free(stt);
+	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_find(v->kvm, LIOBN + LIOBNS), NULL);
+	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_find(v->kvm, LIOBN), v->stt);
 }
 
 static void attach_refused(struct kunit *test)
@@ -1427,6 +1539,17 @@ static void revoked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, 2ULL);
 }
 
+static unsigned long pages_there(void *page, unsigned int shift)
+{
+	unsigned long i, n = 1;
+
+	if (!page)
+		return 0;
+	for (i = 0; shift && i < KVM_TCE_VIEW_WORDS; i++)
+		n += pages_there(((void **)page)[i], shift - KVM_TCE_VIEW_SHIFT);
+	return n;
+}
+
 /* Windows of all sizes; the view costs what was written. */
 static void view_sizes(struct kunit *test)
 {
@@ -1444,7 +1567,7 @@ static void view_sizes(struct kunit *test)
 
 	for (k = 0; k < ARRAY_SIZE(w); k++) {
 		kvmppc_tce_table_free(v->stt);
-		KUNIT_EXPECT_EQ(test, (long)atomic64_read(&v->mm->pinned_vm), 0L);
+		KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED);
 		v->stt = liobn(test, w[k].shift, w[k].offset, w[k].size);
 		for (i = 0; i < 64; i++) {
 			at = (w[k].size - 1) >> i;
@@ -1461,7 +1584,7 @@ static void view_sizes(struct kunit *test)
 					H_SUCCESS);
 			KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 4), (i + 1) << 8);
 		}
-		KUNIT_EXPECT_LE(test, atomic64_read(&v->mm->pinned_vm), 64LL * 6);
+		KUNIT_EXPECT_LE(test, pages_there(v->stt->view, v->stt->shift), 64UL * 6);
 		KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN, (w[k].offset + w[k].size) <<
 					   w[k].shift, 0, 0), H_PARAMETER);
 	}
@@ -1479,44 +1602,70 @@ static void create_refused(struct kunit *test)
 		{ .liobn = 1, .page_shift = 12, .offset = BIT(52) - 2, .size = 2 },
 	};
 	struct kvm_create_spapr_tce_64 args = { .liobn = LIOBN, .page_shift = 12, .size = 1 };
-	struct kvmppc_spapr_tce_table *stt;
 	struct vio *v = test->priv;
+	unsigned long locked = v->mm->locked_vm;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
-		KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_table_alloc(v->kvm, &bad[i]),
+		KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_table_create(v->kvm, &bad[i]),
 				    ERR_PTR(-EINVAL));
 	/* The LIOBN is taken. */
-	stt = kvmppc_tce_table_alloc(v->kvm, &args);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(stt));
-	KUNIT_EXPECT_EQ(test, kvmppc_tce_table_publish(stt), -EBUSY);
-	kfree(stt);
+	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_table_create(v->kvm, &args), ERR_PTR(-EBUSY));
+	KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, locked);
 }
 
-/* The view's pages count against the limit of locked memory. */
+static void memlock(unsigned long pages)
+{
+	task_lock(current->group_leader);
+	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = pages << PAGE_SHIFT;
+	task_unlock(current->group_leader);
+}
+
+/*
+ * A view is charged whole when its LIOBN is created, or that fails. After that no limit is in
+ * the way: each of its pages can be had by a hypercall.
+ */
 static void view_limit(struct kunit *test)
 {
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, i;
+	static const struct {
+		u64 size;
+		unsigned long pages;
+	} w[] = {
+		{ KVM_TCE_VIEW_WORDS, 1 },
+		{ KVM_TCE_VIEW_WORDS + 1, 2 + 1 },
+		{ 5 * KVM_TCE_VIEW_WORDS - 7, 5 + 1 },
+		{ KVM_TCE_VIEW_WORDS * KVM_TCE_VIEW_WORDS + 1, KVM_TCE_VIEW_WORDS + 1 + 2 + 1 },
+	};
+	struct kvm_create_spapr_tce_64 args = { .liobn = LIOBN, .page_shift = 12 };
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	struct vio *v = test->priv;
 	const struct cred *old;
-	long ret;
+	unsigned long i;
+	unsigned int k;
 
-	if (limit < 2 || limit > 8192)
-		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
 	kvmppc_tce_table_free(v->stt);
-	v->stt = liobn(test, 12, 0, BIT(40));
 	old = ipc_lock_drop(test);
-	for (i = 0; i <= limit; i++) {
-		ret = virt(v, PUT, LIOBN, i << (12 + KVM_TCE_VIEW_SHIFT), 0x10, 0);
-		if (ret != H_SUCCESS)
-			break;
+	for (k = 0; k < ARRAY_SIZE(w); k++) {
+		args.size = w[k].size;
+		memlock(RAM_LOCKED + w[k].pages - 1);
+		KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_table_create(v->kvm, &args), ERR_PTR(-ENOMEM));
+		KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED);
+		memlock(RAM_LOCKED + w[k].pages);
+		v->stt = kvmppc_tce_table_create(v->kvm, &args);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(v->stt));
+		KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED + w[k].pages);
+		KUNIT_EXPECT_EQ(test, pages_there(v->stt->view, v->stt->shift), 0UL);
+		memlock(0);
+		for (i = 0; i < w[k].size && i < 64 * KVM_TCE_VIEW_WORDS; i += KVM_TCE_VIEW_WORDS)
+			KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, i << 12, 0x10, 0), H_SUCCESS);
+		KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, (w[k].size - 1) << 12, 0x20, 0),
+				H_SUCCESS);
+		kvmppc_tce_table_free(v->stt);
+		KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED);
 	}
-	KUNIT_EXPECT_EQ(test, ret, H_NOT_ENOUGH_RESOURCES);
-	KUNIT_EXPECT_EQ(test, (unsigned long)atomic64_read(&v->mm->pinned_vm), limit);
-	/* Clearing what was never there needs nothing. */
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, BIT(50), 0, 0), H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, BIT(50), 0, BIT(20)), H_SUCCESS);
 	ipc_lock_back(old);
+	memlock(limit);
+	v->stt = liobn(test, SHIFT, OFFSET, SIZE);
 }
 
 /* ---- at once ---- */
@@ -1661,6 +1810,9 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),
 	KUNIT_CASE(waits_for_readers),
+	KUNIT_CASE(close_in_use),
+	KUNIT_CASE(close_bounded),
+	KUNIT_CASE(many_liobns),
 	KUNIT_CASE(attach_refused),
 	KUNIT_CASE(revoked),
 	KUNIT_CASE(view_sizes),
