@@ -398,22 +398,76 @@ static bool kvmppc_tce_fits(struct kvmppc_spapr_tce_table *stt,
 	       tbl->it_size >= stt->size << (stt->page_shift - shift);
 }
 
+static struct kvmppc_spapr_tce_iommu_table *
+kvmppc_tce_hw_find(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw;
+
+	lockdep_assert_held(&stt->kvm->arch.tce_lock);
+	list_for_each_entry(hw, &stt->iommu_tables, next)
+		if (hw->tbl == tbl)
+			return hw;
+	return NULL;
+}
+
+static bool kvmppc_tce_hw_has(struct kvmppc_spapr_tce_iommu_table *hw,
+			      struct iommu_group *grp)
+{
+	struct kvmppc_tce_group *link;
+
+	list_for_each_entry(link, &hw->groups, next)
+		if (link->grp == grp)
+			return true;
+	return false;
+}
+
+/* @hw: of @tbl, NULL if it is not there yet. Return: that or a new one, NULL without memory. */
+static struct kvmppc_spapr_tce_iommu_table *
+kvmppc_tce_hw_add(struct kvmppc_spapr_tce_table *stt,
+		  struct kvmppc_spapr_tce_iommu_table *hw, struct iommu_table *tbl,
+		  struct iommu_group *grp)
+{
+	struct kvmppc_tce_group *link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+
+	lockdep_assert_held(&stt->kvm->arch.tce_lock);
+	if (!link)
+		return NULL;
+	link->grp = grp;
+	if (hw) {
+		list_add(&link->next, &hw->groups);
+		return hw;
+	}
+	hw = kzalloc(sizeof(*hw), GFP_KERNEL_ACCOUNT);
+	if (!hw) {
+		kfree(link);
+		return NULL;
+	}
+	INIT_LIST_HEAD(&hw->groups);
+	list_add(&link->next, &hw->groups);
+	hw->tbl = iommu_tce_table_get(tbl);
+	list_add_rcu(&hw->next, &stt->iommu_tables);
+	return hw;
+}
+
 /**
  * kvmppc_tce_attach() - put a hardware table behind a LIOBN for a group
  * @stt: the LIOBN
  * @tbl: the table; its reference is the caller's and stays so
  * @grp: the group
  *
- * A group that had another table behind this LIOBN leaves that.
+ * A group that had another table behind this LIOBN leaves that. At any time a hypercall finds
+ * the old table or the new one, or both. All hypercalls that may have missed the new one are
+ * over when this returns, so TCEs that the caller then reads from the view and maps in @tbl
+ * are complete.
  *
- * Context: process context. Return: 0, -EINVAL if the table's shape does not fit or
- * nobody's addresses are in it, -EPERM if they are another mm's, -ENOMEM.
+ * Context: process context, sleeps for a grace period of kvm->srcu.
+ * Return: 0, -EINVAL if the table's shape does not fit or nobody's addresses are in it,
+ * -EPERM if they are another mm's, -ENOMEM.
  */
 int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
 		      struct iommu_group *grp)
 {
-	struct kvmppc_spapr_tce_iommu_table *hw, *found = NULL;
-	struct kvmppc_tce_group *link;
+	struct kvmppc_spapr_tce_iommu_table *hw;
 	struct kvm *kvm = stt->kvm;
 	LIST_HEAD(unused);
 	int ret;
@@ -425,40 +479,17 @@ int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tb
 		return ret;
 
 	scoped_guard(mutex, &kvm->arch.tce_lock) {
-		list_for_each_entry(hw, &stt->iommu_tables, next) {
-			if (hw->tbl != tbl)
-				continue;
-			found = hw;
-			list_for_each_entry(link, &hw->groups, next)
-				if (link->grp == grp)
-					return 0;
-		}
-
-		link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
-		if (!link)
+		hw = kvmppc_tce_hw_find(stt, tbl);
+		if (hw && kvmppc_tce_hw_has(hw, grp))
+			return 0;
+		hw = kvmppc_tce_hw_add(stt, hw, tbl, grp);
+		if (!hw)
 			return -ENOMEM;
-		link->grp = grp;
-		if (!found) {
-			found = kzalloc(sizeof(*found), GFP_KERNEL_ACCOUNT);
-			if (!found) {
-				kfree(link);
-				return -ENOMEM;
-			}
-			INIT_LIST_HEAD(&found->groups);
-		}
-		kvmppc_tce_detach(stt, grp, NULL, &unused);
-		list_add(&link->next, &found->groups);
-		if (!found->tbl) {
-			found->tbl = iommu_tce_table_get(tbl);
-			list_add_rcu(&found->next, &stt->iommu_tables);
-		}
 		trace_kvm_tce_table(stt->liobn, iommu_group_id(grp), true);
+		kvmppc_tce_detach(stt, grp, hw, &unused);
 	}
-
-	if (!list_empty(&unused)) {
-		synchronize_srcu_expedited(&kvm->srcu);
-		kvmppc_tce_put_unused(&unused);
-	}
+	synchronize_srcu_expedited(&kvm->srcu);
+	kvmppc_tce_put_unused(&unused);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/iommu.h>
+#include <linux/kthread.h>
 #include <linux/kvm_host.h>
 #include <linux/sched/signal.h>
 #include <linux/srcu.h>
@@ -1371,7 +1372,10 @@ static void waits_for_readers(struct kunit *test)
 	struct srcu_struct *srcu = &v->kvm->srcu;
 	unsigned long then;
 
-	attach(test, 0, SHIFT, false);
+	v->hw[0] = fake_table(test, SHIFT, false);
+	then = get_state_synchronize_srcu(srcu);
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
+	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_srcu(srcu, then), "comes");
 	then = get_state_synchronize_srcu(srcu);
 	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
 	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_srcu(srcu, then), "goes");
@@ -1381,6 +1385,39 @@ static void waits_for_readers(struct kunit *test)
 	then = get_state_synchronize_srcu(srcu);
 	KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[1]->tbl, v->grp[0]), 0);
 	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_srcu(srcu, then), "moves");
+}
+
+static int look_for_no_table(void *data)
+{
+	struct vio *v = data;
+	long seen = 0;
+
+	while (!kthread_should_stop()) {
+		if (list_empty(&v->stt->iommu_tables))
+			seen++;
+		cpu_relax();
+		cond_resched();
+	}
+	return min(seen, (long)INT_MAX);
+}
+
+/* A group moves between two tables: a hypercall finds one at any time. */
+static void moves(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct task_struct *t;
+	int i;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+	attach(test, 0, SHIFT, false);
+	v->hw[1] = fake_table(test, SHIFT, false);
+	t = kthread_run(look_for_no_table, v, "vio_kunit_moves");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t));
+	for (i = 1; i <= 400; i++)
+		KUNIT_EXPECT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[i & 1]->tbl, v->grp[0]), 0);
+	KUNIT_EXPECT_EQ(test, kthread_stop(t), 0);
+	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
 }
 
 struct close_work {
@@ -1810,6 +1847,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),
 	KUNIT_CASE(waits_for_readers),
+	KUNIT_CASE(moves),
 	KUNIT_CASE(close_in_use),
 	KUNIT_CASE(close_bounded),
 	KUNIT_CASE(many_liobns),
