@@ -9,6 +9,7 @@ view=/sys/kernel/debug/powerpc/mm_iommu
 caps=cap-htm=off,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off
 failed=0
 most=0 pinned=0 locked=0
+as=	# what starts QEMU
 : >/tmp/best
 
 check()	# check NAME CONDITION DETAIL : its status is the condition's
@@ -90,7 +91,7 @@ start_guest()	# start_guest KERNEL-ARGUMENTS QEMU-ARGUMENT...
 	shift
 	: >/host/tmp/verdict
 	: >/tmp/tce
-	chroot /host qemu-system-ppc64 -nodefaults -display none -no-reboot \
+	$as chroot /host qemu-system-ppc64 -nodefaults -display none -no-reboot \
 		-M pseries,accel=kvm,$caps -cpu host -smp 1 \
 		-serial file:/tmp/console \
 		-chardev file,id=verdict,path=/tmp/verdict -device virtio-serial-pci \
