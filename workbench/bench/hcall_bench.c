@@ -12,6 +12,7 @@
  * emulated: none; scattered: no page of the list follows the one before.
  */
 #include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
+#include "mark.h"
 
 #define RAM		(64 * MiB)
 #define ENTRIES		16384UL
@@ -22,6 +23,7 @@
 
 static struct vm vm;
 static double ns_per_tick;
+static unsigned long run_first;	/* the plugin's number of the first call of the last run() */
 
 static void die(const char *what, int err)
 {
@@ -65,10 +67,20 @@ static void report(const char *name, unsigned int first, unsigned int n, long ex
 	printf("%s %.2f\n", name, c[n / 2].ticks * ns_per_tick / per);
 }
 
+/* The same calls for the plugin: @at is the first in the last run(), @step from one to the next. */
+static void report_kinds(const char *name, unsigned int at, unsigned int step, unsigned int n,
+			 int per)
+{
+	mark_row(name, run_first + at, step, n, per);
+}
+
 static void run(unsigned int n)
 {
 	int ret = vcpu_run(&vm.vcpu[0], n);
 
+	/* The guest's code has a pair of marks around each call. */
+	run_first = mark_samples;
+	mark_samples += n;
 	if (ret)
 		die("KVM_RUN", ret);
 }
@@ -86,6 +98,7 @@ static void bench_one(const char *name, unsigned int n, long expected, int per, 
 		hcall_set(&vm.vcpu[0].calls[i], nr, a0, a1, a2, a3);
 	run(n);
 	report(name, 0, n, expected, per);
+	report_kinds(name, 0, 1, n, per);
 }
 
 static void named(char *out, const char *what, const char *kind)
@@ -126,8 +139,10 @@ static void bench_lists(__u64 liobn, const char *kind, __u64 (*page_of)(unsigned
 	}
 	named(name, "indirect512", kind);
 	report(name, 0, LISTS, H_SUCCESS, TCES_PER_LIST);
+	report_kinds(name, 0, 2, LISTS, TCES_PER_LIST);
 	named(name, "stuff512", kind);
 	report(name, MAX_CALLS / 2, LISTS, H_SUCCESS, TCES_PER_LIST);
+	report_kinds(name, 1, 2, LISTS, TCES_PER_LIST);
 }
 
 static void bench_table(__u64 liobn, const char *kind)
@@ -154,12 +169,16 @@ static void bench_table(__u64 liobn, const char *kind)
 	run(4 * SAMPLES);
 	named(name, "put.map", kind);
 	report(name, 0, SAMPLES, H_SUCCESS, 1);
+	report_kinds(name, 0, 1, SAMPLES, 1);
 	named(name, "put.replace", kind);
 	report(name, SAMPLES, SAMPLES, H_SUCCESS, 1);
+	report_kinds(name, SAMPLES, 1, SAMPLES, 1);
 	named(name, "get", kind);
 	report(name, 2 * SAMPLES, SAMPLES, H_SUCCESS, 1);
+	report_kinds(name, 2 * SAMPLES, 1, SAMPLES, 1);
 	named(name, "put.clear", kind);
 	report(name, 3 * SAMPLES, SAMPLES, H_SUCCESS, 1);
+	report_kinds(name, 3 * SAMPLES, 1, SAMPLES, 1);
 
 	bench_lists(liobn, kind, page);
 	snprintf(name, sizeof(name), "scattered.%s", kind);

@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <linux/vfio.h>
+#include "mark.h"
 
 #define GIB		(1UL << 30)
 #define TIB		(1UL << 40)
@@ -95,17 +96,30 @@ static void open_container(void)
 		die("no sPAPR TCE v2 container");
 }
 
+/* Instructions of one ioctl of the container, marked for the plugin */
+static long measured(unsigned long request, void *arg, const char *what)
+{
+	long began = now(), took;
+	int ret;
+
+	mark_begin();
+	ret = ioctl(container, request, arg);
+	mark_end();
+	took = now() - began;
+	if (ret)
+		die(what);
+	return took;
+}
+
 /* Instructions of one REGISTER or UNREGISTER */
 static long reg(int request, char *addr, unsigned long size)
 {
 	struct vfio_iommu_spapr_register_memory r = {
 		.argsz = sizeof(r), .vaddr = (uint64_t)addr, .size = size,
 	};
-	long began = now();
 
-	if (ioctl(container, request, &r))
-		die(request == (int)VFIO_IOMMU_SPAPR_REGISTER_MEMORY ? "register" : "unregister");
-	return now() - began;
+	return measured(request, &r, request == (int)VFIO_IOMMU_SPAPR_REGISTER_MEMORY ?
+			"register" : "unregister");
 }
 
 /* Instructions of one MAP_DMA or UNMAP_DMA */
@@ -115,11 +129,8 @@ static long map(uint64_t iova, char *addr, unsigned long size)
 		.argsz = sizeof(m), .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
 		.vaddr = (uint64_t)addr, .iova = iova, .size = size,
 	};
-	long began = now();
 
-	if (ioctl(container, VFIO_IOMMU_MAP_DMA, &m))
-		die("map");
-	return now() - began;
+	return measured(VFIO_IOMMU_MAP_DMA, &m, "map");
 }
 
 static long unmap(uint64_t iova, unsigned long size)
@@ -127,11 +138,8 @@ static long unmap(uint64_t iova, unsigned long size)
 	struct vfio_iommu_type1_dma_unmap u = {
 		.argsz = sizeof(u), .iova = iova, .size = size,
 	};
-	long began = now();
 
-	if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &u))
-		die("unmap");
-	return now() - began;
+	return measured(VFIO_IOMMU_UNMAP_DMA, &u, "unmap");
 }
 
 static long create(uint64_t size, uint32_t levels, uint64_t *start)
@@ -139,22 +147,17 @@ static long create(uint64_t size, uint32_t levels, uint64_t *start)
 	struct vfio_iommu_spapr_tce_create w = {
 		.argsz = sizeof(w), .page_shift = 16, .window_size = size, .levels = levels,
 	};
-	long began = now();
+	long took = measured(VFIO_IOMMU_SPAPR_TCE_CREATE, &w, "window of 64K pages");
 
-	if (ioctl(container, VFIO_IOMMU_SPAPR_TCE_CREATE, &w))
-		die("window of 64K pages");
 	*start = w.start_addr;
-	return now() - began;
+	return took;
 }
 
 static long destroy(uint64_t start)
 {
 	struct vfio_iommu_spapr_tce_remove w = { .argsz = sizeof(w), .start_addr = start };
-	long began = now();
 
-	if (ioctl(container, VFIO_IOMMU_SPAPR_TCE_REMOVE, &w))
-		die("remove");
-	return now() - began;
+	return measured(VFIO_IOMMU_SPAPR_TCE_REMOVE, &w, "remove");
 }
 
 static long pages_pinned(void)
@@ -240,6 +243,8 @@ static void bench_big(const char *name)
 {
 	long in[ROUNDS], out[ROUNDS], later[ROUNDS], pinned = pages_pinned(), quiet;
 	int thp = !strcmp(name, "thp"), i, tries;
+	unsigned long first = mark_samples;
+	char row[40];
 	double kib;
 	char *m;
 
@@ -275,6 +280,9 @@ static void bench_big(const char *name)
 	printf("register.%s %.2f\n", name, (double)in[ROUNDS / 2] / (GIB / PAGE));
 	printf("unregister.%s %.2f\n", name, (double)out[ROUNDS / 2] / (GIB / PAGE));
 	printf("unregister.%s.deferred %.2f\n", name, (double)later[ROUNDS / 2] / (GIB / PAGE));
+	/* REGISTER and UNREGISTER in turn; what is unpinned later is not in it */
+	snprintf(row, sizeof(row), "register.%s", name);
+	mark_row(row, first, 2, ROUNDS, GIB / PAGE);
 	if (kib >= 0)
 		printf("metadata.%s %.2f\n", name, kib);
 	munmap(m, GIB);
@@ -285,8 +293,10 @@ static void bench_big(const char *name)
 /* @nr regions of a page each, every other page; the samples go over all of them. */
 static void bench_among(char *m, int nr, uint64_t window64k)
 {
+	static const char * const ops[] = { "map4k", "unmap4k", "map64k", "unmap64k", "register" };
 	long in[SAMPLES], map4k[SAMPLES], map64k[SAMPLES], unmap4k[SAMPLES], unmap64k[SAMPLES];
-	char *at;
+	unsigned long first = mark_samples;
+	char *at, name[40];
 	int i;
 
 	for (i = 0; i < SAMPLES; i++) {
@@ -303,6 +313,11 @@ static void bench_among(char *m, int nr, uint64_t window64k)
 	printf("map64k.among%d %.0f\n", nr, typical(map64k, SAMPLES));
 	printf("unmap4k.among%d %.0f\n", nr, typical(unmap4k, SAMPLES));
 	printf("unmap64k.among%d %.0f\n", nr, typical(unmap64k, SAMPLES));
+	/* six ioctls a round, the last an UNREGISTER */
+	for (i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "%s.among%d", ops[i], nr);
+		mark_row(name, first + i, 6, SAMPLES, 1);
+	}
 	others();
 }
 
@@ -332,6 +347,7 @@ static void bench_many(void)
 static void bench_bulk(void)
 {
 	long cost[3][ROUNDS];
+	unsigned long first;
 	uint64_t start;
 	char *m;
 	int i;
@@ -342,6 +358,7 @@ static void bench_bulk(void)
 	touch(m, 0);
 	reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m, GIB + PAGE);
 	create(GIB, 1, &start);
+	first = mark_samples;
 	for (i = 0; i < ROUNDS; i++) {
 		cost[0][i] = map(start, m, GIB);
 		cost[1][i] = map(start, m + PAGE, GIB);
@@ -352,6 +369,9 @@ static void bench_bulk(void)
 	printf("map.bulk %.2f\n", (double)cost[0][ROUNDS / 2] / (GIB / PAGE));
 	printf("replace.bulk %.2f\n", (double)cost[1][ROUNDS / 2] / (GIB / PAGE));
 	printf("unmap.bulk %.2f\n", (double)cost[2][ROUNDS / 2] / (GIB / PAGE));
+	mark_row("map.bulk", first, 3, ROUNDS, GIB / PAGE);
+	mark_row("replace.bulk", first + 1, 3, ROUNDS, GIB / PAGE);
+	mark_row("unmap.bulk", first + 2, 3, ROUNDS, GIB / PAGE);
 	destroy(start);
 	reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, GIB + PAGE);
 	others();
