@@ -11,6 +11,7 @@ help:
 	@echo 'make check         the tests, all of 6.12 and the main ones of 7.x; KERNEL=base runs them on the unmodified base'
 	@echo 'make check-all     every test on every base, the long ones too'
 	@echo 'make bench         instruction counts, ours beside base'
+	@echo 'make litmus        the memory model: litmus tests of every barrier, and of what happens without it'
 	@echo 'make shell         a root shell in the emulated host'
 	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
@@ -34,6 +35,10 @@ check-all: deps
 fixes fixes-check: deps
 	@$W/$@
 
+litmus: deps
+	@$W/prepare ours
+	@$W/litmus
+
 bench: deps
 	@$W/bench/run
 
@@ -49,4 +54,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check check-all bench shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all bench litmus shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
