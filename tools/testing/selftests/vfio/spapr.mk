@@ -3,4 +3,4 @@
 CFLAGS += -O2 -Wall -I.. $(KHDR_INCLUDES)
 LDLIBS += -lpthread
 
-TEST_GEN_PROGS := $(basename $(wildcard vfio_spapr_*.c vfio_iommufd_powerpc_*.c))
+TEST_GEN_PROGS := $(basename $(wildcard vfio_spapr_*.c kvm_tce_*.c vfio_iommufd_powerpc_*.c))

@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Random programs of ioctls against a VFIO sPAPR TCE v2 container, beside a model that tells
+ * what each must answer.
+ *
+ *	vfio_spapr_fuzz [-s SEED] [-n CALLS] [-p PROGRAM] [GROUP]
+ *
+ * A program is a fresh container and some hundred calls: registrations that fit, overlap, have
+ * holes; maps and unmaps in and beyond both windows; windows made and removed; memory unmapped
+ * under its region and mapped again; a second group that comes and goes; children that try the
+ * container of another process. The model holds regions, windows and where each TCE leads. An
+ * unmap tells how many TCEs were live, so it compares the model with the table.
+ *
+ * After each program as many pages are pinned, as much memory is locked and as many regions are
+ * known as before it. The seed is printed; -s SEED -p PROGRAM replays one program.
+ *
+ * What the platform decides (windows of pSeries, whether a second group can join) is taken from
+ * its answer. Memory is pages of the kernel's size, IOMMU pages are no larger: whether larger
+ * ones fit is luck.
+ */
+#include <getopt.h>
+
+#include "vfio_spapr_tce.h"
+
+#define PAGES		64	/* of the memory that programs use */
+#define KEPT		(PAGES - 1)	/* always registered: the container has an owner */
+#define CALLS		300	/* of one program */
+#define SECOND_START	(1ULL << 59)
+#define MAX_ENTRIES	(1UL << 19)	/* of a window that is modelled */
+#define MAX_LISTED	64	/* last calls, told when one goes wrong */
+
+struct window {
+	bool there;
+	__u64 start;
+	__u64 size;
+	unsigned int shift;
+	unsigned int *leads;	/* page of each TCE + 1; 0: clear */
+};
+
+struct region {
+	unsigned int first, n;	/* n 0: none */
+	bool refused;		/* its unregistration was */
+};
+
+static struct container c;
+static struct window window[2];
+static struct region region[PAGES];
+static bool present[PAGES];	/* false: unmapped by us */
+static char *memory;
+static unsigned long page_size;
+static int second = -1;		/* the other group's fd while it is in the container */
+static bool powernv;
+
+static __u64 state;
+static unsigned int seed = 1, program;
+static unsigned long calls_left = 10000, calls_made;
+static char said[MAX_LISTED][96];
+static unsigned int nr_said;
+static bool wrong;
+
+static unsigned int draw(unsigned int below)
+{
+	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (state >> 33) % below;
+}
+
+/* Remember a call, so that what led to a wrong answer can be told. */
+#define say(...) snprintf(said[nr_said++ % MAX_LISTED], sizeof(said[0]), __VA_ARGS__)
+
+static void tell(const char *what, long wanted, long got)
+{
+	unsigned int i;
+
+	if (wrong)
+		return;
+	wrong = true;
+	for (i = nr_said < MAX_LISTED ? 0 : nr_said - MAX_LISTED; i < nr_said; i++)
+		ksft_print_msg("  %s\n", said[i % MAX_LISTED]);
+	ksft_print_msg("seed %u program %u: %s: wanted %ld, got %ld\n", seed, program, what,
+		       wanted, got);
+}
+
+static void must(const char *what, long wanted, long got)
+{
+	if (wanted != got)
+		tell(what, wanted, got);
+}
+
+/* ---- the model ---- */
+
+static struct region *region_of(unsigned int page)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++)
+		if (region[i].n && page - region[i].first < region[i].n)
+			return &region[i];
+	return NULL;
+}
+
+static bool overlaps(unsigned int first, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = first; i < first + n; i++)
+		if (region_of(i))
+			return true;
+	return false;
+}
+
+static bool is_mapped(const struct region *r)
+{
+	unsigned long i;
+	int w;
+
+	for (w = 0; w < 2; w++)
+		for (i = 0; window[w].there && i < window[w].size >> window[w].shift; i++)
+			if (window[w].leads[i] && window[w].leads[i] - 1 - r->first < r->n)
+				return true;
+	return false;
+}
+
+static void forget_entries(const struct region *r)
+{
+	unsigned long i;
+	int w;
+
+	for (w = 0; w < 2; w++)
+		for (i = 0; window[w].there && i < window[w].size >> window[w].shift; i++)
+			if (window[w].leads[i] && window[w].leads[i] - 1 - r->first < r->n)
+				window[w].leads[i] = 0;
+}
+
+static void window_begin(struct window *w, __u64 start, __u64 size, unsigned int shift)
+{
+	w->there = true;
+	w->start = start;
+	w->size = size;
+	w->shift = shift;
+	w->leads = calloc(size >> shift, sizeof(*w->leads));
+	if (!w->leads)
+		ksft_exit_fail_msg("no memory\n");
+}
+
+static void window_end(struct window *w)
+{
+	free(w->leads);
+	w->leads = NULL;
+	w->there = false;
+}
+
+/* ---- calls ---- */
+
+static void do_one_register(void)
+{
+	unsigned int first = draw(KEPT), n = draw(12) ? 1 + draw(8) : 0, i;
+	unsigned long off = draw(16) ? 0 : 4096 * draw(16);
+	bool hole = false, same;
+	struct region *r;
+	long wanted = 0, ret;
+
+	if (first + n > KEPT)
+		n = KEPT - first;
+	r = region_of(first);
+	/* Often exactly one that is there */
+	if (r && !draw(3)) {
+		first = r->first;
+		n = r->n;
+	}
+	same = r && n && r->first == first && r->n == n;
+	for (i = first; i < first + n; i++)
+		hole |= !present[i];
+	if (!n || off % page_size)
+		wanted = -EINVAL;
+	else if (same && r->refused)
+		wanted = hole ? -EFAULT : 0;
+	else if (same)
+		wanted = -EBUSY;
+	else if (overlaps(first, n))
+		wanted = -EINVAL;
+	else if (hole)
+		wanted = -EFAULT;
+	say("register pages %u + %u offset %lu", first, n, off);
+	ret = do_register(&c, memory + first * page_size + off, n * page_size);
+	must("register", wanted, ret);
+	if (off % page_size || !n)
+		return;
+	if (same && r->refused) {
+		/* It starts anew: what led to the old pages is clear. */
+		forget_entries(r);
+		r->refused = false;
+		r->n = ret ? 0 : n;
+	} else if (!ret) {
+		for (r = region; r->n; r++)
+			;
+		*r = (struct region){ .first = first, .n = n };
+	}
+}
+
+static void do_one_unregister(void)
+{
+	unsigned int first = draw(KEPT), n = 1 + draw(8);
+	struct region *r = region_of(first);
+	long wanted, ret;
+
+	if (r && draw(4)) {
+		first = r->first;
+		n = r->n;
+	}
+	if (first + n > KEPT)
+		n = KEPT - first;
+	r = region_of(first);
+	if (!r || r->first != first || r->n != n)
+		wanted = -ENOENT;
+	else
+		wanted = is_mapped(r) ? -EBUSY : 0;
+	say("unregister pages %u + %u", first, n);
+	ret = do_unregister(&c, memory + first * page_size, n * page_size);
+	must("unregister", wanted, ret);
+	if (wanted == -EBUSY)
+		r->refused = true;
+	if (!wanted)
+		r->n = 0;
+}
+
+/* Few places, so that programs meet what they did; sometimes the window's end or beyond it */
+static unsigned long any_entry(const struct window *w)
+{
+	unsigned long entries = w->size >> w->shift;
+
+	if (!draw(8))
+		return entries - 1 - draw(entries < 8 ? entries : 8);
+	return draw(entries < 96 ? entries : 96);
+}
+
+static unsigned long live(const struct window *w, unsigned long entry, unsigned long n)
+{
+	unsigned long i, sum = 0;
+
+	for (i = entry; i < entry + n; i++)
+		sum += !!w->leads[i];
+	return sum;
+}
+
+static void do_one_map(void)
+{
+	struct window *w = &window[draw(2)];
+	unsigned long entry, n, size, i, known, before, at;
+	__u32 flags = draw(20) ? 1 + draw(3) : 0;
+	__u64 iova, bad;
+	long ret;
+
+	if (!w->there)
+		return;
+	size = 1UL << w->shift;
+	entry = any_entry(w);
+	n = 1 + draw(draw(4) ? 4 : 64);
+	at = draw(PAGES) * page_size + (size < page_size ? draw(page_size / size) * size : 0);
+	if (at + n * size > PAGES * page_size)
+		n = (PAGES * page_size - at) / size;
+	iova = w->start + entry * size;
+	bad = draw(32) ? 0 : size / 2;	/* not aligned */
+	for (known = 0; known < n && region_of((at + known * size) / page_size); known++)
+		;
+	say("map window %d entry %lu + %lu to %#lx flags %u off %llu", (int)(w - window), entry,
+	    n, at, flags, (unsigned long long)bad);
+	ret = do_map_at(&c, iova + bad, memory + at, n * size, flags);
+	if (!flags || bad || entry + n > w->size >> w->shift) {
+		must("map, bad arguments", -EINVAL, ret);
+	} else if (known == n) {
+		must("map", 0, ret);
+		for (i = 0; i < n; i++)
+			w->leads[entry + i] = (at + i * size) / page_size + 1;
+	} else {
+		/* What the entries before the bad one are now is only known within bounds. */
+		must("map of what is not registered", -EFAULT, ret);
+		before = live(w, entry, n);
+		known = live(w, entry + known, n - known);
+		ret = do_unmap_bytes(&c, iova, n * size);
+		if (ret < (long)(known * size) || ret > (long)(before * size))
+			tell("unmap after a map that failed", before * size, ret);
+		memset(w->leads + entry, 0, n * sizeof(*w->leads));
+	}
+}
+
+static void do_one_unmap(void)
+{
+	struct window *w = &window[draw(2)];
+	unsigned long entry, n, entries;
+	long ret;
+
+	if (!w->there) {
+		say("unmap where no window is");
+		must("unmap without a window", -ENXIO,
+		     do_unmap_bytes(&c, SECOND_START * 3, 65536));
+		return;
+	}
+	entries = w->size >> w->shift;
+	entry = any_entry(w);
+	n = draw(8) ? 1 + draw(32) : entries;
+	if (n == entries && draw(2))
+		entry = 0;
+	say("unmap window %d entry %lu + %lu", (int)(w - window), entry, n);
+	ret = do_unmap_bytes(&c, w->start + ((__u64)entry << w->shift), n << w->shift);
+	if (entry + n > entries) {
+		must("unmap beyond the window", -EINVAL, ret);
+		return;
+	}
+	must("unmap", live(w, entry, n) << w->shift, ret);
+	memset(w->leads + entry, 0, n * sizeof(*w->leads));
+}
+
+static void do_one_create(void)
+{
+	unsigned int shift = draw(2) ? 12 : 16, levels = 1 + draw(2), i;
+	__u64 size = 1ULL << (shift + draw(12)), start = 0;
+	long wanted, ret;
+
+	if (1UL << shift > page_size || !(c.pgsizes & (1UL << shift)))
+		shift = 12;
+	wanted = window[0].there && window[1].there ? -ENOSPC : 0;
+	say("create shift %u size %#llx levels %u", shift, (unsigned long long)size, levels);
+	ret = do_create(&c, shift, size, levels, &start);
+	if (powernv || wanted)
+		must("create", wanted, ret);
+	if (ret)
+		return;
+	i = start != window[0].start;
+	if (powernv)
+		must("create: where", window[0].there ? SECOND_START : 0, start);
+	if (window[i].there)
+		tell("create: a window that is there", 0, start);
+	else
+		window_begin(&window[i], start, size, shift);
+}
+
+static void do_one_remove(void)
+{
+	struct window *w = &window[draw(2)];
+	long ret;
+
+	say("remove window %d", (int)(w - window));
+	ret = do_remove(&c, w->there ? w->start : SECOND_START + 65536);
+	must("remove", w->there ? 0 : -EINVAL, ret);
+	if (w->there && !ret)
+		window_end(w);
+}
+
+/* Memory goes or comes under a region, as a DIMM does: the region keeps what it pinned. */
+static void do_one_memory(void)
+{
+	unsigned int page = draw(KEPT);
+	char *at = memory + page * page_size;
+
+	say("%s page %u", present[page] ? "take away" : "bring back", page);
+	if (present[page])
+		munmap(at, page_size);
+	else if (mmap(at, page_size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
+		ksft_exit_fail_msg("no memory\n");
+	present[page] = !present[page];
+}
+
+static void do_one_group(void)
+{
+	if (nr_groups < 2)
+		return;
+	if (second >= 0) {
+		say("the second group leaves");
+		close(second);
+		second = -1;
+		return;
+	}
+	say("a second group");
+	second = group_join(&c, 1);
+	if (powernv && second < 0)
+		tell("a second group", 0, second);
+}
+
+static void do_one_child(void)
+{
+	pid_t pid;
+	int status;
+
+	say("a child unmaps");
+	pid = fork();
+	if (!pid)
+		_exit(do_unmap(&c, 0, IOMMU_PAGE) == -EPERM ? 0 : 1);
+	if (pid < 0)
+		return;
+	waitpid(pid, &status, 0);
+	must("a child's unmap is refused", 0, status);
+}
+
+static void (* const ops[])(void) = {
+	do_one_register, do_one_register, do_one_unregister, do_one_unregister,
+	do_one_map, do_one_map, do_one_map, do_one_map, do_one_map, do_one_map,
+	do_one_unmap, do_one_unmap, do_one_unmap, do_one_unmap,
+};
+
+static void (* const rare_ops[])(void) = {
+	do_one_create, do_one_create, do_one_remove, do_one_memory, do_one_memory, do_one_group,
+	do_one_child,
+};
+
+/* ---- programs ---- */
+
+static bool begin(void)
+{
+	unsigned int i;
+
+	if (container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU))
+		return false;
+	memset(region, 0, sizeof(region));
+	for (i = 0; i < PAGES; i++)
+		present[i] = true;
+	if (do_register(&c, memory + KEPT * page_size, page_size))
+		return false;
+	region[0] = (struct region){ .first = KEPT, .n = 1 };
+	window_begin(&window[0], c.window, c.window_size, 12);
+	nr_said = 0;
+	return true;
+}
+
+static void end(void)
+{
+	unsigned int i;
+
+	if (second >= 0)
+		close(second);
+	second = -1;
+	container_close(&c);
+	for (i = 0; i < 2; i++)
+		window_end(&window[i]);
+	for (i = 0; i < PAGES; i++)
+		if (!present[i])
+			mmap(memory + i * page_size, page_size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+static void same(const char *what, long before, long (*value)(void))
+{
+	must(what, before, settle(value, before));
+}
+
+static void run_program(void)
+{
+	long pinned = pages_pinned(), charge = locked(), regions = regions_known();
+	unsigned int i;
+
+	state = ((__u64)seed << 32) + program;
+	if (!begin())
+		ksft_exit_fail_msg("seed %u program %u: no container\n", seed, program);
+	for (i = 0; i < CALLS && calls_left && !wrong; i++) {
+		if (draw(8))
+			ops[draw(ARRAY_SIZE(ops))]();
+		else
+			rare_ops[draw(ARRAY_SIZE(rare_ops))]();
+		calls_left--;
+		calls_made++;
+	}
+	end();
+	same("pinned pages", pinned, pages_pinned);
+	same("locked bytes", charge, locked);
+	if (regions >= 0)
+		same("regions", regions, regions_known);
+}
+
+int main(int argc, char **argv)
+{
+	bool one = false;
+	unsigned int bad = 0;
+	int o, ret;
+
+	spapr_tce_init(&argc, argv);
+	while ((o = getopt(argc, argv, "s:n:p:")) > 0) {
+		switch (o) {
+		case 's':
+			seed = atoi(optarg);
+			break;
+		case 'n':
+			calls_left = atol(optarg);
+			break;
+		case 'p':
+			program = atoi(optarg);
+			one = true;
+			break;
+		default:
+			return KSFT_FAIL;
+		}
+	}
+	ksft_print_header();
+	page_size = sysconf(_SC_PAGESIZE);
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		ksft_exit_skip("no version 2 container here\n");
+	if (ret)
+		ksft_exit_fail_msg("container: %s\n", strerror(-ret));
+	powernv = !c.window;	/* a hypervisor's default window starts elsewhere, or there are fewer */
+	powernv = powernv && !access("/proc/device-tree/ibm,opal", F_OK);
+	if (c.window_size >> 12 > MAX_ENTRIES)
+		ksft_exit_skip("the default window is too large for the model\n");
+	container_close(&c);
+	memory = anonymous(PAGES * page_size);
+	if (memory == MAP_FAILED)
+		ksft_exit_fail_msg("no memory\n");
+	memset(memory, 1, PAGES * page_size);
+
+	ksft_set_plan(1);
+	ksft_print_msg("seed %u\n", seed);
+	do {
+		wrong = false;
+		run_program();
+		bad += wrong;
+		program++;
+		if (!(program % 256))
+			ksft_print_msg("%lu calls, %u programs\n", calls_made, program);
+	} while (!one && calls_left && bad < 3);
+	ksft_print_msg("%lu calls, %u programs\n", calls_made, program);
+	ksft_test_result(!bad && calls_made, "what the model says, and nothing left\n");
+	ksft_finished();
+}
