@@ -23,34 +23,32 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 struct qemu_plugin_scoreboard;
 struct qemu_info;
 
-typedef struct {
+struct plugin_u64 {
 	struct qemu_plugin_scoreboard *score;
 	size_t offset;
-} qemu_plugin_u64;
+};
 
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 
-typedef void (*tb_trans_cb)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
-typedef void (*vcpu_udata_cb)(unsigned int vcpu, void *data);
-
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_trans_cb cb);
+void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id,
+					   void (*cb)(uint64_t id, struct qemu_plugin_tb *tb));
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *dest, size_t len);
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
-uint64_t qemu_plugin_u64_get(qemu_plugin_u64 entry, unsigned int vcpu);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, vcpu_udata_cb cb,
+uint64_t qemu_plugin_u64_get(struct plugin_u64 entry, unsigned int vcpu);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
+					    void (*cb)(unsigned int vcpu, void *data),
 					    enum qemu_plugin_cb_flags flags, void *data);
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *insn,
 							 enum qemu_plugin_op op,
-							 qemu_plugin_u64 entry, uint64_t by);
+							 struct plugin_u64 entry, uint64_t by);
 
 __attribute__((visibility("default"))) int qemu_plugin_version = 4;
 
@@ -61,7 +59,7 @@ enum kind { INSN, LARX, STCX, SYNC, LWSYNC, ISYNC, CI, SC, HRFID, KINDS };
 #define VCPUS		16
 
 static FILE *out;
-static qemu_plugin_u64 count[KINDS];
+static struct plugin_u64 count[KINDS];
 static uint64_t began[VCPUS][KINDS];
 
 /*
@@ -111,7 +109,13 @@ static void mark_end(unsigned int vcpu, void *data)
 	fflush(out);
 }
 
-static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void count_insn(struct qemu_plugin_insn *insn, enum kind kind)
+{
+	qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, QEMU_PLUGIN_INLINE_ADD_U64,
+							    count[kind], 1);
+}
+
+static void translate(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t i, n = qemu_plugin_tb_n_insns(tb);
 	struct qemu_plugin_insn *insn;
@@ -125,11 +129,9 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		kind = kind_of(word);
 		if (kind == INSN)
 			kind = kind_of(__builtin_bswap32(word));
-		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, QEMU_PLUGIN_INLINE_ADD_U64,
-								    count[INSN], 1);
+		count_insn(insn, INSN);
 		if (kind != INSN)
-			qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn,
-					QEMU_PLUGIN_INLINE_ADD_U64, count[kind], 1);
+			count_insn(insn, kind);
 		if (word == MARK_BEGIN || word == MARK_END)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, word == MARK_END ?
 							       mark_end : mark_begin,
@@ -138,7 +140,7 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 }
 
 __attribute__((visibility("default")))
-int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv)
+int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
 {
 	struct qemu_plugin_scoreboard *score;
 	unsigned int k;
@@ -151,7 +153,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int a
 	}
 	score = qemu_plugin_scoreboard_new(KINDS * sizeof(uint64_t));
 	for (k = 0; k < KINDS; k++)
-		count[k] = (qemu_plugin_u64) { score, k * sizeof(uint64_t) };
+		count[k] = (struct plugin_u64) { score, k * sizeof(uint64_t) };
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
 	return 0;
 }
