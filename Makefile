@@ -2,7 +2,7 @@
 
 MACHINE ?= powernv8
 KERNEL ?= ours
-export MACHINE KERNEL BASE BASE_SRC QEMU
+export MACHINE KERNEL BASE BASE_SRC QEMU TESTS MINUTES
 export WB_START := $(shell date +%s)
 W := workbench
 
