@@ -77,4 +77,20 @@ rc=0; BASE_SRC='' "$tmp/tree/workbench/kernel" base >"$tmp/out" 2>"$tmp/err" || 
 t "kernel: an option that is not on in the result is named" \
 	"$([ $rc != 0 ] && grep -q 'common.config: asked for CONFIG_NO_SUCH_OPTION=y, got n' "$tmp/err"; echo $?)"
 
+# Bases and who signs
+mkdir "$tmp/k"
+printf 'VERSION = 5\nPATCHLEVEL = 10\n' >"$tmp/k/Makefile"
+rc=0; BASE='' BASE_SRC=$tmp/k "$w/base" >"$tmp/out" 2>"$tmp/err" || rc=$?
+t "base: a tree of a version without hooks is refused, and its version said" \
+	"$([ $rc != 0 ] && grep -q 'is Linux 5.10; there are hooks for: ' "$tmp/err"; echo $?)"
+
+sed -i 's/^SUITE=.*/SUITE=no-such-suite/' "$tmp/tree/base/7.x/KERNEL"
+rc=0; BASE=7.x BASE_SRC='' "$tmp/tree/workbench/prepare" base >"$tmp/out" 2>"$tmp/err" || rc=$?
+t "prepare: a base that the mirror lacks gives 4, and is said" \
+	"$([ $rc = 4 ] && grep -q 'can not be had from no-such-suite' "$tmp/err"; echo $?)"
+
+rc=0; GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=Somebody \
+	GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=somebody@localhost DRAFT='' "$w/patches" >"$tmp/out" 2>&1 || rc=$?
+t "patches: nobody signs with a placeholder" "$([ $rc != 0 ] && grep -q 'who signs?' "$tmp/out"; echo $?)"
+
 echo "1..$n"
