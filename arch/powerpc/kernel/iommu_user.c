@@ -246,11 +246,13 @@ void iommu_user_finish(struct iommu_user_gather *g)
 		tbl->it_ops->tce_kill(tbl, g->first, g->end - g->first);
 
 	for (run = g->run; run < g->run + g->nr; run++) {
-		if (run->flags & IOMMU_VIEW_PIN)
+		if (run->flags & IOMMU_VIEW_PIN) {
 			pins_drop(tbl, run->addr, run->nr,
 				  run->flags & IOMMU_VIEW_WRITE);
-		else
+		} else {
+			guard(rcu)();
 			WARN_ON_ONCE(mm_iommu_put(iommu_user_region(run), run->nr));
+		}
 		cond_resched();
 	}
 	iommu_user_begin(g, tbl);

@@ -153,8 +153,11 @@ long iommu_user_put_one(struct iommu_table *tbl, unsigned long entry,
 	if (tbl->it_ops->tce_kill)
 		tbl->it_ops->tce_kill(tbl, entry, 1);
 	/* The reference we own now has kept it. */
-	if (held)
+	if (held) {
+		rcu_read_lock();
 		mm_iommu_put(held, 1);
+		rcu_read_unlock();
+	}
 	return 0;
 }
 EXPORT_SYMBOL_GPL(iommu_user_put_one);

@@ -9,24 +9,16 @@
  *   used    registrations: one per mm_iommu_register(), under the store's lock
  *   mapped  1 while the region lives, plus 1 per live TCE that reaches into it
  *
- *   state     mapped  in index  what may happen
- *   CLAIMED   0       yes       being pinned: overlaps are refused, not found
- *   LIVE      1       yes       translated, mapped, registered again
- *   BUSY      > 1     yes       as LIVE; the last unregister gets -EBUSY
- *   DEAD      0       no        waits for RCU readers, then pages are unpinned
+ *   state     used  mapped  in index  what may happen
+ *   CLAIMED   1     0       yes       being pinned: overlaps are refused, no translation
+ *   LIVE      >= 1  1       yes       translated, mapped, registered again
+ *   BUSY      >= 1  > 1     yes       as LIVE; the last unregister gets -EBUSY
+ *   ORPHAN    0     > 1     yes       abandoned: translated, mapped; not registered again
+ *   DEAD      0     0       no        waits for RCU readers, then its pages are unpinned
  *
- * Who may call what (RCU read side: who may sleep must not be called in one):
- *
- *   function                 may sleep  RCU read side  MMU off
- *   mm_iommu_register*()     yes        no             no
- *   mm_iommu_unregister()    no         not needed     no
- *   mm_iommu_drain()         yes        no             no
- *   mm_iommu_map_get()       no         by the caller  yes
- *   mm_iommu_map_get_range() no         by the caller  yes
- *   mm_iommu_run_get()       no         not needed     yes
- *   mm_iommu_map_put()       no         by the caller  yes
- *   mm_iommu_translate()     no         by the caller  yes
- *   mm_iommu_extent()        no         by the caller  yes
+ * What registers or takes back may sleep. What looks up, translates or counts
+ * references never does: it wants an RCU read side in virtual mode, and works with the
+ * MMU off as well (iommu_lookup.c).
  */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H
@@ -41,21 +33,21 @@ struct mm_iommu_region;
 
 int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size,
-		      struct mm_iommu_region **pmem);
+		      struct mm_iommu_region **pregion);
 int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
 			  unsigned long size, unsigned long hpa,
-			  struct mm_iommu_region **pmem);
-int mm_iommu_unregister(struct mm_struct *mm,
-			struct mm_iommu_region *mem);
-int mm_iommu_drain(struct mm_struct *mm);
+			  struct mm_iommu_region **pregion);
+int mm_iommu_unregister(struct mm_struct *mm, struct mm_iommu_region *region);
+int mm_iommu_unregister_last(struct mm_struct *mm, struct mm_iommu_region *region);
+void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region);
 
 long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
 long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
 			    unsigned long size, unsigned int shift,
-			    struct mm_iommu_region **pmem);
-long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
+			    struct mm_iommu_region **pregion);
+long mm_iommu_run_get(struct mm_iommu_region *region, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);

@@ -6,70 +6,112 @@
  * one @mapped reference, and a region with references is pinned, translated and
  * in the index. Teardown is the reverse of set-up:
  *
- *   register    claim the range -> charge locked_vm -> pin in batches, build the
+ *   register    claim the range -> charge locked_vm -> pin in batches, each with its
  *               words -> publish by setting @mapped to 1
- *   unregister  @mapped 1 -> 0 -> out of the index -> RCU grace period ->
- *               unpin, free, uncharge (workqueue: preemptible, no lock held)
+ *   unregister  @mapped 1 -> 0 -> out of the index -> uncharge. After an RCU grace
+ *               period the worker of the store unpins the pages and frees the words.
  *
  * A claim is in the index, so an overlap fails before a page is touched, but has
- * @mapped 0, so nobody finds it. Failing anywhere undoes it in reverse order.
+ * @mapped 0, so no reader uses it. Failing anywhere undoes it in reverse order.
  *
- * Locks: store->lock for the regions of a mm, store_list_lock where its store comes
- * and goes. They never nest, and none of ours is taken under them. mmap_lock is only
- * taken by account_locked_vm() and inside gup, never under ours.
+ * locked_vm is right whenever a call returns. So pages of a region that is gone may
+ * be pinned without being charged for a while; a registration waits for the worker
+ * of its own mm when there are more of them than uncharged_max() allows.
+ *
+ * A region that its last owner abandons while TCEs of others lead into it becomes an
+ * orphan: it stays in the index until the last of these references is dropped, and
+ * whoever drops it buries the region. See mm_iommu_abandon().
+ *
+ * Locks: store->lock for the regions of a mm, store_list_lock for the list of stores.
+ * They never nest, and none of ours is taken under them. mmap_lock is taken for
+ * charging and inside gup, never under ours.
  *
  * The layout of index and metadata is described in mm_iommu_core.h.
  */
 #define pr_fmt(fmt) "mm_iommu: " fmt
 
 #include <linux/debugfs.h>
-#include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/pfn.h>
 #include <linux/rculist.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <asm/mm_iommu.h>
 #include <asm/pgtable.h>
 #include "mm_iommu_core.h"
 
-/* Pages pinned at a time: a multiple of every chunk, irqs are off meanwhile. */
+/* Pages pinned at a time: a multiple of every chunk. Nothing else is allocated at once. */
 #define MM_IOMMU_BATCH		1024UL
+
+/* Bytes that may be pinned and not charged any more when a registration starts */
+#define MM_IOMMU_UNCHARGED_MAX	SZ_1G
+
+#define MM_IOMMU_GFP		(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
 
 static LIST_HEAD(store_list);
 static DEFINE_SPINLOCK(store_list_lock);
 
-/* The store of @mm, made when the first region comes. NULL: no memory. */
-static struct mm_iommu_store *store_get(struct mm_struct *mm)
-{
-	struct mm_iommu_store *store = mm_iommu_store(mm);
+static struct workqueue_struct *unpin_wq;
 
-	if (store)
-		return store;
-	store = kzalloc(sizeof(*store), GFP_KERNEL_ACCOUNT);
+/* ---- stores ---- */
+
+static void store_work(struct work_struct *work);
+
+static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
+{
+	struct mm_iommu_store *store = kzalloc(sizeof(*store), GFP_KERNEL_ACCOUNT);
+
 	if (!store)
 		return NULL;
 	spin_lock_init(&store->lock);
 	seqcount_latch_init(&store->regions.seq);
+	INIT_LIST_HEAD(&store->dead);
+	INIT_LIST_HEAD(&store->abandoned);
+	INIT_WORK(&store->work, store_work);
 	init_waitqueue_head(&store->wait);
 	store->mm = mm;
 	store->pid = task_tgid_nr(current);
 	get_task_comm(store->comm, current);
+	return store;
+}
+
+/* The store of @mm, made by its first registration. NULL: no memory. */
+static struct mm_iommu_store *store_get(struct mm_struct *mm)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	static u64 last_id;
+
+	if (store || !unpin_wq)
+		return store;
+	store = store_alloc(mm);
+	if (!store)
+		return NULL;
 
 	spin_lock(&store_list_lock);
 	if (mm->context.iommu_store) {
 		kfree(store);
 		store = mm->context.iommu_store;
 	} else {
+		store->id = ++last_id;
 		list_add_tail_rcu(&store->next, &store_list);
 		/* Lockless readers of the pointer see the store initialised. */
 		smp_store_release(&mm->context.iommu_store, store);
 	}
 	spin_unlock(&store_list_lock);
 	return store;
+}
+
+/* Let the worker see to the dead and the abandoned. The work holds the mm, and so the store. */
+static void store_queue_work(struct mm_iommu_store *store)
+{
+	mmgrab(store->mm);
+	if (!queue_work(unpin_wq, &store->work))
+		mmdrop(store->mm);
 }
 
 /**
@@ -85,7 +127,7 @@ void mm_iommu_init(struct mm_struct *mm)
  * mm_iommu_exit() - free the store of a mm that nobody uses any more
  * @mm: the mm, at its last mmdrop()
  *
- * Containers and the final unpin hold the mm, so no region can be left here.
+ * Containers, orphans and the worker hold the mm, so no region can be left here.
  * Context: may be atomic (the scheduler drops lazy mms).
  */
 void mm_iommu_exit(struct mm_struct *mm)
@@ -99,70 +141,124 @@ void mm_iommu_exit(struct mm_struct *mm)
 	list_del_rcu(&store->next);
 	spin_unlock(&store_list_lock);
 
-	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]) ||
-		     atomic_read(&store->pending));
+	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]));
+	WARN_ON_ONCE(!list_empty(&store->dead) || !list_empty(&store->abandoned));
+	WARN_ON_ONCE(store->unpinning);
 	kfree_rcu(store, rcu);
+}
+
+/* ---- index ---- */
+
+static void index_insert(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	lockdep_assert_held(&store->lock);
+	latch_tree_insert(&region->node, &store->regions, &mm_iommu_region_ops);
+}
+
+static void index_remove(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	lockdep_assert_held(&store->lock);
+	latch_tree_erase(&region->node, &store->regions, &mm_iommu_region_ops);
+}
+
+/* The region with the lowest address that ends behind @ua, or NULL. */
+static struct mm_iommu_region *
+index_first_above(struct mm_iommu_store *store, unsigned long ua)
+{
+	struct mm_iommu_region *region, *found = NULL;
+	struct rb_node *node;
+
+	lockdep_assert_held(&store->lock);
+	for (node = store->regions.tree[0].rb_node; node; ) {
+		region = rb_entry(node, struct mm_iommu_region, node.node[0]);
+		if (region->end > ua) {
+			found = region;
+			node = node->rb_left;
+		} else {
+			node = node->rb_right;
+		}
+	}
+	return found;
 }
 
 /* ---- metadata ---- */
 
-static unsigned long region_chunks(struct mm_iommu_region *mem)
+static unsigned long region_pages(const struct mm_iommu_region *region)
 {
-	unsigned int shift = mem->chunk_shift;
-
-	return ((mem->end - 1) >> shift) - (mem->ua >> shift) + 1;
+	return region->dev ? 0 : (region->end - region->ua) >> PAGE_SHIFT;
 }
 
-static u64 *region_word(struct mm_iommu_region *mem,
-			unsigned long chunk)
+static unsigned long region_chunks(const struct mm_iommu_region *region)
 {
-	return &mem->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
-			  [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
+	unsigned int shift = region->chunk_shift;
+
+	return ((region->end - 1) >> shift) - (region->ua >> shift) + 1;
 }
 
-static size_t leaf_bytes(struct mm_iommu_region *mem)
+static u64 *region_word(struct mm_iommu_region *region, unsigned long chunk)
 {
-	return sizeof(u64) << (mem->chunk_shift - PAGE_SHIFT);
+	return &region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
+			     [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
+}
+
+static size_t leaf_bytes(const struct mm_iommu_region *region)
+{
+	return sizeof(u64) << (region->chunk_shift - PAGE_SHIFT);
 }
 
 static struct mm_iommu_region *
-region_alloc(struct mm_struct *mm, unsigned long ua, unsigned long size, bool dev)
+region_alloc(struct mm_iommu_store *store, unsigned long ua, unsigned long size)
 {
-	struct mm_iommu_region *mem;
-	unsigned long chunks, blocks;
+	struct mm_iommu_region *region = kzalloc(sizeof(*region), MM_IOMMU_GFP);
 
-	chunks = ((ua + size - 1) >> PMD_SHIFT) - (ua >> PMD_SHIFT) + 1;
-	blocks = dev ? 0 : DIV_ROUND_UP(chunks, MM_IOMMU_BLOCK_WORDS);
-	mem = kzalloc(struct_size(mem, block, blocks),
-		      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!mem)
+	if (!region)
 		return NULL;
-	mem->mm = mm;
-	mem->ua = ua;
-	mem->end = ua + size;
-	mem->dev = dev;
-	mem->chunk_shift = PMD_SHIFT;
-	mem->nr_blocks = blocks;
-	mem->metadata = struct_size(mem, block, blocks);
-	mem->used = 1;
-	mem->claimed = true;
-	return mem;
+	INIT_LIST_HEAD(&region->link);
+	region->store = store;
+	region->ua = ua;
+	region->end = ua + size;
+	region->chunk_shift = PMD_SHIFT;
+	region->metadata = sizeof(*region);
+	region->used = 1;
+	region->claimed = true;
+	return region;
 }
 
-/* Blocks come after the claim: an overlap must not cost an allocation. */
-static int region_alloc_blocks(struct mm_iommu_region *mem)
+/* Room for the pointer of one more block. No reader looks here before @mapped is set. */
+static int block_room(struct mm_iommu_region *region)
 {
-	unsigned long left = region_chunks(mem), i, n;
+	unsigned long all = DIV_ROUND_UP(region_chunks(region), MM_IOMMU_BLOCK_WORDS);
+	unsigned long room = clamp(2 * region->block_room, 1UL, all);
+	u64 **block;
 
-	for (i = 0; i < mem->nr_blocks; i++, left -= n) {
-		n = min(left, MM_IOMMU_BLOCK_WORDS);
-		mem->block[i] = kcalloc(n, sizeof(u64),
-					GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-		if (!mem->block[i])
-			return -ENOMEM;
-		mem->metadata += n * sizeof(u64);
-	}
+	if (region->nr_blocks < region->block_room)
+		return 0;
+	block = krealloc_array(region->block, room, sizeof(*block), MM_IOMMU_GFP);
+	if (!block)
+		return -ENOMEM;
+	region->metadata += (room - region->block_room) * sizeof(*block);
+	region->block = block;
+	region->block_room = room;
 	return 0;
+}
+
+/* The word of @chunk, which is in the last block there is, or in the next one. */
+static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chunk)
+{
+	unsigned long at = chunk >> MM_IOMMU_BLOCK_SHIFT, words;
+	u64 *block;
+
+	if (at < region->nr_blocks)
+		return region_word(region, chunk);
+	if (block_room(region))
+		return NULL;
+	words = min(region_chunks(region) - chunk, MM_IOMMU_BLOCK_WORDS);
+	block = kcalloc(words, sizeof(*block), MM_IOMMU_GFP);
+	if (!block)
+		return NULL;
+	region->metadata += words * sizeof(*block);
+	region->block[region->nr_blocks++] = block;
+	return region_word(region, chunk);
 }
 
 /* Unpin @n pages from @w on, words of a leaf that is not needed any more. */
@@ -183,258 +279,297 @@ static void leaf_unpin(u64 *w, unsigned long n)
 	}
 }
 
-/* Undo everything that was pinned, chunk by chunk, and free the metadata. */
-static void region_free(struct mm_iommu_region *mem)
+/* Unpin @pages pages from @ua on, all of a chunk that word @v describes. */
+static void chunk_unpin(struct mm_iommu_region *region, u64 v, unsigned long ua,
+			unsigned long pages)
 {
-	unsigned long ua = mem->ua, end, pages, chunk, i, off, pfn;
-	u64 *w, v;
+	unsigned long off = ua & (BIT(region->chunk_shift) - 1), pfn;
 
-	for (chunk = 0; !mem->dev && ua < mem->end; chunk++, ua = end) {
-		end = min((ua | (BIT(mem->chunk_shift) - 1)) + 1, mem->end);
-		if (!mem->block[chunk >> MM_IOMMU_BLOCK_SHIFT])
+	if (v & MM_IOMMU_CONTIG) {
+		pfn = ((v & MM_IOMMU_HPA_MASK) + off) >> PAGE_SHIFT;
+		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), pages,
+						 v & MM_IOMMU_DIRTY);
+	} else {
+		leaf_unpin((u64 *)v + (off >> PAGE_SHIFT), pages);
+		kfree((u64 *)v);
+	}
+}
+
+/* Unpin what was pinned, chunk by chunk, and free the words. No reader may use them. */
+static void region_unpin(struct mm_iommu_region *region)
+{
+	unsigned long ua = region->ua, end, chunk, i;
+	u64 v;
+
+	WARN_ON_ONCE(atomic64_read(&region->mapped));
+	for (chunk = 0; ua < region->end; chunk++, ua = end) {
+		end = min((ua | (BIT(region->chunk_shift) - 1)) + 1, region->end);
+		/* They were recorded in this order, as far as pinning got. */
+		if (chunk >> MM_IOMMU_BLOCK_SHIFT >= region->nr_blocks)
 			break;
-		w = region_word(mem, chunk);
-		v = *w;
+		v = *region_word(region, chunk);
 		if (!v)
 			break;
-		pages = (end - ua) >> PAGE_SHIFT;
-		off = ua & (BIT(mem->chunk_shift) - 1);
-		if (v & MM_IOMMU_CONTIG) {
-			pfn = ((v & MM_IOMMU_HPA_MASK) + off) >> PAGE_SHIFT;
-			unpin_user_page_range_dirty_lock(pfn_to_page(pfn), pages,
-							 v & MM_IOMMU_DIRTY);
-		} else {
-			leaf_unpin((u64 *)v + (off >> PAGE_SHIFT), pages);
-			kfree((u64 *)v);
-		}
+		chunk_unpin(region, v, ua, (end - ua) >> PAGE_SHIFT);
 		cond_resched();
 	}
-	for (i = 0; i < mem->nr_blocks; i++)
-		kfree(mem->block[i]);
-	kfree(mem);
+	for (i = 0; i < region->nr_blocks; i++)
+		kfree(region->block[i]);
+	kfree(region->block);
+}
+
+/* ---- pinning ---- */
+
+/* Words for the pages of a chunk that is not contiguous. NULL: no memory. */
+static u64 *leaf_build(struct mm_iommu_region *region, unsigned long off,
+		       struct page **pages, unsigned long n)
+{
+	u64 *leaf = kzalloc(leaf_bytes(region), MM_IOMMU_GFP);
+	unsigned long run = 0, next = 0, pfn, i;
+
+	if (!leaf)
+		return NULL;
+	region->metadata += leaf_bytes(region);
+	for (i = n; i--; next = pfn) {
+		pfn = page_to_pfn(pages[i]);
+		run = pfn + 1 == next ? min(run + 1, MM_IOMMU_RUN_MAX) : 0;
+		leaf[(off >> PAGE_SHIFT) + i] = ((u64)pfn << PAGE_SHIFT) |
+						run << MM_IOMMU_RUN_SHIFT | MM_IOMMU_CONTIG;
+	}
+	return leaf;
 }
 
 /*
  * Record one chunk: @n pinned pages from @ua on. On failure nothing is recorded
  * and the pages are still the caller's.
  */
-static int chunk_record(struct mm_iommu_region *mem,
-			unsigned long ua, struct page **pages, unsigned long n)
+static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
+			struct page **pages, unsigned long n)
 {
-	unsigned long chunk = (ua >> mem->chunk_shift) -
-			      (mem->ua >> mem->chunk_shift);
-	unsigned long off = ua & (BIT(mem->chunk_shift) - 1);
-	unsigned long pfn = page_to_pfn(pages[0]), run, next, i;
-	u64 *leaf;
+	unsigned long chunk = (ua >> region->chunk_shift) -
+			      (region->ua >> region->chunk_shift);
+	unsigned long off = ua & (BIT(region->chunk_shift) - 1);
+	unsigned long pfn = page_to_pfn(pages[0]), i;
+	u64 *word = region_word_alloc(region, chunk), *leaf;
 
+	if (!word)
+		return -ENOMEM;
 	for (i = 1; i < n; i++)
 		if (page_to_pfn(pages[i]) != pfn + i)
 			break;
 	if (i == n) {
-		*region_word(mem, chunk) = ((pfn << PAGE_SHIFT) - off) |
-					   MM_IOMMU_CONTIG;
-		mem->contig++;
+		*word = (PFN_PHYS(pfn) - off) | MM_IOMMU_CONTIG;
+		region->contig++;
 		return 0;
 	}
-
-	leaf = kzalloc(leaf_bytes(mem), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	leaf = leaf_build(region, off, pages, n);
 	if (!leaf)
 		return -ENOMEM;
-	mem->metadata += leaf_bytes(mem);
-	off >>= PAGE_SHIFT;
-	for (i = n, run = 0, next = 0; i--; next = pfn) {
-		pfn = page_to_pfn(pages[i]);
-		run = pfn + 1 == next ? min(run + 1, MM_IOMMU_RUN_MAX) : 0;
-		leaf[off + i] = ((u64)pfn << PAGE_SHIFT) |
-				run << MM_IOMMU_RUN_SHIFT | MM_IOMMU_CONTIG;
+	*word = (u64)leaf;
+	return 0;
+}
+
+/* Pin all @n pages from @ua on, or none. */
+static int batch_pin(unsigned long ua, unsigned long n, struct page **pages)
+{
+	unsigned long got;
+	long ret;
+
+	for (got = 0; got < n; got += ret) {
+		ret = pin_user_pages_fast(ua + (got << PAGE_SHIFT), n - got,
+					  FOLL_WRITE | FOLL_LONGTERM, pages + got);
+		if (ret <= 0) {
+			unpin_user_pages(pages, got);
+			return ret ?: -EFAULT;
+		}
 	}
-	*region_word(mem, chunk) = (u64)leaf;
+	return 0;
+}
+
+/* Record @n pinned pages from @ua on; on failure the others are unpinned. */
+static int batch_record(struct mm_iommu_region *region, unsigned long ua,
+			unsigned long n, struct page **pages)
+{
+	unsigned long chunk = BIT(region->chunk_shift), at, done, k;
+	int ret;
+
+	for (done = 0; done < n; done += k) {
+		at = ua + (done << PAGE_SHIFT);
+		k = min(n - done, (chunk - (at & (chunk - 1))) >> PAGE_SHIFT);
+		ret = chunk_record(region, at, pages + done, k);
+		if (ret) {
+			unpin_user_pages(pages + done, n - done);
+			return ret;
+		}
+	}
 	return 0;
 }
 
 /* Tell each contiguous chunk how many follow it contiguously. */
-static void region_link_runs(struct mm_iommu_region *mem)
+static void region_link_runs(struct mm_iommu_region *region)
 {
-	unsigned long chunk = region_chunks(mem), run = 0;
+	unsigned long chunk = region_chunks(region), run = 0;
 	u64 next = 0, v;
 
 	while (chunk--) {
-		v = *region_word(mem, chunk);
+		if (!(chunk & (MM_IOMMU_BLOCK_WORDS - 1)))
+			cond_resched();
+		v = *region_word(region, chunk);
 		if (!(v & MM_IOMMU_CONTIG)) {
 			next = 0;
 			continue;
 		}
 		v &= MM_IOMMU_HPA_MASK;
-		run = next && v + BIT(mem->chunk_shift) == next ?
+		run = next && v + BIT(region->chunk_shift) == next ?
 			min(run + 1, MM_IOMMU_RUN_MAX) : 0;
-		*region_word(mem, chunk) |= run << MM_IOMMU_RUN_SHIFT;
+		*region_word(region, chunk) |= run << MM_IOMMU_RUN_SHIFT;
 		next = v;
 	}
 }
 
-/* Pin all of @mem and record it; what was recorded is region_free()'s to undo. */
-static int region_pin(struct mm_iommu_region *mem)
+/*
+ * Pin all of @region and record it, a batch at a time: what is not there costs no
+ * metadata. What was recorded before a failure is region_unpin()'s to undo.
+ */
+static int region_pin(struct mm_iommu_region *region)
 {
-	unsigned long ua = mem->ua, span = MM_IOMMU_BATCH << PAGE_SHIFT;
-	unsigned long n, done, got, end;
+	unsigned long ua = region->ua, span = MM_IOMMU_BATCH << PAGE_SHIFT, n, end;
 	struct page **pages;
 	int ret = 0;
-	long pinned;
 
 	BUILD_BUG_ON(!is_power_of_2(MM_IOMMU_BATCH));
 	pages = kvmalloc_array(MM_IOMMU_BATCH, sizeof(*pages), GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;
-
-	while (ua < mem->end && !ret) {
-		if (fatal_signal_pending(current)) {
-			ret = -EINTR;
-			break;
-		}
+	for (; ua < region->end && !ret; ua = end) {
 		/* Batches end where chunks end, so that none is split. */
-		end = min((ua | (span - 1)) + 1, mem->end);
+		end = min((ua | (span - 1)) + 1, region->end);
 		n = (end - ua) >> PAGE_SHIFT;
-		for (got = 0; got < n; got += pinned) {
-			pinned = pin_user_pages_fast(ua + (got << PAGE_SHIFT),
-						     n - got,
-						     FOLL_WRITE | FOLL_LONGTERM,
-						     pages + got);
-			if (pinned <= 0) {
-				ret = pinned ?: -EFAULT;
-				break;
-			}
-		}
-		for (done = 0; !ret && done < n;) {
-			unsigned long next = ua + (done << PAGE_SHIFT);
-			unsigned long cnt;
-
-			next = (next | (BIT(mem->chunk_shift) - 1)) + 1;
-			next = min(next, end);
-			cnt = ((next - ua) >> PAGE_SHIFT) - done;
-			ret = chunk_record(mem, ua + (done << PAGE_SHIFT),
-					   pages + done, cnt);
-			if (!ret)
-				done += cnt;
-		}
-		if (ret)
-			unpin_user_pages(pages + done, got - done);
-		ua = end;
+		ret = batch_pin(ua, n, pages) ?: batch_record(region, ua, n, pages);
+		if (!ret && fatal_signal_pending(current))
+			ret = -EINTR;
 		cond_resched();
 	}
 	kvfree(pages);
 	if (!ret)
-		region_link_runs(mem);
+		region_link_runs(region);
 	return ret;
 }
 
 /* ---- registration ---- */
 
-static void index_insert(struct mm_iommu_store *store, struct mm_iommu_region *mem)
-{
-	lockdep_assert_held(&store->lock);
-	latch_tree_insert(&mem->node, &store->regions, &mm_iommu_region_ops);
-}
-
-static void index_remove(struct mm_iommu_store *store, struct mm_iommu_region *mem)
-{
-	lockdep_assert_held(&store->lock);
-	latch_tree_erase(&mem->node, &store->regions, &mm_iommu_region_ops);
-}
-
-/* The region that is just [ua, ua + size), or NULL; does any overlap it? */
-static struct mm_iommu_region *
-region_exact(struct mm_iommu_store *store, unsigned long ua, unsigned long size,
-	     bool *overlap)
-{
-	struct mm_iommu_region *mem;
-
-	lockdep_assert_held(&store->lock);
-	mem = mm_iommu_find_range(store, ua, ua + size);
-	*overlap = mem;
-	return mem && mem->ua == ua && mem->end == ua + size ? mem : NULL;
-}
-
 /* Has the claim on [ua, ua + size) been decided? */
 static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
 			  unsigned long size)
 {
-	struct mm_iommu_region *mem;
-	bool overlap, claimed;
+	struct mm_iommu_region *region;
 
-	spin_lock(&store->lock);
-	mem = region_exact(store, ua, size, &overlap);
-	claimed = mem && mem->claimed;
-	spin_unlock(&store->lock);
-	return !claimed;
+	guard(spinlock)(&store->lock);
+	region = mm_iommu_find_range(store, ua, ua + size);
+	return !region || !region->claimed;
 }
 
 /*
- * Claim the range of @mem, or take one more use of the region that is just it.
- * Returns 0 with *@pmem being @mem or that region.
+ * Claim the range of @region: 0 and *@pregion is @region; or 0 and *@pregion is the
+ * region that is just it, with one more use. -EAGAIN: it is claimed by another thread.
  */
-static int region_claim(struct mm_iommu_store *store,
-			struct mm_iommu_region *mem,
-			struct mm_iommu_region **pmem)
+static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region *region,
+			    struct mm_iommu_region **pregion)
 {
-	unsigned long size = mem->end - mem->ua;
 	struct mm_iommu_region *have;
-	bool overlap;
+
+	guard(spinlock)(&store->lock);
+	have = mm_iommu_find_range(store, region->ua, region->end);
+	if (!have) {
+		index_insert(store, region);
+		*pregion = region;
+		return 0;
+	}
+	if (have->ua != region->ua || have->end != region->end ||
+	    have->dev != region->dev || have->dev_hpa != region->dev_hpa)
+		return -EINVAL;
+	if (have->claimed)
+		return -EAGAIN;
+	/* Its pages may not be those that user space has there now. */
+	if (have->orphan)
+		return -EBUSY;
+	have->used++;
+	*pregion = have;
+	return 0;
+}
+
+static int region_claim(struct mm_iommu_store *store, struct mm_iommu_region *region,
+			struct mm_iommu_region **pregion)
+{
+	unsigned long size = region->end - region->ua;
 	int ret;
 
 	for (;;) {
-		spin_lock(&store->lock);
-		have = region_exact(store, mem->ua, size, &overlap);
-		ret = 0;
-		if (!overlap) {
-			index_insert(store, mem);
-			have = mem;
-		} else if (!have || have->dev != mem->dev ||
-			   have->dev_hpa != mem->dev_hpa) {
-			ret = -EINVAL;
-		} else if (have->claimed) {
-			ret = -EBUSY;
-		} else {
-			have->used++;
-		}
-		spin_unlock(&store->lock);
-
-		if (ret != -EBUSY)
-			break;
-		/* Another thread registers the same range: wait for its result. */
+		ret = region_try_claim(store, region, pregion);
+		if (ret != -EAGAIN)
+			return ret;
+		/* Another thread registers the same range: its result decides. */
 		if (wait_event_killable(store->wait,
-					claim_decided(store, mem->ua, size)))
+					claim_decided(store, region->ua, size)))
 			return -EINTR;
 	}
-	if (!ret)
-		*pmem = have;
-	return ret;
 }
 
-/* Charge @pages; what is still being unpinned is on its way back, so wait for it. */
-static int region_charge(struct mm_iommu_store *store, struct mm_struct *mm,
-			 unsigned long pages)
+/*
+ * How many pages of @store may be pinned without being charged when a registration
+ * starts: as many as the caller may lock, so that it never has more than twice its limit.
+ */
+static bool uncharged_few(struct mm_iommu_store *store)
 {
-	int ret = account_locked_vm(mm, pages, true);
+	unsigned long max = MM_IOMMU_UNCHARGED_MAX;
 
-	if (ret && atomic_read(&store->pending)) {
-		ret = mm_iommu_drain(mm);
-		if (!ret)
-			ret = account_locked_vm(mm, pages, true);
-	}
-	return ret;
+	if (!capable(CAP_IPC_LOCK))
+		max = min(max, rlimit(RLIMIT_MEMLOCK));
+	return READ_ONCE(store->unpinning) <= max >> PAGE_SHIFT;
 }
 
-static int region_register(struct mm_struct *mm, unsigned long ua,
-			   unsigned long size, bool dev, unsigned long dev_hpa,
-			   struct mm_iommu_region **pmem)
+/* Charge and pin what was claimed. What was done before a failure is to be undone. */
+static int region_fill(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
-	struct mm_iommu_region *mem;
-	struct mm_iommu_store *store;
-	unsigned long pages = size >> PAGE_SHIFT;
+	unsigned long pages = region_pages(region);
 	int ret;
 
-	if (!size || ((ua | size | dev_hpa) & ~PAGE_MASK) || ua + size < ua ||
-	    dev_hpa + size < dev_hpa)
+	if (wait_event_killable(store->wait, uncharged_few(store)))
+		return -EINTR;
+	ret = account_locked_vm(store->mm, pages, true);
+	if (ret)
+		return ret;
+	region->charged = pages;
+	return region_pin(region);
+}
+
+static void region_unclaim(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	spin_lock(&store->lock);
+	index_remove(store, region);
+	region->claimed = false;
+	spin_unlock(&store->lock);
+	wake_up_all(&store->wait);
+
+	/* Readers may still look at the region, but not at its words: @mapped is 0. */
+	region_unpin(region);
+	account_locked_vm(store->mm, region->charged, false);
+	kfree_rcu(region, rcu);
+}
+
+static void region_publish(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	spin_lock(&store->lock);
+	region->claimed = false;
+	/* Pairs with atomic64_read_acquire() in the look-ups: the words come first. */
+	atomic64_set_release(&region->mapped, 1);
+	spin_unlock(&store->lock);
+	wake_up_all(&store->wait);
+}
+
+static int range_check(struct mm_struct *mm, unsigned long ua, unsigned long size)
+{
+	if (!size || ((ua | size) & ~PAGE_MASK) || ua + size < ua)
 		return -EINVAL;
 	/* Pages are pinned through the caller's own page tables. */
 	if (mm != current->mm)
@@ -442,51 +577,7 @@ static int region_register(struct mm_struct *mm, unsigned long ua,
 	/* access_ok() may accept a range that crosses the end of user space. */
 	if (size > mm->task_size || ua > mm->task_size - size)
 		return -EFAULT;
-
-	store = store_get(mm);
-	if (!store)
-		return -ENOMEM;
-	mem = region_alloc(mm, ua, size, dev);
-	if (!mem)
-		return -ENOMEM;
-	mem->dev_hpa = dev_hpa;
-
-	ret = region_claim(store, mem, pmem);
-	if (ret || *pmem != mem) {
-		kfree(mem);
-		return ret;
-	}
-
-	if (!dev) {
-		ret = region_charge(store, mm, pages);
-		if (ret)
-			goto out_unclaim;
-		mem->charged = pages;
-		ret = region_alloc_blocks(mem) ?: region_pin(mem);
-		if (ret)
-			goto out_unclaim;
-	}
-
-	spin_lock(&store->lock);
-	mem->claimed = false;
-	/* Publish: pairs with atomic64_read_acquire() in the lookups. */
-	atomic64_set_release(&mem->mapped, 1);
-	spin_unlock(&store->lock);
-	wake_up_all(&store->wait);
 	return 0;
-
-out_unclaim:
-	spin_lock(&store->lock);
-	index_remove(store, mem);
-	mem->claimed = false;
-	spin_unlock(&store->lock);
-	wake_up_all(&store->wait);
-	/* Lockless readers may be looking at it, though they can't use it. */
-	synchronize_rcu_expedited();
-	pages = mem->charged;
-	region_free(mem);
-	account_locked_vm(mm, pages, false);
-	return ret;
 }
 
 /**
@@ -494,22 +585,46 @@ out_unclaim:
  * @mm: the caller's own mm (current->mm)
  * @ua: user address, page aligned
  * @size: bytes, a multiple of the page size, not 0
- * @pmem: the region on success
+ * @pregion: the region on success
  *
  * The same range registered again counts one more use and pins nothing; if
- * another thread is just registering it, its result is waited for.
+ * another thread registers it concurrently, its result is waited for. A registration
+ * also waits for pages of the same mm that are being unpinned if they are many.
  *
  * Context: may sleep, takes mmap_lock inside, killable.
  * Return: 0; -EINVAL for a misaligned, empty or wrapping range or an overlap with
- * another region; -EFAULT for a hole, read-only memory or addresses beyond user
- * space; -ENOMEM at RLIMIT_MEMLOCK or out of memory; -EPERM for another's mm;
- * -EINTR on a fatal signal. After an error nothing is pinned or charged.
+ * another region; -EBUSY if an abandoned region is still mapped there; -EFAULT for a
+ * hole, read-only memory or addresses beyond user space; -ENOMEM at RLIMIT_MEMLOCK or
+ * out of memory; -EPERM for another's mm; -EINTR on a fatal signal. After an error
+ * nothing is pinned or charged.
  */
 int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
-		      unsigned long size,
-		      struct mm_iommu_region **pmem)
+		      unsigned long size, struct mm_iommu_region **pregion)
 {
-	return region_register(mm, ua, size, false, 0, pmem);
+	struct mm_iommu_region *region;
+	struct mm_iommu_store *store;
+	int ret;
+
+	might_sleep();
+	ret = range_check(mm, ua, size);
+	if (ret)
+		return ret;
+	store = store_get(mm);
+	region = store ? region_alloc(store, ua, size) : NULL;
+	if (!region)
+		return -ENOMEM;
+
+	ret = region_claim(store, region, pregion);
+	if (ret || *pregion != region) {
+		kfree(region);
+		return ret;
+	}
+	ret = region_fill(store, region);
+	if (ret)
+		region_unclaim(store, region);
+	else
+		region_publish(store, region);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(mm_iommu_register);
 
@@ -519,7 +634,7 @@ EXPORT_SYMBOL_GPL(mm_iommu_register);
  * @ua: user address at which the device memory is mapped, page aligned
  * @size: bytes, a multiple of the page size
  * @hpa: host physical address of the first byte, page aligned
- * @pmem: the region on success
+ * @pregion: the region on success
  *
  * Nothing is pinned and nothing charged: the caller keeps the device there.
  *
@@ -527,132 +642,352 @@ EXPORT_SYMBOL_GPL(mm_iommu_register);
  */
 int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
 			  unsigned long size, unsigned long hpa,
-			  struct mm_iommu_region **pmem)
+			  struct mm_iommu_region **pregion)
 {
-	return region_register(mm, ua, size, true, hpa, pmem);
+	struct mm_iommu_region *region;
+	struct mm_iommu_store *store;
+	int ret;
+
+	might_sleep();
+	if ((hpa & ~PAGE_MASK) || hpa + size < hpa)
+		return -EINVAL;
+	ret = range_check(mm, ua, size);
+	if (ret)
+		return ret;
+	store = store_get(mm);
+	region = store ? region_alloc(store, ua, size) : NULL;
+	if (!region)
+		return -ENOMEM;
+	region->dev = true;
+	region->dev_hpa = hpa;
+
+	ret = region_claim(store, region, pregion);
+	if (ret || *pregion != region)
+		kfree(region);
+	else
+		region_publish(store, region);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(mm_iommu_register_dev);
 
-/* After a grace period, in process context: nobody can see the region any more. */
-static void region_release_work(struct work_struct *work)
-{
-	struct mm_iommu_region *mem =
-		container_of(to_rcu_work(work),
-			     struct mm_iommu_region, rwork);
-	struct mm_struct *mm = mem->mm;
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	unsigned long charged = mem->charged;
+/* ---- the end of a region ---- */
 
-	region_free(mem);
-	/* Uncharged last: until here the memory really was locked. */
+/* Dead, @mapped is 0: out of the index, to the worker. To be followed by store_queue_work(). */
+static void region_bury(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	lockdep_assert_held(&store->lock);
+	WARN_ON_ONCE(atomic64_read(&region->mapped) || region->claimed);
+	index_remove(store, region);
+	list_move_tail(&region->link, &store->dead);
+	WRITE_ONCE(store->unpinning, store->unpinning + region_pages(region));
+	store->gp = get_state_synchronize_rcu();
+}
+
+/* Bury an orphan to which no TCE leads any more. */
+static bool orphan_try_bury(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	lockdep_assert_held(&store->lock);
+	if (atomic64_cmpxchg(&region->mapped, 1, 0) != 1)
+		return false;
+	region_bury(store, region);
+	return true;
+}
+
+/* A grace period after its death no reader has the region any more. */
+static void region_free(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	region_unpin(region);
+	/* Orphans are still charged: there was no call to do it in. */
+	account_locked_vm(store->mm, region->charged, false);
+	spin_lock(&store->lock);
+	WRITE_ONCE(store->unpinning, store->unpinning - region_pages(region));
+	spin_unlock(&store->lock);
+	wake_up_all(&store->wait);
+	if (region->orphan)
+		mmdrop(store->mm);
+	kfree(region);
+}
+
+/*
+ * Of all work on a store only one instance runs at a time. Each mm has a worker of its
+ * own, so that nobody waits for the unpinning of another's terabytes.
+ */
+static void store_work(struct work_struct *work)
+{
+	struct mm_iommu_store *store = container_of(work, struct mm_iommu_store, work);
+	struct mm_iommu_region *region, *next;
+	bool again = false;
+	LIST_HEAD(abandoned);
+	LIST_HEAD(dead);
+	unsigned long gp;
+
+	spin_lock(&store->lock);
+	list_splice_init(&store->dead, &dead);
+	list_splice_init(&store->abandoned, &abandoned);
+	gp = store->gp;
+	spin_unlock(&store->lock);
+
+	cond_synchronize_rcu(gp);
+	list_for_each_entry_safe(region, next, &dead, link)
+		region_free(store, region);
+
+	/* From now on, who drops the last reference sees @orphan: see mm_iommu_abandon(). */
+	spin_lock(&store->lock);
+	while ((region = list_first_entry_or_null(&abandoned, struct mm_iommu_region, link))) {
+		list_del_init(&region->link);
+		again |= orphan_try_bury(store, region);
+		cond_resched_lock(&store->lock);
+	}
+	spin_unlock(&store->lock);
+	if (again)
+		store_queue_work(store);
+	mmdrop(store->mm);
+}
+
+/*
+ * Drop a registration; with the last one the region dies, and what is charged for it
+ * is given back. -EBUSY: TCEs lead there, or it is not the last though it has @to_be.
+ */
+static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *region,
+			     bool to_be_last)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	unsigned long charged;
+
+	might_sleep();
+	spin_lock(&store->lock);
+	WARN_ON_ONCE(!region->used || region->claimed);
+	if (region->used > 1 && !to_be_last) {
+		region->used--;
+		spin_unlock(&store->lock);
+		return 0;
+	}
+	if (region->used > 1 || atomic64_cmpxchg(&region->mapped, 1, 0) != 1) {
+		spin_unlock(&store->lock);
+		return -EBUSY;
+	}
+	region->used = 0;
+	charged = region->charged;
+	region->charged = 0;
+	region_bury(store, region);
+	spin_unlock(&store->lock);
+
+	store_queue_work(store);
 	account_locked_vm(mm, charged, false);
-	if (atomic_dec_and_test(&store->pending))
-		wake_up_all(&store->wait);
-	mmdrop(mm);
+	return 0;
 }
 
 /**
  * mm_iommu_unregister() - take back one registration
  * @mm: the mm it was registered in
- * @mem: the region, of which the caller owns one registration
+ * @region: the region, of which the caller owns one registration
  *
  * With the last one the region leaves the index and no TCE can be made from it
- * any more. Its pages are unpinned and uncharged after an RCU grace period, by a
- * worker: see mm_iommu_drain().
+ * any more; locked_vm is given back when this returns. Its pages are unpinned after an
+ * RCU grace period, by a worker.
  *
- * Context: process context; does not sleep.
+ * Context: may sleep, takes mmap_lock.
  * Return: 0; -EBUSY if this is the last registration and TCEs still reach the
  * region: then nothing has changed and the caller still owns it.
  */
-int mm_iommu_unregister(struct mm_struct *mm,
-			struct mm_iommu_region *mem)
+int mm_iommu_unregister(struct mm_struct *mm, struct mm_iommu_region *region)
 {
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	bool last;
-
-	spin_lock(&store->lock);
-	last = mem->used == 1;
-	if (last && atomic64_cmpxchg(&mem->mapped, 1, 0) != 1) {
-		spin_unlock(&store->lock);
-		return -EBUSY;
-	}
-	mem->used--;
-	if (last) {
-		index_remove(store, mem);
-		/* The worker needs the mm to uncharge. */
-		mmgrab(mm);
-		atomic_inc(&store->pending);
-	}
-	spin_unlock(&store->lock);
-
-	if (last) {
-		INIT_RCU_WORK(&mem->rwork, region_release_work);
-		queue_rcu_work(system_unbound_wq, &mem->rwork);
-	}
-	return 0;
+	return registration_drop(mm, region, false);
 }
 EXPORT_SYMBOL_GPL(mm_iommu_unregister);
 
 /**
- * mm_iommu_drain() - wait until all unregistered regions are really gone
- * @mm: the mm
+ * mm_iommu_unregister_last() - take back a registration if there is no other
+ * @mm: the mm it was registered in
+ * @region: the region, of which the caller owns one registration
  *
- * Context: may sleep, for an RCU grace period and the unpinning; killable.
- * Return: 0 once everything is unpinned and uncharged, -EINTR on a fatal signal.
+ * For a caller that wants the range pinned anew: a registration of the same range that
+ * follows finds other pages, if user space has put others there.
+ *
+ * Context: may sleep, takes mmap_lock.
+ * Return: 0; -EBUSY if TCEs or another registration keep the region: then nothing has
+ * changed and the caller still owns it.
  */
-int mm_iommu_drain(struct mm_struct *mm)
+int mm_iommu_unregister_last(struct mm_struct *mm, struct mm_iommu_region *region)
+{
+	return registration_drop(mm, region, true);
+}
+EXPORT_SYMBOL_GPL(mm_iommu_unregister_last);
+
+/**
+ * mm_iommu_abandon() - take back one registration for good
+ * @mm: the mm it was registered in
+ * @region: the region, of which the caller owns one registration
+ *
+ * As mm_iommu_unregister(), but never refused. If this is the last registration and TCEs
+ * of others still reach the region, it becomes an orphan, which can be mapped but not be
+ * registered. The region goes with the last of these references; nothing of the
+ * caller is needed any more.
+ *
+ * Who drops references checks @orphan after the drop, and no barrier orders the two:
+ * instead the worker tries to bury the orphan a grace period after it was marked. A drop
+ * in an RCU read side that began before is then seen by the worker; one that began later
+ * sees the mark. With the MMU off orphans are not found at all, so that the last drop is
+ * always one in virtual mode.
+ *
+ * Context: may sleep, takes mmap_lock.
+ */
+void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 
-	if (!store)
-		return 0;
-	if (wait_event_killable(store->wait, !atomic_read(&store->pending)))
-		return -EINTR;
-	return 0;
+	/* Others may register and unregister the same range meanwhile. */
+	while (registration_drop(mm, region, false)) {
+		spin_lock(&store->lock);
+		if (region->used == 1) {
+			region->used = 0;
+			WRITE_ONCE(region->orphan, true);
+			mmgrab(mm);
+			list_move_tail(&region->link, &store->abandoned);
+			store->gp = get_state_synchronize_rcu();
+			spin_unlock(&store->lock);
+			store_queue_work(store);
+			return;
+		}
+		spin_unlock(&store->lock);
+	}
+}
+EXPORT_SYMBOL_GPL(mm_iommu_abandon);
+
+/*
+ * The last TCE that led to an orphan may be gone: bury it, if so. Called by
+ * mm_iommu_put(), so in an RCU read side, which keeps @region, in virtual mode.
+ */
+void mm_iommu_orphan_put(struct mm_iommu_region *region)
+{
+	struct mm_iommu_store *store = region->store;
+	bool buried;
+
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "a reference dropped outside of RCU");
+	spin_lock(&store->lock);
+	buried = orphan_try_bury(store, region);
+	spin_unlock(&store->lock);
+	if (buried)
+		store_queue_work(store);
 }
 
 /* ---- debugfs: powerpc/mm_iommu ---- */
 
-static void store_show(struct seq_file *m, struct mm_iommu_store *store)
-{
-	struct mm_iommu_region *mem;
-	struct rb_node *node;
+/*
+ * Where a reader is: at the first region of store @id that ends behind @ua, or else at
+ * the next store. Regions come and go meanwhile; no lock is held while one is shown.
+ */
+struct mm_iommu_cursor {
+	u64 id;
+	unsigned long ua;
+};
 
-	spin_lock(&store->lock);
-	for (node = rb_first(&store->regions.tree[0]); node; node = rb_next(node)) {
-		mem = rb_entry(node, struct mm_iommu_region, node.node[0]);
-		seq_printf(m, "%d ", store->pid);
-		seq_escape(m, store->comm, " \t\n\\");
-		seq_printf(m, " 0x%lx 0x%lx %lu %lu %lu %lld %lu%s\n",
-			   mem->ua, mem->end - mem->ua,
-			   (mem->end - mem->ua) >> PAGE_SHIFT,
-			   mem->contig, mem->used,
-			   (long long)atomic64_read(&mem->mapped),
-			   mem->metadata,
-			   mem->claimed ? " claimed" :
-			   mem->dev ? " device" : "");
-	}
-	spin_unlock(&store->lock);
-}
-
-static int mm_iommu_show(struct seq_file *m, void *v)
+/* The region at the cursor, or NULL at the end. The caller is an RCU reader. */
+static struct mm_iommu_region *cursor_region(struct mm_iommu_cursor *at)
 {
+	struct mm_iommu_region *region;
 	struct mm_iommu_store *store;
 
-	seq_puts(m, "pid comm ua size pages contiguous_chunks used mapped metadata_bytes\n");
-	/* A store outlives its mm by a grace period, and leaves the list first. */
+	list_for_each_entry_rcu(store, &store_list, next) {
+		if (store->id < at->id)
+			continue;
+		if (store->id > at->id) {
+			at->id = store->id;
+			at->ua = 0;
+		}
+		spin_lock(&store->lock);
+		region = index_first_above(store, at->ua);
+		spin_unlock(&store->lock);
+		if (region)
+			return region;
+	}
+	return NULL;
+}
+
+static void *regions_seq_start(struct seq_file *m, loff_t *pos)
+	__acquires(RCU)
+{
+	struct mm_iommu_cursor *at = m->private;
+
 	rcu_read_lock();
-	list_for_each_entry_rcu(store, &store_list, next)
-		store_show(m, store);
+	if (!*pos) {
+		at->id = 0;
+		at->ua = 0;
+		return SEQ_START_TOKEN;
+	}
+	return cursor_region(at);
+}
+
+static void *regions_seq_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	struct mm_iommu_cursor *at = m->private;
+
+	++*pos;
+	if (v != SEQ_START_TOKEN)
+		at->ua = ((struct mm_iommu_region *)v)->end;
+	return cursor_region(at);
+}
+
+static void regions_seq_stop(struct seq_file *m, void *v)
+	__releases(RCU)
+{
 	rcu_read_unlock();
+}
+
+static int regions_seq_show(struct seq_file *m, void *v)
+{
+	struct mm_iommu_region *region = v;
+	long mapped;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "pid comm ua size pages contiguous_chunks used mapped metadata_bytes\n");
+		return 0;
+	}
+	/* Counts of words are being written until @mapped is set; see region_publish(). */
+	mapped = atomic64_read_acquire(&region->mapped);
+	seq_printf(m, "%d ", region->store->pid);
+	seq_escape(m, region->store->comm, " \t\n\\");
+	seq_printf(m, " 0x%lx 0x%lx %lu %lu %lu %ld %lu%s\n",
+		   region->ua, region->end - region->ua,
+		   (region->end - region->ua) >> PAGE_SHIFT,
+		   mapped ? region->contig : 0, READ_ONCE(region->used), mapped,
+		   mapped ? region->metadata : 0,
+		   !mapped ? " claimed" : region->dev ? " device" :
+		   READ_ONCE(region->orphan) ? " orphan" : "");
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(mm_iommu);
+
+static const struct seq_operations regions_seq_ops = {
+	.start = regions_seq_start,
+	.next = regions_seq_next,
+	.stop = regions_seq_stop,
+	.show = regions_seq_show,
+};
+
+static int regions_open(struct inode *inode, struct file *file)
+{
+	return seq_open_private(file, &regions_seq_ops, sizeof(struct mm_iommu_cursor));
+}
+
+static const struct file_operations regions_fops = {
+	.open = regions_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = seq_release_private,
+};
 
 static int __init mm_iommu_debugfs_init(void)
 {
 	debugfs_create_file("mm_iommu", 0400, arch_debugfs_dir, NULL,
-			    &mm_iommu_fops);
+			    &regions_fops);
 	return 0;
 }
 device_initcall(mm_iommu_debugfs_init);
+
+static int __init mm_iommu_wq_init(void)
+{
+	/* Unpinning frees memory: it must not wait for memory for a thread. */
+	unpin_wq = alloc_workqueue("mm_iommu", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return unpin_wq ? 0 : -ENOMEM;
+}
+subsys_initcall(mm_iommu_wq_init);

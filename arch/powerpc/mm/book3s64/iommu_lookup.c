@@ -20,14 +20,72 @@
 #include <asm/pgalloc.h>
 #include "mm_iommu_core.h"
 
+/**
+ * mm_iommu_mark_dirty() - a device may write to a run of a region from now on
+ * @region: the region
+ * @ua: where the run starts
+ * @len: bytes
+ * @run: what mm_iommu_resolve() says about @ua; overwritten
+ *
+ * Sets the dirty bits of the run's words: these are neighbours, in one leaf or in blocks.
+ * Other bits of a word never change and a dirty bit is never cleared, so no atomics.
+ *
+ * Context: a reference is held. MMU on or off.
+ */
+void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
+			 unsigned long len, struct mm_iommu_run *run)
+{
+	unsigned long end = ua + len;
+	u64 v;
+
+	for (;;) {
+		if (!run->word)
+			return;
+		v = READ_ONCE(*run->word);
+		if (!(v & MM_IOMMU_DIRTY))
+			WRITE_ONCE(*run->word, v | MM_IOMMU_DIRTY);
+		ua = (ua | (BIT(run->shift) - 1)) + 1;
+		if (ua >= end)
+			return;
+		mm_iommu_resolve(region, ua, run);
+	}
+}
+
+/**
+ * mm_iommu_put() - drop references of a region
+ * @region: the region
+ * @n: how many of its references the caller owns and gives up
+ *
+ * Never below the 1 that the registration itself holds, not even for a moment: others
+ * would be refused. Release: what the caller did to its TCEs comes before the region
+ * may die.
+ *
+ * Context: RCU read side, or MMU off.
+ * Return: 0; -ERANGE if it has fewer: the caller's books are wrong, nothing was dropped.
+ */
+int mm_iommu_put(struct mm_iommu_region *region, unsigned long n)
+{
+	s64 mapped = atomic64_read(&region->mapped);
+
+	do {
+		if (mapped < 1 || n > (unsigned long)mapped - 1)
+			return -ERANGE;
+	} while (!atomic64_try_cmpxchg_release(&region->mapped, &mapped, mapped - n));
+
+	/* With the MMU off: abandoned since we found it, and left to the worker. */
+	if (unlikely(READ_ONCE(region->orphan)) && mapped - n == 1 && (mfmsr() & MSR_DR))
+		mm_iommu_orphan_put(region);
+	return 0;
+}
+
 /* The region of @mm that covers @ua and may be translated, or NULL */
 static struct mm_iommu_region *find_live(struct mm_struct *mm, unsigned long ua)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem = store ? mm_iommu_find(store, ua) : NULL;
+	struct mm_iommu_region *region = store ? mm_iommu_find(store, ua) : NULL;
 
 	/* The words are valid only once @mapped is not 0. */
-	return mem && atomic64_read_acquire(&mem->mapped) ? mem : NULL;
+	return region && atomic64_read_acquire(&region->mapped) ? region : NULL;
 }
 
 /**
@@ -53,27 +111,27 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 		      unsigned long *hpa)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem;
+	struct mm_iommu_region *region;
 	unsigned long mask = BIT(shift) - 1;
 	struct mm_iommu_run run;
 
-	mem = store ? mm_iommu_find(store, ua) : NULL;
-	if (!mem)
+	region = store ? mm_iommu_find(store, ua) : NULL;
+	if (!region)
 		return -EFAULT;
 	/* The words are valid only once @mapped is not 0. */
-	if (!atomic64_read_acquire(&mem->mapped))
+	if (!atomic64_read_acquire(&region->mapped))
 		return -ENXIO;
 
-	mm_iommu_resolve(mem, ua, &run);
+	mm_iommu_resolve(region, ua, &run);
 	size = min(size, run.len) & ~mask;
 	if (!size || ((ua | run.hpa) & mask))
 		return -EINVAL;
-	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
+	if (!atomic64_add_unless(&region->mapped, size >> shift, 0))
 		return -ENXIO;
 
 	*hpa = run.hpa;
 	if (write)
-		mm_iommu_mark_dirty(mem, ua, size, &run);
+		mm_iommu_mark_dirty(region, ua, size, &run);
 	return size;
 }
 
@@ -83,7 +141,7 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
  * @ua: user address, a multiple of the IOMMU page size
  * @size: bytes the caller would like to map from there
  * @shift: log2 of the IOMMU page size
- * @pmem: the region on success, for mm_iommu_run_get()
+ * @pregion: the region on success, for mm_iommu_run_get()
  *
  * Takes one @mapped reference for each IOMMU page of the answer, all at once. The
  * answer is shorter than @size where the region ends. The references are stored in
@@ -95,28 +153,28 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
  */
 long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
 			    unsigned long size, unsigned int shift,
-			    struct mm_iommu_region **pmem)
+			    struct mm_iommu_region **pregion)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 	unsigned long mask = BIT(shift) - 1;
-	struct mm_iommu_region *mem;
+	struct mm_iommu_region *region;
 
-	mem = store ? mm_iommu_find(store, ua) : NULL;
-	if (!mem)
+	region = store ? mm_iommu_find(store, ua) : NULL;
+	if (!region)
 		return -EFAULT;
-	size = min(size, mem->end - ua) & ~mask;
+	size = min(size, region->end - ua) & ~mask;
 	if (!size || (ua & mask))
 		return -EINVAL;
 	/* Ordered: the words are valid once @mapped is not 0. */
-	if (!atomic64_add_unless(&mem->mapped, size >> shift, 0))
+	if (!atomic64_add_unless(&region->mapped, size >> shift, 0))
 		return -ENXIO;
-	*pmem = mem;
+	*pregion = region;
 	return size;
 }
 
 /**
  * mm_iommu_run_get() - translate an address of a region that is held
- * @mem: the region, from mm_iommu_map_get_range()
+ * @region: the region, from mm_iommu_map_get_range()
  * @ua: an address in the range held, a multiple of the IOMMU page size
  * @size: bytes wanted from there, all held
  * @shift: log2 of the IOMMU page size
@@ -128,20 +186,20 @@ long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
  * contiguity ends. -EINVAL if the memory is not contiguous and aligned enough for one
  * IOMMU page.
  */
-long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
+long mm_iommu_run_get(struct mm_iommu_region *region, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa)
 {
 	unsigned long mask = BIT(shift) - 1;
 	struct mm_iommu_run run;
 
-	mm_iommu_resolve(mem, ua, &run);
+	mm_iommu_resolve(region, ua, &run);
 	size = min(size, run.len) & ~mask;
 	if (!size || (run.hpa & mask))
 		return -EINVAL;
 	*hpa = run.hpa;
 	if (write)
-		mm_iommu_mark_dirty(mem, ua, size, &run);
+		mm_iommu_mark_dirty(region, ua, size, &run);
 	return size;
 }
 
@@ -160,9 +218,9 @@ long mm_iommu_run_get(struct mm_iommu_region *mem, unsigned long ua,
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *mem = store ? mm_iommu_find(store, ua) : NULL;
+	struct mm_iommu_region *region = store ? mm_iommu_find(store, ua) : NULL;
 
-	return mem ? mm_iommu_put(mem, n) : -ENOENT;
+	return region ? mm_iommu_put(region, n) : -ENOENT;
 }
 EXPORT_SYMBOL_GPL(mm_iommu_map_put);
 
@@ -179,12 +237,12 @@ EXPORT_SYMBOL_GPL(mm_iommu_map_put);
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa)
 {
-	struct mm_iommu_region *mem = find_live(mm, ua);
+	struct mm_iommu_region *region = find_live(mm, ua);
 	struct mm_iommu_run run;
 
-	if (!mem)
+	if (!region)
 		return -EFAULT;
-	mm_iommu_resolve(mem, ua, &run);
+	mm_iommu_resolve(region, ua, &run);
 	*hpa = run.hpa;
 	return run.len;
 }
@@ -203,12 +261,12 @@ EXPORT_SYMBOL_GPL(mm_iommu_translate);
 bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
 		     unsigned long *start, unsigned long *size)
 {
-	struct mm_iommu_region *mem = find_live(mm, ua);
+	struct mm_iommu_region *region = find_live(mm, ua);
 
-	if (!mem)
+	if (!region)
 		return false;
-	*start = mem->ua;
-	*size = mem->end - mem->ua;
+	*start = region->ua;
+	*size = region->end - region->ua;
 	return true;
 }
 EXPORT_SYMBOL_GPL(mm_iommu_extent);

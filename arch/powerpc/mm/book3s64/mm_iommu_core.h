@@ -36,6 +36,7 @@
 #include <linux/sched.h>
 #include <asm/mm_iommu.h>
 #include <asm/page.h>
+#include <asm/reg.h>
 
 #define MM_IOMMU_CONTIG		BIT(0)	/* the word holds a hpa, not a pointer */
 #define MM_IOMMU_DIRTY		BIT(1)	/* a writable TCE has reached it */
@@ -48,64 +49,84 @@
 
 /**
  * struct mm_iommu_region - one pre-registered region
- * @node: in the store's index (changed under store->lock, read under RCU)
+ * @node: in the store's index (store->lock; readers: RCU)
  * @ua: first user address
  * @end: the address after the last (regions never reach 2^64)
  * @mapped: 1 while alive plus one per live TCE; 0 = claimed or dead
+ * @block: chunk words by blocks of MM_IOMMU_BLOCK_WORDS
  * @dev_hpa: base of device memory, when @dev
  * @chunk_shift: log2 of what one chunk word covers
  * @dev: device memory, no struct pages: nothing pinned, nothing charged
- * @claimed: registration still under way (store->lock)
+ * @claimed: being registered (store->lock)
+ * @orphan: its last owner has abandoned it, @used is 0; never goes back (store->lock;
+ *	readers: RCU, see mm_iommu_abandon())
  * @used: registrations (store->lock)
- * @charged: pages charged to locked_vm
+ * @charged: pages charged to locked_vm (its registration; then store->lock; then the worker)
+ * @nr_blocks: blocks that there are
+ * @block_room: blocks for which @block has room
  * @metadata: bytes allocated for this region, itself included
  * @contig: number of chunks held in one word
- * @nr_blocks: blocks of chunk words
- * @mm: whose memory it is; held from unregister to the final unpin
- * @rwork: final unpin, after a grace period, in process context
- * @block: chunk words by blocks of MM_IOMMU_BLOCK_WORDS
+ * @store: whose region it is
+ * @link: in store->dead, or an orphan's in store->abandoned (store->lock)
+ * @rcu: frees a region whose registration failed
  *
- * All but @mapped, @used, @claimed and the dirty bits is immutable once
- * @mapped has become non-zero.
+ * Fields without a lock are immutable once @mapped has become non-zero; until then only the
+ * thread that registers the region reads or writes them. But for @ua, @end, @dev, @store and
+ * what leads to words, that is: these are set before the region enters the index. Of the
+ * words only the dirty bits change.
  */
 struct mm_iommu_region {
 	struct latch_tree_node node;
 	unsigned long ua;
 	unsigned long end;
 	atomic64_t mapped;
+	u64 **block;
 	unsigned long dev_hpa;
 	u8 chunk_shift;
 	bool dev;
 	bool claimed;
+	bool orphan;
 	unsigned long used;
 	unsigned long charged;
+	unsigned long nr_blocks;
+	unsigned long block_room;
 	unsigned long metadata;
 	unsigned long contig;
-	unsigned long nr_blocks;
-	struct mm_struct *mm;
-	struct rcu_work rwork;
-	u64 *block[];
+	struct mm_iommu_store *store;
+	struct list_head link;
+	struct rcu_head rcu;
 };
 
 /**
  * struct mm_iommu_store - all regions of one mm
- * @lock: every change of the index, and @used/@claimed of the regions
- * @regions: the index, by address
- * @pending: regions unregistered but not yet unpinned
- * @wait: registrations that wait for a claim, or for @pending to drain
- * @next: in the list of all stores (debugfs)
+ * @lock: every change of the index and of the lists, and the fields of regions that name it.
+ *	Taken in process context and in RCU read sides, never in interrupts
+ * @regions: the index, by address (@lock; readers: RCU)
+ * @dead: regions that are out of the index but still pinned (@lock)
+ * @abandoned: orphans that the worker has not tried to bury yet (@lock)
+ * @gp: the RCU grace period after which neither can be in use (@lock)
+ * @unpinning: pages of the dead (@lock; read without)
+ * @work: unpins the dead, buries orphans; holds the mm while it is queued or runs
+ * @wait: registrations that wait for a claim, or for @unpinning to shrink
+ * @next: in the list of all stores (store_list_lock; readers: RCU)
  * @rcu: frees the store after its last reader
- * @mm: whose store it is
- * @pid: process that registered first
- * @comm: its name then
+ * @id: stores are in the list in the order of their ids; immutable
+ * @mm: whose store it is; immutable
+ * @pid: process that registered first; immutable
+ * @comm: its name then; immutable
  */
 struct mm_iommu_store {
 	spinlock_t lock;	/* see above */
 	struct latch_tree_root regions;
-	atomic_t pending;
+	struct list_head dead;
+	struct list_head abandoned;
+	unsigned long gp;
+	unsigned long unpinning;
+	struct work_struct work;
 	wait_queue_head_t wait;
 	struct list_head next;
 	struct rcu_head rcu;
+	u64 id;
 	struct mm_struct *mm;
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
@@ -131,12 +152,12 @@ mm_iommu_node_region(struct latch_tree_node *node)
 /* Regions don't overlap, so a range is below a region, above it, or meets it. */
 static __always_inline int mm_iommu_range_cmp(void *key, struct latch_tree_node *node)
 {
-	const struct mm_iommu_region *mem = mm_iommu_node_region(node);
+	const struct mm_iommu_region *region = mm_iommu_node_region(node);
 	const struct mm_iommu_range *range = key;
 
-	if (range->end <= mem->ua)
+	if (range->end <= region->ua)
 		return -1;
-	return range->ua >= mem->end;
+	return range->ua >= region->end;
 }
 
 static __always_inline bool mm_iommu_region_less(struct latch_tree_node *a,
@@ -161,11 +182,19 @@ mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned lon
 	return node ? mm_iommu_node_region(node) : NULL;
 }
 
-/* The region that covers @ua. Context: RCU read side, or real mode. */
+/*
+ * The region that covers @ua, or NULL. With the MMU off orphans are not found: whoever
+ * drops an orphan's last reference must be able to queue work.
+ * Context: RCU read side, or real mode.
+ */
 static __always_inline struct mm_iommu_region *
 mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
 {
-	return mm_iommu_find_range(store, ua, ua + 1);
+	struct mm_iommu_region *region = mm_iommu_find_range(store, ua, ua + 1);
+
+	if (region && unlikely(READ_ONCE(region->orphan)) && !(mfmsr() & MSR_DR))
+		return NULL;
+	return region;
 }
 
 /**
@@ -183,27 +212,27 @@ struct mm_iommu_run {
 };
 
 /*
- * Translate @ua, which @mem covers. @len is a lower bound only where a run has
+ * Translate @ua, which @region covers. @len is a lower bound only where a run has
  * more than 1023 followers, or leads from a scattered chunk into the next one:
  * no IOMMU page can be aligned and contiguous across such a place unnoticed.
  */
 static __always_inline void
-mm_iommu_resolve(struct mm_iommu_region *mem, unsigned long ua,
+mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 		 struct mm_iommu_run *run)
 {
-	unsigned int shift = mem->chunk_shift;
+	unsigned int shift = region->chunk_shift;
 	unsigned long chunk, off;
 	u64 *w, v;
 
-	if (mem->dev) {
-		run->hpa = mem->dev_hpa + (ua - mem->ua);
-		run->len = mem->end - ua;
+	if (region->dev) {
+		run->hpa = region->dev_hpa + (ua - region->ua);
+		run->len = region->end - ua;
 		run->word = NULL;
 		return;
 	}
 
-	chunk = (ua >> shift) - (mem->ua >> shift);
-	w = &mem->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
+	chunk = (ua >> shift) - (region->ua >> shift);
+	w = &region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
 		       [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
 	v = READ_ONCE(*w);
 	if (!(v & MM_IOMMU_CONTIG)) {
@@ -214,27 +243,27 @@ mm_iommu_resolve(struct mm_iommu_region *mem, unsigned long ua,
 	off = ua & (BIT(shift) - 1);
 	run->hpa = (v & MM_IOMMU_HPA_MASK) + off;
 	run->len = ((((v >> MM_IOMMU_RUN_SHIFT) & MM_IOMMU_RUN_MAX) + 1) << shift) - off;
-	run->len = min(run->len, mem->end - ua);
+	run->len = min(run->len, region->end - ua);
 	run->word = w;
 	run->shift = shift;
 }
 
 /*
- * The page words from @ua on, if it is in a scattered chunk of @mem, which covers it;
+ * The page words from @ua on, if it is in a scattered chunk of @region, which covers it;
  * *@n tells how many there are, in the region or not. Else NULL.
  */
 static __always_inline u64 *
-mm_iommu_page_words(struct mm_iommu_region *mem, unsigned long ua,
+mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 		    unsigned long *n)
 {
-	unsigned int shift = mem->chunk_shift;
+	unsigned int shift = region->chunk_shift;
 	unsigned long chunk, page;
 	u64 v;
 
-	if (mem->dev)
+	if (region->dev)
 		return NULL;
-	chunk = (ua >> shift) - (mem->ua >> shift);
-	v = READ_ONCE(mem->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
+	chunk = (ua >> shift) - (region->ua >> shift);
+	v = READ_ONCE(region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
 				[chunk & (MM_IOMMU_BLOCK_WORDS - 1)]);
 	if (v & MM_IOMMU_CONTIG)
 		return NULL;
@@ -243,46 +272,9 @@ mm_iommu_page_words(struct mm_iommu_region *mem, unsigned long ua,
 	return (u64 *)v + page;
 }
 
-/*
- * Set the dirty bits of the words behind [ua, ua + len), one contiguous run that
- * @run describes: its words are neighbours, in one leaf or in blocks. Other bits
- * of a word never change and a dirty bit is never cleared, so no atomics.
- */
-static __always_inline void
-mm_iommu_mark_dirty(struct mm_iommu_region *mem, unsigned long ua,
-		    unsigned long len, struct mm_iommu_run *run)
-{
-	unsigned long end = ua + len;
-	u64 v;
-
-	for (;;) {
-		if (!run->word)
-			return;
-		v = READ_ONCE(*run->word);
-		if (!(v & MM_IOMMU_DIRTY))
-			WRITE_ONCE(*run->word, v | MM_IOMMU_DIRTY);
-		ua = (ua | (BIT(run->shift) - 1)) + 1;
-		if (ua >= end)
-			return;
-		mm_iommu_resolve(mem, ua, run);
-	}
-}
-
-/*
- * Drop @n references of @mem, never below the 1 that the registration itself holds,
- * not even for a moment: others would be refused. Release: what the caller did to
- * its TCEs comes before the region may die.
- */
-static __always_inline int
-mm_iommu_put(struct mm_iommu_region *mem, unsigned long n)
-{
-	s64 mapped = atomic64_read(&mem->mapped);
-
-	do {
-		if (mapped < 1 || n > (unsigned long)mapped - 1)
-			return -ERANGE;
-	} while (!atomic64_try_cmpxchg_release(&mem->mapped, &mapped, mapped - n));
-	return 0;
-}
+void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
+			 unsigned long len, struct mm_iommu_run *run);
+int mm_iommu_put(struct mm_iommu_region *region, unsigned long n);
+void mm_iommu_orphan_put(struct mm_iommu_region *region);
 
 #endif /* MM_IOMMU_CORE_H */

@@ -5,7 +5,7 @@
  * Each case runs in a kthread of its own with a fresh mm (kunit_vm_mmap()). What
  * get_user_pages() says about that mm is the oracle: struct model repeats, from
  * it alone, what translations, run lengths and metadata must be. Whatever a case
- * does, at its end nothing is pinned, charged, pending or indexed: see
+ * does, at its end nothing is pinned, charged, dead or indexed: see
  * expect_clean(), which every case's exit calls too.
  */
 #include <kunit/test.h>
@@ -77,7 +77,27 @@ static void expect_clean(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 0UL);
 	if (store)
-		KUNIT_EXPECT_EQ(test, atomic_read(&store->pending), 0);
+		KUNIT_EXPECT_EQ(test, store->unpinning, 0UL);
+}
+
+/* In virtual mode look-ups want an RCU read side. */
+static long translate(struct mm_struct *mm, unsigned long ua, unsigned long *hpa)
+{
+	guard(rcu)();
+	return mm_iommu_translate(mm, ua, hpa);
+}
+
+static long map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
+		    unsigned int shift, bool write, unsigned long *hpa)
+{
+	guard(rcu)();
+	return mm_iommu_map_get(mm, ua, size, shift, write, hpa);
+}
+
+static int map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
+{
+	guard(rcu)();
+	return mm_iommu_map_put(mm, ua, n);
 }
 
 static int mm_iommu_test_init(struct kunit *test)
@@ -111,9 +131,14 @@ static void mm_iommu_test_exit(struct kunit *test)
 		if (!node)
 			break;
 		mem = rb_entry(node, struct mm_iommu_region, node.node[0]);
-		mem->used = 1;
-		atomic64_set(&mem->mapped, 1);
-		mm_iommu_unregister(f->mm, mem);
+		if (mem->orphan) {
+			atomic64_set(&mem->mapped, 2);
+			map_put(f->mm, mem->ua, 1);
+		} else {
+			mem->used = 1;
+			atomic64_set(&mem->mapped, 1);
+			mm_iommu_unregister(f->mm, mem);
+		}
 	}
 	expect_clean(test);
 	mmdrop(f->mm);
@@ -315,26 +340,6 @@ static struct model *model_make(struct kunit *test, unsigned long ua,
 		next = 1;
 	}
 	return m;
-}
-
-/* In virtual mode look-ups want an RCU read side. */
-static long translate(struct mm_struct *mm, unsigned long ua, unsigned long *hpa)
-{
-	guard(rcu)();
-	return mm_iommu_translate(mm, ua, hpa);
-}
-
-static long map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
-		    unsigned int shift, bool write, unsigned long *hpa)
-{
-	guard(rcu)();
-	return mm_iommu_map_get(mm, ua, size, shift, write, hpa);
-}
-
-static int map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
-{
-	guard(rcu)();
-	return mm_iommu_map_put(mm, ua, n);
 }
 
 /* Page by page, at odd places of each page, and nothing beyond. */
@@ -1731,6 +1736,268 @@ static void register_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
 
+/* ---- the end of a region ---- */
+
+/* locked_vm is given back when the call returns, not when the worker gets there. */
+static void uncharged_at_once(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 64), i;
+	struct mm_iommu_region *mem;
+
+	for (i = 0; i < 50; i++) {
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 64 * P, &mem), 0);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 64UL);
+		KUNIT_ASSERT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+		KUNIT_ASSERT_EQ(test, f->mm->locked_vm, 0UL);
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 64 * P, &mem), 0);
+		KUNIT_ASSERT_EQ(test, mm_iommu_unregister_last(f->mm, mem), 0);
+		KUNIT_ASSERT_EQ(test, f->mm->locked_vm, 0UL);
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 64 * P, &mem), 0);
+		mm_iommu_abandon(f->mm, mem);
+		KUNIT_ASSERT_EQ(test, f->mm->locked_vm, 0UL);
+	}
+}
+
+/* Holds up RCU, and so the worker, until @task waits or all is over, for seconds at most. */
+struct holdup {
+	struct task_struct *task;
+	bool over, seen_over, waited;
+	long pins;
+	struct completion held, done;
+};
+
+static int holdup_thread(void *arg)
+{
+	struct holdup *h = arg;
+	unsigned int us;
+
+	rcu_read_lock();
+	complete(&h->held);
+	for (us = 0; us < 5 * USEC_PER_SEC && !h->seen_over && !h->waited; us += 10) {
+		h->waited = READ_ONCE(h->task->__state) == TASK_KILLABLE;
+		h->seen_over = READ_ONCE(h->over);
+		h->pins = pins_live();
+		udelay(10);
+	}
+	rcu_read_unlock();
+	complete(&h->done);
+	return 0;
+}
+
+static struct holdup *holdup_start(struct kunit *test)
+{
+	struct holdup *h = kunit_kzalloc(test, sizeof(*h), GFP_KERNEL);
+	struct task_struct *t;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "one CPU can't both hold up RCU and register");
+	KUNIT_ASSERT_NOT_NULL(test, h);
+	h->task = current;
+	init_completion(&h->held);
+	init_completion(&h->done);
+	t = kthread_run(holdup_thread, h, "mm_iommu_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t));
+	/* Busy waiting: to sleep would be mistaken for the registration's wait. */
+	while (!completion_done(&h->held))
+		cond_resched();
+	return h;
+}
+
+static void holdup_end(struct holdup *h)
+{
+	WRITE_ONCE(h->over, true);
+	wait_for_completion(&h->done);
+}
+
+/* What is pinned and not charged any more is no more than the limit: a registration waits. */
+static void uncharged_bounded(struct kunit *test)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT, ua;
+	struct fixture *f = test->priv;
+	struct mm_iommu_region *mem;
+	const struct cred *old;
+	struct holdup *h;
+	unsigned int i;
+
+	if (limit < 2 || limit > 8192)
+		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
+	ua = map_small(test, 3 * limit);
+	old = ipc_lock_drop(test);
+	h = holdup_start(test);
+	for (i = 0; i < 3; i++) {
+		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua + i * limit * P, limit * P,
+							&mem), 0);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, limit);
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	}
+	holdup_end(h);
+	ipc_lock_back(old);
+	KUNIT_EXPECT_TRUE(test, h->waited);
+	KUNIT_EXPECT_EQ(test, h->pins, f->pins + 2 * (long)limit);
+}
+
+/* Registrations that fail wait for no grace period, expedited or not: none can end here. */
+static void failed_costs_no_grace_period(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 4), i;
+	struct mm_iommu_region *mem;
+	struct holdup *h;
+
+	KUNIT_ASSERT_EQ(test, vm_munmap(ua + 3 * P, P), 0);
+	h = holdup_start(test);
+	for (i = 0; i < 100; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), -EFAULT);
+	holdup_end(h);
+	KUNIT_EXPECT_TRUE(test, h->seen_over);
+	KUNIT_EXPECT_EQ(test, h->pins, f->pins);
+}
+
+/* A registration that nobody else has can be replaced by a new one, another can't. */
+static void unregister_last(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 2), hpa, old;
+	struct mm_iommu_region *mem, *again;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 2 * P, &mem), 0);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 2 * P, &again), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister_last(f->mm, mem), -EBUSY);
+	KUNIT_EXPECT_EQ(test, mem->used, 2UL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &old), (long)P);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister_last(f->mm, mem), -EBUSY);
+	KUNIT_EXPECT_EQ(test, mem->used, 1UL);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister_last(f->mm, mem), 0);
+
+	/* Other memory at the same address, while the pins still hold the old pages. */
+	KUNIT_ASSERT_EQ(test, vm_munmap(ua, 2 * P), 0);
+	KUNIT_ASSERT_EQ(test, vm_mmap(NULL, ua, 2 * P, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, 0), ua);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 2 * P, &mem), 0);
+	KUNIT_EXPECT_GT(test, translate(f->mm, ua, &hpa), 0L);
+	KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua));
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+/* A region that its owner leaves goes with the last TCE. */
+static void orphan(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 4), hpa = 0;
+	struct mm_iommu_region *mem, *other;
+	bool real = !no_real_mode();
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
+	KUNIT_ASSERT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), (long)P);
+	mm_iommu_abandon(f->mm, mem);
+	KUNIT_EXPECT_EQ(test, mem->used, 1UL);
+	KUNIT_EXPECT_FALSE(test, mem->orphan);
+	mm_iommu_abandon(f->mm, mem);
+	KUNIT_ASSERT_TRUE(test, mem->orphan);
+
+	/* Also when the worker has looked: pinned, charged, found, mapped; not registered */
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	KUNIT_EXPECT_EQ(test, index_count(f->mm), 1L);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 4);
+	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 4UL);
+	KUNIT_EXPECT_GT(test, translate(f->mm, ua, &hpa), 0L);
+	KUNIT_EXPECT_EQ(test, hpa, oracle(test, ua));
+	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + P, P, PAGE_SHIFT, true, &hpa), (long)P);
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &other), -EBUSY);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, P, &other), -EINVAL);
+
+	/* Who drops the last reference must be able to queue work. */
+	if (real) {
+		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate, (unsigned long)f->mm, ua,
+						(unsigned long)&hpa, 0, 0, 0), -EFAULT);
+		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put, (unsigned long)f->mm, ua,
+						1, 0, 0, 0), -ENOENT);
+	}
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, index_count(f->mm), 0L);
+	expect_clean(test);
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
+
+	/* With the MMU off a last drop buries nothing; the next one does. */
+	KUNIT_ASSERT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), (long)P);
+	mm_iommu_abandon(f->mm, mem);
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	if (real) {
+		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_put, (unsigned long)mem, 1,
+						0, 0, 0, 0), 0L);
+		KUNIT_EXPECT_EQ(test, index_count(f->mm), 1L);
+		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), (long)P);
+	}
+	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
+	KUNIT_EXPECT_EQ(test, index_count(f->mm), 0L);
+}
+
+struct leaver {
+	struct mm_struct *mm;
+	unsigned long ua;
+	unsigned int round, rounds;
+	atomic_t wrong;
+	struct completion done;
+};
+
+static int leaver_thread(void *arg)
+{
+	struct leaver *l = arg;
+	unsigned int i;
+
+	for (i = 1; i <= l->rounds; i++) {
+		while (READ_ONCE(l->round) != i)
+			cond_resched();
+		if (i & 1)
+			udelay(i % 16);
+		if (map_put(l->mm, l->ua, 1))
+			atomic_inc(&l->wrong);
+	}
+	complete(&l->done);
+	return 0;
+}
+
+/* The owner leaves while the last TCE goes: whoever comes last, the region goes. */
+static void orphan_race(struct kunit *test)
+{
+	struct leaver *l = kunit_kzalloc(test, sizeof(*l), GFP_KERNEL);
+	struct fixture *f = test->priv;
+	struct mm_iommu_region *mem;
+	struct task_struct *t;
+	unsigned int i, tries;
+	unsigned long hpa;
+
+	KUNIT_ASSERT_NOT_NULL(test, l);
+	l->mm = f->mm;
+	l->ua = map_small(test, 1);
+	l->rounds = 100;
+	init_completion(&l->done);
+	t = kthread_run(leaver_thread, l, "mm_iommu_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t));
+	for (i = 1; i <= l->rounds; i++) {
+		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, l->ua, P, &mem), 0);
+		KUNIT_EXPECT_EQ(test, map_get(f->mm, l->ua, P, PAGE_SHIFT, true, &hpa), (long)P);
+		WRITE_ONCE(l->round, i);
+		if (!(i & 1))
+			udelay(i % 16);
+		mm_iommu_abandon(f->mm, mem);
+		/* The thread drops its reference soon, and then nothing is left. */
+		for (tries = 0; index_count(f->mm) && tries < 1000; tries++) {
+			KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+			schedule_timeout_uninterruptible(1);
+		}
+		KUNIT_EXPECT_EQ(test, index_count(f->mm), 0L);
+		KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	}
+	wait_for_completion(&l->done);
+	KUNIT_EXPECT_EQ(test, atomic_read(&l->wrong), 0);
+}
+
 /* ---- real mode ---- */
 
 static unsigned long real_msr(void)
@@ -2139,6 +2406,12 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(claim_failed),
 	KUNIT_CASE(claim_wait_killed),
 	KUNIT_CASE(register_killed),
+	KUNIT_CASE(uncharged_at_once),
+	KUNIT_CASE(uncharged_bounded),
+	KUNIT_CASE(failed_costs_no_grace_period),
+	KUNIT_CASE(unregister_last),
+	KUNIT_CASE(orphan),
+	KUNIT_CASE(orphan_race),
 	KUNIT_CASE(no_memory),
 	KUNIT_CASE(page_helpers),
 	KUNIT_CASE(page_helpers_huge),

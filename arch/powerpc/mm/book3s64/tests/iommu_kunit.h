@@ -18,6 +18,7 @@
 #include <asm/hw_irq.h>
 #include <asm/interrupt.h>
 #include <asm/kprobes.h>	/* ppc_function_entry() */
+#include "../mm_iommu_core.h"
 
 /* An mm of the case's own, and a reference for mmdrop(). */
 static inline struct mm_struct *own_mm(struct kunit *test)
@@ -49,6 +50,16 @@ static inline long pins_live(void)
 		}
 	}
 	return n;
+}
+
+/* Wait until all that was unregistered in @mm is unpinned, and abandoned orphans are looked at. */
+static inline int mm_iommu_drain(struct mm_struct *mm)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+
+	while (store && flush_work(&store->work))
+		;
+	return 0;
 }
 
 /* A caller without CAP_IPC_LOCK, to whom RLIMIT_MEMLOCK applies, until ipc_lock_back(). */
