@@ -31,7 +31,7 @@
  * region_lock protects the tree of regions; not held while memory is pinned: the
  * tree node itself is the claim. VFIO's container keeps release away from ioctls.
  *
- * Order: vfio_container::group_lock, container->lock, region_lock, orphan_lock.
+ * Order: vfio_container::group_lock, container->lock, region_lock.
  * mmap_lock is taken inside of the first two (pinning, charging, copying), never around.
  *
  * A window goes in this order: revoked, so that nobody (KVM may hold the table, too) can
@@ -55,7 +55,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
-#include <linux/workqueue.h>
 #include <asm/eeh.h>
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
@@ -85,20 +84,12 @@ struct tce_group {
 /**
  * struct tce_region - a registration that a container owns
  * @node: in container->regions
- * @orphan: in tce_orphans, when the container has gone
- * @mm: held, when it is an orphan
  * @vaddr: as registered
  * @size: as registered
  * @mem: the region; NULL while it is being registered
  */
 struct tce_region {
-	union {
-		struct rb_node node;
-		struct {
-			struct list_head orphan;
-			struct mm_struct *mm;
-		};
-	};
+	struct rb_node node;
 	u64 vaddr;
 	u64 size;
 	struct mm_iommu_region *mem;
@@ -130,18 +121,6 @@ struct tce_container {
 	struct mutex region_lock;	/* regions */
 	struct rb_root regions;
 };
-
-/*
- * Registrations whose container has gone, while TCEs of another container of the same
- * mm still reach the region: dropped when they don't any more. It may also be a
- * hypercall under way that held the region just then, whose end nobody tells: so the
- * list is looked at again and again. Each holds the module.
- */
-static LIST_HEAD(tce_orphans);
-static DEFINE_MUTEX(tce_orphan_lock);
-
-static void tce_orphans_work(struct work_struct *work);
-static DECLARE_DELAYED_WORK(tce_orphan_work, tce_orphans_work);
 
 /* An error of platform code as an ioctl may return it */
 static int tce_errno(long ret)
@@ -195,33 +174,6 @@ static int tce_region_find_cmp(const void *key, const struct rb_node *node)
 static int tce_region_add_cmp(struct rb_node *new, const struct rb_node *node)
 {
 	return tce_region_find_cmp(rb_entry(new, struct tce_region, node), node);
-}
-
-/* Drop what can be dropped of the registrations that containers of @mm (NULL: any) left. */
-static void tce_orphans_reap(struct mm_struct *mm)
-{
-	struct tce_region *region, *next;
-
-	if (list_empty_careful(&tce_orphans))
-		return;
-	mutex_lock(&tce_orphan_lock);
-	list_for_each_entry_safe(region, next, &tce_orphans, orphan) {
-		if ((mm && region->mm != mm) ||
-		    mm_iommu_unregister(region->mm, region->mem))
-			continue;
-		list_del(&region->orphan);
-		mmdrop(region->mm);
-		kfree(region);
-		module_put(THIS_MODULE);
-	}
-	if (!list_empty(&tce_orphans))
-		schedule_delayed_work(&tce_orphan_work, HZ);
-	mutex_unlock(&tce_orphan_lock);
-}
-
-static void tce_orphans_work(struct work_struct *work)
-{
-	tce_orphans_reap(NULL);
 }
 
 static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
@@ -284,26 +236,14 @@ static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64
 /* At release: no window, no call. What others still map is left to them. */
 static void tce_regions_release(struct tce_container *container)
 {
-	struct tce_region *region;
-	struct rb_node *node;
+	struct tce_region *region, *next;
 
-	while ((node = rb_first(&container->regions))) {
-		region = rb_entry(node, struct tce_region, node);
-		rb_erase(node, &container->regions);
-		if (!mm_iommu_unregister(container->mm, region->mem)) {
-			kfree(region);
-			continue;
-		}
-		region->mm = container->mm;
-		mmgrab(region->mm);
-		__module_get(THIS_MODULE);
-		mutex_lock(&tce_orphan_lock);
-		list_add(&region->orphan, &tce_orphans);
-		mutex_unlock(&tce_orphan_lock);
+	rbtree_postorder_for_each_entry_safe(region, next, &container->regions, node) {
+		mm_iommu_abandon(container->mm, region->mem);
+		kfree(region);
 		cond_resched();
 	}
-	if (container->mm)
-		tce_orphans_reap(container->mm);
+	container->regions = RB_ROOT;
 }
 
 /* ---- windows ---- */
@@ -699,7 +639,6 @@ static int tce_ioctl_register(struct tce_container *container, union tce_param *
 		return ret;
 	if (down_read_killable(&container->lock))
 		return -EINTR;
-	tce_orphans_reap(container->mm);
 	ret = tce_region_register(container, memory->vaddr, memory->size);
 	up_read(&container->lock);
 	trace_vfio_spapr_tce_register(container, memory->vaddr, memory->size, ret);
@@ -719,7 +658,6 @@ static int tce_ioctl_unregister(struct tce_container *container, union tce_param
 	if (down_read_killable(&container->lock))
 		return -EINTR;
 	ret = tce_region_unregister(container, memory->vaddr, memory->size);
-	tce_orphans_reap(container->mm);
 	up_read(&container->lock);
 	trace_vfio_spapr_tce_unregister(container, memory->vaddr, memory->size, ret);
 	return ret;
@@ -1204,8 +1142,6 @@ static int __init tce_iommu_init(void)
 static void __exit tce_iommu_exit(void)
 {
 	vfio_unregister_iommu_driver(&tce_iommu_driver_ops);
-	/* There is no orphan left, but the work may be on its way out. */
-	cancel_delayed_work_sync(&tce_orphan_work);
 }
 
 module_init(tce_iommu_init);
