@@ -9,8 +9,11 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "vfio_spapr_memcg.h"
 #include "vfio_spapr_tce.h"
 #include "kselftest_harness.h"
 
@@ -325,6 +328,245 @@ TEST_F(region, locked_vm_limit)
 	}
 }
 
+/*
+ * What UNREGISTER gives back is there for whoever charges next, though its pages are still
+ * being unpinned. Locked memory is at its limit in every round.
+ */
+TEST_F(region, locked_vm_at_once)
+{
+	__u64 start = 0;
+	int i;
+
+	ASSERT_EQ(0, limit_locked(REGION));
+	for (i = 0; i < 60; i++) {
+		ASSERT_EQ(0, do_register(&self->c, self->m, REGION))
+			TH_LOG("round %d", i);
+		EXPECT_EQ(-ENOMEM, do_register(&self->c, self->mem, self->page));
+		ASSERT_EQ(0, do_unregister(&self->c, self->m, REGION));
+		if (i % 2) {
+			EXPECT_EQ(0, mlock(self->m, REGION))
+				TH_LOG("mlock, round %d: %s", i, strerror(errno));
+			EXPECT_EQ(0, munlock(self->m, REGION));
+		} else {
+			EXPECT_EQ(0, do_register(&self->c, self->m + REGION, REGION))
+				TH_LOG("register, round %d", i);
+			EXPECT_EQ(0, do_unregister(&self->c, self->m + REGION, REGION));
+		}
+	}
+
+	/* Tables are charged, too, if only for what their entries tell about user memory. */
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	if (do_create(&self->c, 16, 4 * GiB, 1, &start) != -ENOMEM)
+		SKIP(return, "no second window here: creation not tried");
+	ASSERT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	for (i = 0; i < 20; i++) {
+		EXPECT_EQ(0, do_create(&self->c, 16, 4 * GiB, 1, &start))
+			TH_LOG("create, round %d", i);
+		EXPECT_EQ(0, do_remove(&self->c, start));
+		ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+		ASSERT_EQ(0, do_unregister(&self->c, self->m, REGION));
+	}
+}
+
+/* The same for levels that appear with the first entry in them */
+TEST_F(region, locked_vm_at_growth)
+{
+	unsigned long limit, left;
+	__u64 start = 0;
+	int i, ret;
+
+	/* A level of it is several pages of any size, for 2 GiB of the window. */
+	ret = self->c.levels > 1 ? do_create(&self->c, 16, 64 * TiB, 2, &start) : -ENOSPC;
+	if (ret)
+		SKIP(return, "no window with levels here: %s", strerror(-ret));
+	ASSERT_EQ(0, do_register(&self->c, self->mem, 64 * KiB));
+	/* Room for levels once the region is gone, for none while it is there */
+	limit = locked() + REGION;
+	ASSERT_EQ(0, limit_locked(REGION));
+	for (i = 0; i < 16; i++) {
+		left = limit - locked();
+		ASSERT_EQ(0, do_register(&self->c, self->m, left));
+		EXPECT_EQ(-ENOMEM, do_map_at(&self->c, start + i * 4 * GiB, self->mem,
+					     64 * KiB, RW))
+			TH_LOG("round %d: nothing to charge", i);
+		ASSERT_EQ(0, do_unregister(&self->c, self->m, left));
+		EXPECT_EQ(0, do_map_at(&self->c, start + i * 4 * GiB, self->mem, 64 * KiB, RW))
+			TH_LOG("round %d", i);
+	}
+	EXPECT_EQ(0, do_remove(&self->c, start));
+}
+
+/* ... and for ENABLE of a version 1 container, which charges its whole window */
+TEST_F(region, locked_vm_at_enable)
+{
+	struct container d;
+	int ret, i;
+
+	ret = container_open(&d, 1, VFIO_SPAPR_TCE_IOMMU);
+	if (ret == -ENODEV)
+		SKIP(return, "needs a second group");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, limit_locked(d.window_size));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+		EXPECT_EQ(-ENOMEM, do_enable(&d));
+		ASSERT_EQ(0, do_unregister(&self->c, self->m, REGION));
+		ASSERT_EQ(0, do_enable(&d))
+			TH_LOG("round %d", i);
+		EXPECT_EQ(0, do_disable(&d));
+	}
+	container_close(&d);
+}
+
+struct turns {
+	struct container *c;
+	char *m;
+	int failed;
+};
+
+#define TURN	(2 * MiB)
+
+static void *take_turns(void *arg)
+{
+	struct turns *t = arg;
+	int i;
+
+	for (i = 0; i < 300; i++) {
+		char *m = t->m + i % 2 * TURN;
+
+		if (do_register(t->c, m, TURN))
+			t->failed++;
+		else if (do_unregister(t->c, m, TURN))
+			t->failed++;
+	}
+	return NULL;
+}
+
+/* Threads that register and unregister in turn, each its share of the limit, never fail. */
+TEST_F(region, locked_vm_threads)
+{
+	struct turns t[4] = {};
+	pthread_t thread[4];
+	int n, i;
+
+	ASSERT_EQ(0, limit_locked(4 * TURN));
+	for (n = 2; n <= 4; n += 2) {
+		if (n == 2)
+			ASSERT_EQ(0, do_register(&self->c, self->m + 2 * REGION - 2 * TURN,
+						 2 * TURN));
+		for (i = 0; i < n; i++) {
+			t[i] = (struct turns){ .c = &self->c,
+						 .m = self->mem + i * 2 * TURN };
+			ASSERT_EQ(0, pthread_create(&thread[i], NULL, take_turns, &t[i]));
+		}
+		for (i = 0; i < n; i++) {
+			pthread_join(thread[i], NULL);
+			EXPECT_EQ(0, t[i].failed)
+				TH_LOG("%d threads", n);
+		}
+		if (n == 2)
+			ASSERT_EQ(0, do_unregister(&self->c, self->m + 2 * REGION - 2 * TURN,
+						   2 * TURN));
+	}
+}
+
+/* A memory cgroup for this process and its children, with a limit; see memcg_leave() */
+static int memcg_limit(const char *bytes)
+{
+	int ret = memcg_enter();
+
+	if (!ret)
+		ret = memcg_write(memcg_dir, "memory.max", bytes);
+	return ret;
+}
+
+/* Sizes far beyond all memory, with nothing there or little, cost an error and nothing else. */
+TEST_F(region, huge_sizes)
+{
+	char *nothing = mmap(NULL, 2 * REGION, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int shift, ret, status;
+	pid_t neighbour;
+
+	ASSERT_NE(MAP_FAILED, nothing);
+	/* The last of the three regions is followed by nothing. */
+	ASSERT_EQ(0, mprotect(self->m + REGION, REGION, PROT_NONE));
+	ret = memcg_limit("100000000");
+	if (ret)
+		SKIP(return, "no memory cgroup: %s", strerror(-ret));
+	neighbour = fork();
+	ASSERT_LE(0, neighbour);
+	if (!neighbour) {
+		/* It has the group, too. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	for (shift = 40; shift < 52; shift++) {
+		EXPECT_EQ(-EFAULT, do_register(&self->c, nothing, 1UL << shift))
+			TH_LOG("2^%d bytes, nothing there", shift);
+		EXPECT_EQ(-EFAULT, do_register(&self->c, self->mem, 1UL << shift))
+			TH_LOG("2^%d bytes, little there", shift);
+		EXPECT_EQ(self->locked, locked());
+	}
+	EXPECT_EQ(0, waitpid(neighbour, &status, WNOHANG))
+		TH_LOG("a neighbour was killed");
+	kill(neighbour, SIGKILL);
+	waitpid(neighbour, &status, 0);
+	memcg_leave();
+}
+
+/* What a child that registers more than there is leaves behind when it is killed */
+TEST_F(region, huge_all_there)
+{
+	unsigned long size = 1UL << 40;
+	struct timespec from, to;
+	int ret, status, i, ms;
+	struct container c;
+	pid_t pid;
+	char *m;
+
+	container_close(&self->c);
+	m = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, m);
+	ret = memcg_limit("200000000");
+	if (ret)
+		SKIP(return, "no memory cgroup: %s", strerror(-ret));
+	/* Killed for want of memory, and by somebody, who then waits no longer than a second. */
+	for (i = 0; i < 2; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			if (container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU))
+				_exit(1);
+			do_register(&c, m, size);
+			_exit(2);
+		}
+		for (ms = 0; i && pages_pinned() < self->pinned + 100 && ms < SETTLE_MS; ms++)
+			usleep(1000);
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		if (i)
+			kill(pid, SIGKILL);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+			TH_LOG("status %x", status);
+		if (i) {
+			ms = (to.tv_sec - from.tv_sec) * 1000 +
+			     (to.tv_nsec - from.tv_nsec) / 1000000;
+			EXPECT_GE(1000, ms);
+		}
+		EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	}
+	memcg_leave();
+	/* At the limit it is told at once. */
+	ASSERT_EQ(0, container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+	ASSERT_EQ(0, limit_locked(REGION));
+	EXPECT_EQ(-ENOMEM, do_register(&self->c, m, size));
+	EXPECT_EQ(self->locked, locked());
+	munmap(m, size);
+}
+
 /* The container is of one mm: a child that inherits it can't pin its own memory. */
 TEST_F(region, other_process)
 {
@@ -374,6 +616,37 @@ TEST_F(region, two_containers)
 	EXPECT_EQ(-EBUSY, do_unregister(&self->c, self->m, REGION));
 	EXPECT_EQ(0, do_unmap(&self->c, 0, IOMMU_PAGE));
 	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
+}
+
+/* The container that registered is closed: what another one maps stays until it is unmapped. */
+TEST_F(region, orphan)
+{
+	struct container d;
+	long before;
+	int ret;
+
+	ret = container_open(&d, 1, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -ENODEV)
+		SKIP(return, "needs a second group");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, do_register(&d, self->mem, self->page));
+	ASSERT_EQ(0, do_register(&self->c, self->m, REGION));
+	ASSERT_EQ(0, do_map(&d, 0, self->m, 2 * IOMMU_PAGE));
+	before = locked();
+	container_close(&self->c);
+	EXPECT_EQ(before, locked());
+	EXPECT_LE(self->pinned + (long)(REGION / self->page), pages_pinned());
+	/* It can still be mapped, but whose it is can't be said any more. */
+	EXPECT_EQ(0, do_map(&d, 2 * IOMMU_PAGE, self->m, IOMMU_PAGE));
+	EXPECT_EQ(-EBUSY, do_register(&d, self->m, REGION));
+	EXPECT_EQ(-EINVAL, do_register(&d, self->m, self->page));
+	EXPECT_EQ(0, do_unmap(&d, 0, 2 * IOMMU_PAGE));
+	EXPECT_EQ(before, locked());
+	EXPECT_EQ(0, do_unmap(&d, 2 * IOMMU_PAGE, IOMMU_PAGE));
+	before -= REGION;
+	EXPECT_EQ(before, settle(locked, before));
+	ASSERT_EQ(0, do_register(&d, self->m, REGION));
+	container_close(&d);
 }
 
 /* Leave without tidying up, or as DPDK does; a child's part. */
@@ -500,6 +773,46 @@ TEST_F(region, view)
 	EXPECT_EQ(0, do_unmap(&self->c, 0, 3 * IOMMU_PAGE));
 	EXPECT_EQ(0, do_unregister(&self->c, self->m, REGION));
 	EXPECT_EQ(0, view_find(self->m, &v));
+}
+
+/* Regions come and go between two reads of a list that is longer than a read. */
+TEST_F(region, view_in_pieces)
+{
+	enum { MANY = 400 };
+	unsigned long page = self->page, last = 0;
+	int fd, i, found = 0, order = 0;
+	char *m, *line, *end, text[600];
+	struct view v;
+	ssize_t n, have = 0;
+
+	fd = open(VIEW, O_RDONLY);
+	if (fd < 0)
+		SKIP(return, "no " VIEW);
+	m = anonymous(2 * MANY * page);
+	ASSERT_NE(MAP_FAILED, m);
+	for (i = 0; i < MANY; i++)
+		ASSERT_EQ(0, do_register(&self->c, m + 2 * i * page, page));
+	for (i = 0; (n = read(fd, text + have, sizeof(text) - 1 - have)) > 0; i++) {
+		text[have + n] = 0;
+		for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+			*end = 0;
+			if (!view_line(line, &v) || v.pid != getpid())
+				continue;
+			order += v.ua <= last;
+			last = v.ua;
+			found += (v.ua - (unsigned long)m) / page % 2 == 0;
+		}
+		have = strlen(line);
+		memmove(text, line, have + 1);
+		/* Those between: they must neither hide nor repeat the others. */
+		if (i % 2 == 0 && i / 2 < MANY) {
+			EXPECT_EQ(0, do_register(&self->c, m + (i + 1) * page, page));
+		}
+	}
+	close(fd);
+	EXPECT_EQ(0, n);
+	EXPECT_EQ(MANY, found);
+	EXPECT_EQ(0, order);
 }
 
 /* Somebody reads while one process after the other comes and goes. */
