@@ -1289,6 +1289,51 @@ static void device_memory(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
 
+/* ---- price ---- */
+
+#define PRICE_LOOKUPS	4096
+
+/* One translation among so many regions; nanoseconds are instructions under -icount. */
+static void price_among(struct kunit *test, unsigned long n, s64 *hundredths)
+{
+	struct fixture *f = test->priv;
+	struct mm_iommu_region **mem = kvcalloc(n, sizeof(*mem), GFP_KERNEL);
+	unsigned long base = BIT(40), hpa = 0, at, i, have;
+	ktime_t from;
+
+	KUNIT_ASSERT_NOT_NULL(test, mem);
+	for (have = 0; have < n; have++)
+		if (mm_iommu_register_dev(f->mm, base + 2 * have * P, P, have * P, &mem[have]))
+			break;
+	KUNIT_EXPECT_EQ(test, have, n);
+	*hundredths = 0;
+	rcu_read_lock();
+	from = ktime_get();
+	for (i = 0, at = 0; i < PRICE_LOOKUPS && have == n; i++, at = (at + 7919) % n)
+		if (mm_iommu_translate(f->mm, base + 2 * at * P, &hpa) != P || hpa != at * P)
+			break;
+	*hundredths = ktime_to_ns(ktime_sub(ktime_get(), from)) * 100 / PRICE_LOOKUPS;
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, i, PRICE_LOOKUPS);
+	for (i = 0; i < have; i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
+	kvfree(mem);
+}
+
+static void price(struct kunit *test)
+{
+	static const unsigned long among[] = { 10, 1000, 100000 };
+	unsigned int i;
+	s64 cost;
+
+	for (i = 0; i < ARRAY_SIZE(among); i++) {
+		price_among(test, among[i], &cost);
+		kunit_info(test, "bench region.translate.%lu %lld.%02lld\n", among[i],
+			   cost / 100, cost % 100);
+	}
+}
+
 /* ---- threads ---- */
 
 #define THREADS		4
@@ -2400,6 +2445,7 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(writer_stopped),
 	KUNIT_CASE(no_misses),
 	KUNIT_CASE(device_memory),
+	KUNIT_CASE(price),
 	KUNIT_CASE(threads),
 	KUNIT_CASE(threads_mms),
 	KUNIT_CASE(claim_shared),
