@@ -12,7 +12,8 @@
  *   user's table   iommu_levels_grow(), under it_grow, GFP_KERNEL_ACCOUNT. What
  *                  it adds is charged to the owner's locked_vm before anything
  *                  is allocated.
- *   host's table   iommu_levels_grow_atomic(), lockless, GFP_ATOMIC, not charged.
+ *   host's table   iommu_levels_grow_host(), lockless, the caller's gfp, not charged
+ *   or a domain's  to locked_vm. A domain (IOMMU API) passes GFP_KERNEL_ACCOUNT.
  *
  * Nothing else allocates: not a walk, not a clear, nothing with the MMU off.
  *
@@ -33,6 +34,12 @@
  *      it may still have fetched from the leaf are TCEs without permission bits.
  *   4. The blocks are freed after an RCU grace period: walkers who found the leaf
  *      before 2. are done then, those with the MMU off included.
+ *
+ * Pruning (a domain's tables, no view). The caller of iommu_levels_prune() owns the
+ * range: the IOMMU API allows no concurrent map or unmap there. So nobody else sets
+ * an entry or a link in a block that lies wholly in the range, and steps 2 to 4
+ * above need no lock. A block that reaches beyond the range stays: another caller
+ * may be setting its neighbours.
  *
  * Destruction. Whoever walks holds a reference on the table, or is known to
  * (by RCU or SRCU) to someone who drops his only after the walkers are gone; and
@@ -249,17 +256,26 @@ static int table_charge(struct iommu_table *tbl, long bytes)
 	return ret;
 }
 
+/* it_allocated_size of a table without a view: many may grow it at once. */
+static void host_allocated(struct iommu_table *tbl, long bytes)
+{
+	unsigned long was = READ_ONCE(tbl->it_allocated_size);
+
+	while (!try_cmpxchg(&tbl->it_allocated_size, &was, was + bytes))
+		;
+}
+
 /**
- * iommu_levels_grow_atomic - make the leaf of an entry of a host's own table
- * @tbl: table without a view
+ * iommu_levels_grow_host - make the leaf of an entry of a table without a view
+ * @tbl: a host's own table, or a domain's
  * @idx: entry, counted from the table's start
+ * @gfp: for what is allocated
  *
- * Context: any with the MMU on; against others of its kind.
+ * Context: as @gfp allows, MMU on; against others of its kind.
  * Return: 0 if the leaf exists now, else -ENOMEM, and nothing has changed.
  */
-int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx)
+int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp)
 {
-	unsigned long bytes, was;
 	unsigned int level;
 	__be64 *slot, *chain;
 
@@ -267,7 +283,7 @@ int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx)
 		slot = hole_find(tbl, idx, &level);
 		if (!slot)
 			return 0;
-		chain = chain_alloc(tbl, idx, level, GFP_ATOMIC);
+		chain = chain_alloc(tbl, idx, level, gfp);
 		if (!chain)
 			return -ENOMEM;
 		if (slot_fill(slot, chain))
@@ -276,10 +292,7 @@ int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx)
 		tree_free(tbl, chain, level);
 	}
 
-	bytes = level * level_bytes(tbl) + block_bytes(tbl, 0);
-	was = READ_ONCE(tbl->it_allocated_size);
-	while (!try_cmpxchg(&tbl->it_allocated_size, &was, was + bytes))
-		;
+	host_allocated(tbl, level * level_bytes(tbl) + block_bytes(tbl, 0));
 	return 0;
 }
 
@@ -339,6 +352,8 @@ struct reclaim {
 	struct iommu_table *tbl;
 	unsigned long first, end;
 	unsigned long bytes;
+	gfp_t gfp;			/* of the batches */
+	bool killed;			/* the range has been invalidated */
 	struct reclaim_batch *batch;
 };
 
@@ -357,6 +372,7 @@ static void reclaim_flush(struct reclaim *r)
 	if (!r->batch || !r->batch->nr)
 		return;
 	iommu_tce_kill(r->tbl, r->tbl->it_offset + r->first, r->end - r->first);
+	r->killed = true;
 	call_rcu(&r->batch->rcu, reclaim_free);
 	r->batch = NULL;
 }
@@ -367,7 +383,7 @@ static bool reclaim_room(struct reclaim *r)
 	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
 		reclaim_flush(r);
 	if (!r->batch && !probe_fails())
-		r->batch = kzalloc(sizeof(*r->batch), GFP_KERNEL | __GFP_NOWARN);
+		r->batch = kzalloc(sizeof(*r->batch), r->gfp | __GFP_NOWARN);
 	return r->batch;
 }
 
@@ -460,7 +476,9 @@ static void reclaim_below(struct reclaim *r, __be64 *block, unsigned int level,
 void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 			  unsigned long nr)
 {
-	struct reclaim r = { .tbl = tbl, .first = idx, .end = idx + nr };
+	struct reclaim r = {
+		.tbl = tbl, .first = idx, .end = idx + nr, .gfp = GFP_KERNEL,
+	};
 
 	if (!iommu_table_has_view(tbl) || !tbl->it_indirect_levels || !nr)
 		return;
@@ -474,6 +492,65 @@ void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 	kfree(r.batch);
 }
 EXPORT_SYMBOL_GPL(iommu_levels_reclaim);
+
+/* reclaim_below() where nobody else can be: only blocks wholly in the range go. */
+static void prune_below(struct reclaim *r, __be64 *block, unsigned int level,
+			unsigned long start)
+{
+	unsigned int below = level * level_shift(r->tbl);
+	unsigned long first = max(r->first, start);
+	unsigned long end = min(r->end, start + (r->tbl->it_level_size << below));
+	unsigned long idx;
+	__be64 *slot, *child;
+
+	for (idx = round_down(first, BIT(below)); idx < end; idx += BIT(below)) {
+		slot = block_slot(r->tbl, block, idx, level);
+		child = link_follow(slot);
+		if (!child)
+			continue;
+		if (level > 1)
+			prune_below(r, child, level - 1, idx);
+		if (idx < r->first || min(idx + BIT(below), r->tbl->it_size) > r->end)
+			continue;
+		if (!reclaim_room(r))
+			return;
+		/* Not empty: there was no room for what is below. */
+		if (level == 1 || level_is_empty(r->tbl, child))
+			reclaim_unlink(r, slot, child, level - 1);
+	}
+}
+
+/**
+ * iommu_levels_prune - free the levels of a range that has been cleared
+ * @tbl: a domain's table
+ * @idx: first entry, counted from the table's start
+ * @nr: entries, all clear; the range lies within the table
+ *
+ * Frees all levels that lie wholly in the range, after invalidating the range
+ * and a grace period. Without memory for a list of them, they stay.
+ *
+ * Context: any with the MMU on; nobody else sets entries of the range.
+ * Return: true if the range has been invalidated, as some level was freed.
+ */
+bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
+			unsigned long nr)
+{
+	struct reclaim r = {
+		.tbl = tbl, .first = idx, .end = idx + nr, .gfp = GFP_NOWAIT,
+	};
+
+	/* The usual small range has no whole leaf. */
+	if (!tbl->it_indirect_levels ||
+	    min(round_up(idx, tbl->it_level_size) + tbl->it_level_size, tbl->it_size) > r.end)
+		return false;
+
+	prune_below(&r, tbl->it_root, tbl->it_indirect_levels, 0);
+	reclaim_flush(&r);
+	kfree(r.batch);
+	if (r.bytes)
+		host_allocated(tbl, -(long)r.bytes);
+	return r.killed;
+}
 #endif /* CONFIG_IOMMU_API */
 
 /**
@@ -548,12 +625,12 @@ static bool leaf_is_split(struct iommu_table *tbl)
 
 /**
  * iommu_levels_init - give a table its top level, and its owner
- * @tbl: zeroed table; @tbl->it_size has been set
+ * @tbl: zeroed table; @tbl->it_size and @tbl->it_domain have been set
  * @nid: node for this level and all that follow
  * @levels: see iommu_levels_shape()
  * @shift: see iommu_levels_shape()
  * @tces: leaves hold TCEs (else they are a hypervisor's)
- * @mm: whose addresses the view will hold; NULL: a host's own table, no view
+ * @mm: whose addresses the view will hold; NULL: a host's own or a domain's, no view
  *
  * The one place where table and view begin; iommu_levels_destroy() is the one
  * where they end. Charges what it allocates to @mm's locked_vm, against current's
@@ -565,7 +642,7 @@ static bool leaf_is_split(struct iommu_table *tbl)
 int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 		      unsigned int shift, bool tces, struct mm_struct *mm)
 {
-	gfp_t gfp = mm ? GFP_KERNEL_ACCOUNT : GFP_KERNEL;
+	gfp_t gfp = mm || tbl->it_domain ? GFP_KERNEL_ACCOUNT : GFP_KERNEL;
 	unsigned long bytes = iommu_levels_size(levels, shift, tces, mm);
 	int ret;
 

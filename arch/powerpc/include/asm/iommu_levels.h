@@ -17,8 +17,9 @@
  *   function                    may sleep   RCU read side   MMU off
  *   iommu_levels_walk()         no          by the caller   yes
  *   iommu_levels_grow()         yes         no              no
- *   iommu_levels_grow_atomic()  no          not needed      no
+ *   iommu_levels_grow_host()    by its gfp  not needed      no
  *   iommu_levels_reclaim()      yes         no              no
+ *   iommu_levels_prune()        no          not needed      no
  *
  * What a walk found stays valid until the caller's RCU read side (real mode: the
  * guest's exit) ends. Entries are numbered from the table's start here.
@@ -152,9 +153,11 @@ int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 void iommu_levels_destroy(struct iommu_table *tbl);
 
 int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx);
-int iommu_levels_grow_atomic(struct iommu_table *tbl, unsigned long idx);
+int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp);
 void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 			  unsigned long nr);
+bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
+			unsigned long nr);
 
 #if IS_ENABLED(CONFIG_PNV_TCE_KUNIT_TEST)
 /**

@@ -88,7 +88,7 @@ int pnv_tce_set(struct iommu_table *tbl, long index, long npages,
 	for (i = first; i < end; i += span.nr) {
 		iommu_levels_walk(tbl, i, &span);
 		if (!span.tce) {
-			if (iommu_levels_grow_atomic(tbl, i))
+			if (iommu_levels_grow_host(tbl, i, GFP_ATOMIC))
 				return -ENOMEM;
 			span.nr = 0;
 		}
@@ -341,6 +341,48 @@ int pnv_pci_ioda2_table_init(struct iommu_table *tbl, int nid, __u64 bus_offset,
 		 window_size, bus_offset, n, tbl->it_level_size);
 	return 0;
 }
+
+#ifdef CONFIG_IOMMU_API
+/* A domain's aperture: what TVE 0 can reach of it with the levels below. */
+#define PNV_DOMAIN_SHIFT	50
+#define PNV_DOMAIN_LEVELS	4
+
+/**
+ * pnv_pci_ioda2_create_domain_table - make the table of a paging domain
+ * @table_group: a group of the PHB
+ * @ptbl: the table, a reference
+ *
+ * [0, 2^50) in kernel pages: iommufd takes no larger ones, and a TVE has one size.
+ *
+ * Context: may sleep.
+ * Return: 0; -EINVAL: the PHB lacks this page size; -ENOMEM.
+ */
+long pnv_pci_ioda2_create_domain_table(struct iommu_table_group *table_group,
+				       struct iommu_table **ptbl)
+{
+	struct pnv_ioda_pe *pe = container_of(table_group, struct pnv_ioda_pe,
+					      table_group);
+	int nid = pe->phb->hose->node, ret;
+	struct iommu_table *tbl;
+
+	if (!(table_group->pgsizes & PAGE_SIZE))
+		return -EINVAL;
+	tbl = pnv_pci_table_alloc(nid);
+	if (!tbl)
+		return -ENOMEM;
+
+	tbl->it_ops = pnv_pci_table_ops(pe->phb);
+	tbl->it_domain = true;
+	ret = pnv_pci_ioda2_table_init(tbl, nid, table_group->tce32_start, PAGE_SHIFT,
+				       BIT_ULL(PNV_DOMAIN_SHIFT), PNV_DOMAIN_LEVELS, NULL);
+	if (ret) {
+		iommu_tce_table_put(tbl);
+		return ret;
+	}
+	*ptbl = tbl;
+	return 0;
+}
+#endif
 
 /**
  * pnv_pci_link_table_and_group - make a table one of a group's
