@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * IOMMU API: paging domains on TCE tables. See arch/powerpc/kernel/iommu_domain.c.
+ *
+ * The functions are those of struct iommu_domain_ops, but for two: attaching takes
+ * the table group, and leaving is what attaching another domain begins with. The
+ * table of operations is arch/powerpc/kernel/iommu.c's, beside those of the platform
+ * and the blocked domain.
+ */
+#ifndef _ASM_POWERPC_IOMMU_DOMAIN_H
+#define _ASM_POWERPC_IOMMU_DOMAIN_H
+
+#include <linux/types.h>
+
+struct device;
+struct iommu_domain;
+struct iommu_iotlb_gather;
+struct iommu_table_group;
+struct list_head;
+
+struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_group);
+void spapr_tce_domain_free(struct iommu_domain *domain);
+
+int spapr_tce_domain_attach(struct iommu_domain *domain,
+			    struct iommu_table_group *table_group,
+			    struct device *dev);
+#ifdef CONFIG_SPAPR_TCE_IOMMU
+int spapr_tce_domain_leave(struct iommu_table_group *table_group);
+#else
+static inline int spapr_tce_domain_leave(struct iommu_table_group *table_group)
+{
+	return 0;
+}
+#endif
+
+int spapr_tce_domain_map(struct iommu_domain *domain, unsigned long iova,
+			 phys_addr_t pa, size_t pgsize, size_t count, int prot,
+			 gfp_t gfp, size_t *mapped);
+size_t spapr_tce_domain_unmap(struct iommu_domain *domain, unsigned long iova,
+			      size_t pgsize, size_t count,
+			      struct iommu_iotlb_gather *gather);
+phys_addr_t spapr_tce_domain_iova_to_phys(struct iommu_domain *domain,
+					  dma_addr_t iova);
+int spapr_tce_domain_sync_map(struct iommu_domain *domain, unsigned long iova,
+			      size_t size);
+void spapr_tce_domain_sync(struct iommu_domain *domain,
+			   struct iommu_iotlb_gather *gather);
+void spapr_tce_domain_flush_all(struct iommu_domain *domain);
+
+void spapr_tce_get_resv_regions(struct device *dev,
+				struct iommu_table_group *table_group,
+				struct list_head *head);
+
+#endif /* _ASM_POWERPC_IOMMU_DOMAIN_H */
