@@ -16,6 +16,7 @@
 #define VFIO_SPAPR_NVME_H
 
 #include <endian.h>
+#include <sched.h>
 #include <linux/pci_regs.h>
 
 #include "vfio_spapr_tce.h"
@@ -71,7 +72,7 @@ struct nvme_queue {
 };
 
 struct nvme {
-	struct container *c;
+	struct container *c;	/* for EEH; NULL: iommufd has none */
 	int device;
 	volatile char *bar;
 	unsigned long bar_size;
@@ -286,9 +287,11 @@ static inline void nvme_close(struct nvme *n)
 	n->device = -1;
 }
 
-/* The NVMe @name. @memory is mapped at @iova for both directions. */
-static inline int nvme_open_named(struct nvme *n, struct container *c, int group_fd,
-				  const char *name, char *memory, __u64 iova)
+/*
+ * A device that is ready to be used, and the NVMe's to close. @memory is mapped at @iova for
+ * both directions.
+ */
+static inline int nvme_open_device(struct nvme *n, int device, char *memory, __u64 iova)
 {
 	struct vfio_region_info r = {
 		.argsz = sizeof(r), .index = VFIO_PCI_BAR0_REGION_INDEX,
@@ -297,12 +300,9 @@ static inline int nvme_open_named(struct nvme *n, struct container *c, int group
 	int ret;
 
 	memset(n, 0, sizeof(*n));
-	n->c = c;
+	n->device = device;
 	n->memory = memory;
 	n->iova = iova;
-	n->device = ioctl(group_fd, VFIO_GROUP_GET_DEVICE_FD, name);
-	if (n->device < 0)
-		return -errno;
 	ret = nvme_bus_master(n);
 	if (!ret && ioctl(n->device, VFIO_DEVICE_GET_REGION_INFO, &r))
 		ret = -errno;
@@ -318,6 +318,21 @@ static inline int nvme_open_named(struct nvme *n, struct container *c, int group
 	}
 	if (ret)
 		nvme_close(n);
+	return ret;
+}
+
+/* The NVMe @name of a group in a container. */
+static inline int nvme_open_named(struct nvme *n, struct container *c, int group_fd,
+				  const char *name, char *memory, __u64 iova)
+{
+	int device = ioctl(group_fd, VFIO_GROUP_GET_DEVICE_FD, name), ret;
+
+	memset(n, 0, sizeof(*n));
+	n->device = -1;
+	if (device < 0)
+		return -errno;
+	ret = nvme_open_device(n, device, memory, iova);
+	n->c = c;
 	return ret;
 }
 
@@ -344,7 +359,7 @@ static inline int nvme_eeh(struct nvme *n, __u32 what)
 /* After a refused access. */
 static inline int nvme_recover(struct nvme *n)
 {
-	int state = ioctl(n->c->fd, VFIO_CHECK_EXTENSION, VFIO_EEH) == 1 ?
+	int state = n->c && ioctl(n->c->fd, VFIO_CHECK_EXTENSION, VFIO_EEH) == 1 ?
 		    nvme_eeh(n, VFIO_EEH_PE_GET_STATE) : 0;
 	int ret = 0;
 

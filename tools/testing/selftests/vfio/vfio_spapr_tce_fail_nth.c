@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every allocation that the ioctls of VFIO sPAPR TCE containers, and those of KVM that give
- * their tables to a guest, make, failed in turn.
+ * Every allocation that the ioctls of VFIO sPAPR TCE containers, those of KVM that give
+ * their tables to a guest, and those of iommufd on a vfio cdev make, failed in turn.
  *
  *	vfio_spapr_tce_fail_nth [GROUP]
  *
@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include "vfio_spapr_kvm.h"
+#include "vfio_iommufd.h"
 
 #define REGION		(4 * MiB)
 #define MOST		2000	/* allocations of one call; more is an endless loop */
@@ -34,7 +35,11 @@ struct chain {
 	int table;	/* of the guest */
 	char *m, *other;
 	__u64 start;
+	int iommufd, device;
+	__u32 dev, ioas, source, hwpt;
 };
+
+#define IOMMUFD		0	/* in place of a container's type */
 
 struct call {
 	const char *name;
@@ -51,6 +56,14 @@ static int open_fds(struct chain *x, int type)
 {
 	x->c = NO_CONTAINER;
 	x->table = -1;
+	x->second = -1;
+	x->iommufd = -1;
+	x->device = -1;
+	if (type == IOMMUFD) {
+		x->iommufd = iommufd_open();
+		x->device = cdev_open(0);
+		return x->iommufd < 0 || x->device < 0 ? -ENODEV : 0;
+	}
 	x->c.type = type;
 	x->c.fd = open("/dev/vfio/vfio", O_RDWR);
 	x->c.group = group_open(0);
@@ -226,6 +239,68 @@ static int put_reaches_none(struct chain *x)
 	return put_reaches(x, false);
 }
 
+static int bind(struct chain *x)
+{
+	return do_bind(x->device, x->iommufd, &x->dev);
+}
+
+static int ioas(struct chain *x)
+{
+	return do_ioas(x->iommufd, &x->ioas);
+}
+
+static int ioas_source(struct chain *x)
+{
+	return do_ioas(x->iommufd, &x->source);
+}
+
+static int ioas_map(struct chain *x)
+{
+	return do_ioas_map(x->iommufd, x->ioas, GiB, x->m, REGION, MAP_RW);
+}
+
+static int ioas_map_source(struct chain *x)
+{
+	return do_ioas_map(x->iommufd, x->source, 0, x->other, REGION, MAP_RW);
+}
+
+/* A domain, which gets what is mapped already */
+static int attach_pt(struct chain *x)
+{
+	return do_attach(x->device, x->ioas);
+}
+
+/* Into leaves that are missing */
+static int ioas_map_leaves(struct chain *x)
+{
+	return do_ioas_map(x->iommufd, x->ioas, 8 * TiB - MiB, x->m, REGION, MAP_RW);
+}
+
+static int ioas_copy(struct chain *x)
+{
+	return do_ioas_copy(x->iommufd, x->ioas, 4 * TiB, x->source, 0, REGION);
+}
+
+static int hwpt(struct chain *x)
+{
+	return do_hwpt(x->iommufd, x->dev, x->ioas, 0, &x->hwpt);
+}
+
+static int replace(struct chain *x)
+{
+	return do_attach(x->device, x->hwpt);
+}
+
+static int detach_pt(struct chain *x)
+{
+	return do_detach(x->device);
+}
+
+static int ioas_unmap(struct chain *x)
+{
+	return do_ioas_unmap(x->iommufd, x->ioas, 8 * TiB - MiB, REGION);
+}
+
 static const struct call v1[] = {
 	{ "attach", attach, false, false },
 	{ "set_iommu", set_iommu, false, false },
@@ -280,6 +355,22 @@ static const struct call kvm[] = {
 	{ "del_second", del_second, false, false },
 	{ "put_none", put_reaches_none, false, true },
 	{ "unregister", unreg, false, false },
+	{ NULL, NULL, false, false },
+};
+
+static const struct call iommufd[] = {
+	{ "bind", bind, false, false },
+	{ "ioas", ioas, false, false },
+	{ "ioas_source", ioas_source, false, false },
+	{ "map", ioas_map, false, false },
+	{ "map_source", ioas_map_source, false, false },
+	{ "attach", attach_pt, false, false },
+	{ "map_leaves", ioas_map_leaves, false, false },
+	{ "copy", ioas_copy, false, false },
+	{ "hwpt", hwpt, false, false },
+	{ "replace", replace, false, false },
+	{ "unmap", ioas_unmap, false, false },
+	{ "detach", detach_pt, false, false },
 	{ NULL, NULL, false, false },
 };
 
@@ -382,6 +473,8 @@ static int sweep(const struct call *calls, int type, int victim, unsigned int nt
 	}
 	close(x.second);
 	container_close(&x.c);
+	close(x.device);
+	close(x.iommufd);
 	if (settle(pages_pinned, pinned) != pinned || settle(locked, charge) != charge ||
 	    (regions >= 0 && settle(regions_known, regions) != regions)) {
 		ksft_print_msg("%s, allocation %u: pages %ld, locked %ld, regions %ld left\n",
@@ -400,9 +493,15 @@ static void run(const char *name, const struct call *calls, int type, char *m)
 	int i, hit;
 	bool bad;
 
-	hit = container_open(&c, 0, type);
-	if (!hit)
-		container_close(&c);
+	if (type == IOMMUFD) {
+		hit = iommufd_open();
+		close(hit);
+		hit = hit < 0 ? -EOPNOTSUPP : 0;
+	} else {
+		hit = container_open(&c, 0, type);
+		if (!hit)
+			container_close(&c);
+	}
 	bad = hit != -EOPNOTSUPP && sweep(calls, type, -1, 0, m) < 0;
 	for (i = 0; calls[i].make; i++) {
 		if (hit == -EOPNOTSUPP) {
@@ -447,7 +546,8 @@ int main(int argc, char **argv)
 	if (m == MAP_FAILED)
 		ksft_exit_fail_msg("no memory\n");
 	memset(m, 1, 2 * REGION);
-	ksft_set_plan(ARRAY_SIZE(v1) + ARRAY_SIZE(v2) + ARRAY_SIZE(kvm) - 3);
+	ksft_set_plan(ARRAY_SIZE(v1) + ARRAY_SIZE(v2) + ARRAY_SIZE(kvm) +
+		      ARRAY_SIZE(iommufd) - 4);
 	run("v1", v1, VFIO_SPAPR_TCE_IOMMU, m);
 	run("v2", v2, VFIO_SPAPR_TCE_v2_IOMMU, m);
 	if (vm_create(&vm, 1, MAP_FROM + 2 * REGION)) {
@@ -458,5 +558,6 @@ int main(int argc, char **argv)
 		run("kvm", kvm, VFIO_SPAPR_TCE_v2_IOMMU, vm.ram + MAP_FROM);
 	}
 	vm_destroy(&vm);
+	run("iommufd", iommufd, IOMMUFD, m);
 	ksft_finished();
 }
