@@ -10,6 +10,7 @@ help:
 	@echo 'make demo          a KVM guest with a passed-through NVMe and NIC in an emulated POWER host'
 	@echo 'make check         the tests, all of 6.12 and the main ones of 7.x; KERNEL=base runs them on the unmodified base'
 	@echo 'make check-all     every test on every base, the long ones too'
+	@echo 'make check-qemu    the core rows with QEMU=11 (Debian'"'"'s newest, unpacked), powernv11 too'
 	@echo 'make bench         instruction counts, ours beside base'
 	@echo 'make litmus        the memory model: litmus tests of every barrier, and of what happens without it'
 	@echo 'make shell         a root shell in the emulated host'
@@ -31,6 +32,9 @@ demo check shell patches patches-check deb: deps
 
 check-all: deps
 	@$W/check --all
+
+check-qemu: deps
+	@QEMU=$(or $(QEMU),11) $W/check --core
 
 fixes fixes-check: deps
 	@$W/$@
@@ -54,4 +58,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check check-all bench litmus shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all check-qemu bench litmus shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
