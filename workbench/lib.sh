@@ -142,7 +142,7 @@ fetch_deb()	# fetch_deb PACKAGE ARCHITECTURE SUITE... : its file, in build/apt
 	for s; do echo "deb $uri $s main"; done >"$dir/sources.list"
 	local o=(-q -o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State=$dir/state" -o "Dir::Cache=$dir/cache"
 		-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o Dir::State::status=/dev/null -o Acquire::Languages=none
-		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false)
+		-o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3)
 	cd "$dir"
 	apt-get "${o[@]}" update >&2 || echo 'some lists could not be had' >&2	# download tells whether it matters
 	rm -f "${package}"_*.deb
@@ -162,7 +162,7 @@ unpack_debs()	# unpack_debs TREE ARCHITECTURE PACKAGES SUITE...
 	mkdir -p "$tree"
 	# the last suite's packages where it has them
 	mmdebstrap --variant=extract --mode=$mode --format=tar --architectures="$arch" --include="$packages" \
-		--aptopt="APT::Default-Release \"${*: -1}\"" --aptopt='Acquire::Check-Valid-Until "false"' \
+		--aptopt="APT::Default-Release \"${*: -1}\"" --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Retries "3"' \
 		"$1" - "${sources[@]}" | tar -xC "$tree" --exclude='./dev/*'
 }
 
