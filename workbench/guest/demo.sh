@@ -3,8 +3,9 @@
 
 . /t/host.sh
 
-# With what memory may grow to, or the guest's kernel makes no 64-bit window.
-memory=512M,slots=1,maxmem=1G
+# The base's guest makes a 64-bit window only if it is told how far its memory may grow.
+memory=512M
+[ $kernel != base ] || memory=$memory,slots=1,maxmem=1G
 
 bind_devices 2
 start_guest "" -m $memory

@@ -8,6 +8,7 @@
  *	live	a function is removed and found again while the other works for a user
  *	back	all functions go to vfio-pci, are used, and go back to the host, whose
  *		driver must be able to do I/O
+ *	windows	what GET_INFO promises can be had, whatever the host's driver had; v2
  *
  * The group's devices must be two functions of one slot, both NVMes on vfio-pci; WHAT IS
  * ON THEM IS OVERWRITTEN. A host's driver that uses what was freed shows at once only with
@@ -493,6 +494,154 @@ TEST_F(back, to_the_host)
 			check_host_io(_metadata, function[i], 10 * round + 5 + i);
 		for (i = 0; i < 2; i++)
 			ASSERT_EQ(0, device_give(function[i], "vfio-pci"));
+	}
+}
+
+/* ---- windows: what the platform says, and gives ---- */
+
+FIXTURE(windows) {
+	struct user u;
+	struct vfio_iommu_spapr_tce_info info;
+	unsigned int shift;	/* largest page that any memory will do for */
+};
+
+FIXTURE_SETUP(windows)
+{
+	int ret;
+
+	find_functions(groups[0]);
+	ret = user_open(&self->u, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "the platform has its default window only");
+	ASSERT_EQ(0, ret);
+	self->info.argsz = sizeof(self->info);
+	ASSERT_EQ(0, do_get_info(self->u.c.fd, &self->info));
+	ASSERT_NE(0, self->info.flags & VFIO_IOMMU_SPAPR_INFO_DDW);
+	self->shift = self->info.ddw.pgsizes & sysconf(_SC_PAGESIZE) & 64 * KiB ? 16 : 12;
+}
+
+FIXTURE_TEARDOWN(windows)
+{
+	user_close(&self->u);
+}
+
+static void check_window(struct __test_metadata *_metadata, struct user *u, __u64 start)
+{
+	ASSERT_EQ(0, do_map_at(&u->c, start + DATA_AT, user_page(u, 0), DATA / 2, RW));
+	check_dma(_metadata, u, 0, start + DATA_AT + 3 * 64 * KiB, user_page(u, 3));
+	ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, start + DATA_AT, DATA / 2));
+}
+
+/* Live entries of our window at @start, as debugfs tells; -1 if there is no such window */
+static long window_live(__u64 start)
+{
+	FILE *f = fopen("/sys/kernel/debug/powerpc/tce_windows", "r");
+	unsigned long long at;
+	long live, value = -1;
+	char line[300];
+	int pid, group;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%d %d 0x%llx 0x%*x 0x%*x %*u %*u %ld",
+			   &group, &pid, &at, &live) == 4 &&
+		    group == groups[0] && pid == getpid() && at == start)
+			value = live;
+	if (f)
+		fclose(f);
+	return value;
+}
+
+TEST_F(windows, in_debugfs)
+{
+	struct user *u = &self->u;
+	__u64 start = 1;
+
+	if (access("/sys/kernel/debug/powerpc/tce_windows", R_OK))
+		SKIP(return, "this kernel does not show its windows");
+	EXPECT_EQ(-1, window_live(u->c.window));
+	ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, 1, &start));
+	EXPECT_EQ(0, window_live(start));
+	ASSERT_EQ(0, do_map(&u->c, DATA_AT, user_page(u, 0), DATA / 2));
+	EXPECT_EQ(DATA / 2 / IOMMU_PAGE, window_live(u->c.window));
+	ASSERT_EQ(0, do_map_at(&u->c, start + DATA_AT, user_page(u, 0), DATA / 2, RW));
+	EXPECT_EQ(DATA / 2 >> self->shift, window_live(start));
+	ASSERT_EQ(0, do_remove(&u->c, start));
+	EXPECT_EQ(-1, window_live(start));
+	ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, u->c.window, u->c.window_size));
+	EXPECT_EQ(0, window_live(u->c.window));
+}
+
+/* The first window, which QEMU's guests have, and one at 1 << 59, where QEMU expects it */
+TEST_F(windows, default_and_high)
+{
+	struct user *u = &self->u;
+	__u64 start = 1;
+
+	ASSERT_LE(2, self->info.ddw.max_dynamic_windows_supported);
+	ASSERT_EQ(0, user_start(u, 0));
+	ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, 1, &start));
+	EXPECT_EQ(1ULL << 59, start);
+	check_window(_metadata, u, u->c.window);
+	check_window(_metadata, u, start);
+}
+
+/* So many of one's own, in the place of the default window, too; and that again afterwards */
+TEST_F(windows, as_many_as_told)
+{
+	unsigned int n = self->info.ddw.max_dynamic_windows_supported, i;
+	struct user *u = &self->u;
+	__u64 start[2] = { 1, 1 };
+
+	ASSERT_LE(1, n);
+	ASSERT_GE(2, n);
+	ASSERT_EQ(0, do_remove(&u->c, u->c.window));
+	for (i = 0; i < n; i++) {
+		ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, 1, &start[i]))
+			TH_LOG("window %u of %u", i + 1, n);
+	}
+	/* DPDK wants it there. */
+	EXPECT_EQ(u->c.window, start[0]);
+	EXPECT_NE(start[0], start[1]);
+	EXPECT_GT(0, do_create(&u->c, self->shift, GiB, 1, NULL));
+	for (i = 0; i < n; i++)
+		ASSERT_EQ(0, do_remove(&u->c, start[i]));
+	ASSERT_EQ(0, do_create(&u->c, 12, u->c.window_size, 1, &start[0]));
+	ASSERT_EQ(u->c.window, start[0]);
+	ASSERT_EQ(0, user_start(u, 0));
+	check_window(_metadata, u, u->c.window);
+}
+
+/* QEMU asks for two above 128 GiB, wherever it runs. */
+TEST_F(windows, levels)
+{
+	struct user *u = &self->u;
+	unsigned int levels;
+	__u64 start;
+
+	for (levels = 1; levels <= MAX_LEVELS; levels++) {
+		ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, levels, &start))
+			TH_LOG("%u levels", levels);
+		ASSERT_EQ(0, do_map_at(&u->c, start, user_page(u, 0), 64 * KiB, RW));
+		ASSERT_EQ(64 * KiB, do_unmap_bytes(&u->c, start, GiB));
+		ASSERT_EQ(0, do_remove(&u->c, start));
+	}
+}
+
+/* Every page size of GET_INFO can be had. */
+TEST_F(windows, page_sizes)
+{
+	struct user *u = &self->u;
+	unsigned int shift;
+	__u64 start;
+
+	for (shift = 0; shift < 64; shift++) {
+		if (!(self->info.ddw.pgsizes & 1ULL << shift))
+			continue;
+		ASSERT_EQ(0, do_create(&u->c, shift, 16ULL << shift, 1, &start))
+			TH_LOG("pages of 2^%u", shift);
+		EXPECT_GT(0, do_map_at(&u->c, start + (16ULL << shift), user_page(u, 0),
+				       1ULL << shift, RW));
+		ASSERT_EQ(0, do_remove(&u->c, start));
 	}
 }
 
