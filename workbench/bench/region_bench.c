@@ -3,7 +3,7 @@
  * What pre-registered regions, TCEs and windows cost, through the ioctls of a VFIO sPAPR
  * TCE v2 container: 'name value' lines, instructions (of -icount: 1 ns = 1 instruction).
  *
- *	region_bench page64k|thp|scattered|many|bulk|window...
+ *	region_bench page64k|thp|scattered|many|bulk|window|one|hcalls...
  *
  * page64k, thp, scattered: 1 GIB touched in order without THP, with THP, or page by
  * page in random order. register.* and unregister.* are per 64K page, metadata.* is
@@ -11,6 +11,9 @@
  * bulk: 1 GIB of 64K pages in one MAP_DMA or UNMAP_DMA, per TCE of 64K; replace is a map
  * over entries of other pages. window: 2 TIB of 64K pages in 2 levels, made and removed,
  * what that charges to the process and takes from the free memory, in KiB.
+ * one: the same of a single 64K page. hcalls: bulk and one between marks, for who counts
+ * hypercalls: a mark is the H_PUT_TCE of ioba 0 that maps a page there, and "mark NAME" is
+ * said of what lies between this one and the next.
  *
  * Unregistering is the ioctl and what the kernel does later for it. That is found by
  * calling sched_yield() over and over on the only CPU, which is then never idle: each
@@ -344,19 +347,26 @@ static void bench_many(void)
 	others();
 }
 
+static char *bulk_memory(void)
+{
+	char *m = mmap(NULL, GIB + PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (m == MAP_FAILED || madvise(m, GIB + PAGE, MADV_NOHUGEPAGE))
+		die("mmap");
+	touch(m, 0);
+	reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m, GIB + PAGE);
+	return m;
+}
+
 static void bench_bulk(void)
 {
 	long cost[3][ROUNDS];
 	unsigned long first;
 	uint64_t start;
-	char *m;
+	char *m = bulk_memory();
 	int i;
 
-	m = mmap(NULL, GIB + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m == MAP_FAILED || madvise(m, GIB + PAGE, MADV_NOHUGEPAGE))
-		die("mmap");
-	touch(m, 0);
-	reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m, GIB + PAGE);
 	create(GIB, 1, &start);
 	first = mark_samples;
 	for (i = 0; i < ROUNDS; i++) {
@@ -375,6 +385,64 @@ static void bench_bulk(void)
 	destroy(start);
 	reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, GIB + PAGE);
 	others();
+	munmap(m, GIB + PAGE);
+}
+
+static void bench_one(void)
+{
+	long cost[3][SAMPLES];
+	char *m = bulk_memory();
+	uint64_t start;
+	int i;
+
+	create(GIB, 1, &start);
+	for (i = 0; i < SAMPLES; i++) {
+		cost[0][i] = map(start + i * PAGE, m, PAGE);
+		cost[1][i] = map(start + i * PAGE, m + PAGE, PAGE);
+		cost[2][i] = unmap(start + i * PAGE, PAGE);
+	}
+	printf("map.one %.0f\n", typical(cost[0], SAMPLES));
+	printf("replace.one %.0f\n", typical(cost[1], SAMPLES));
+	printf("unmap.one %.0f\n", typical(cost[2], SAMPLES));
+	destroy(start);
+	reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, GIB + PAGE);
+	munmap(m, GIB + PAGE);
+}
+
+static void mark(char *m, const char *name)
+{
+	printf("%s %s\n", "mark", name);
+	map(0, m, 4096);
+}
+
+static void bench_hcalls(void)
+{
+	char *m = bulk_memory();
+	uint64_t start;
+
+	map(0, m, 4096);
+	unmap(0, 4096);
+	create(64 * GIB, 1, &start);
+	mark(m, "map.bulk");
+	map(start, m, GIB);
+	mark(m, "replace.bulk");
+	map(start, m + PAGE, GIB);
+	mark(m, "unmap.bulk");
+	unmap(start, GIB);
+	mark(m, "map.one");
+	map(start, m, PAGE);
+	mark(m, "replace.one");
+	map(start, m + PAGE, PAGE);
+	mark(m, "unmap.one");
+	unmap(start, PAGE);
+	mark(m, "unmap.empty");
+	unmap(start, 64 * GIB);
+	mark(m, "window.remove");
+	map(start, m, GIB);
+	destroy(start);
+	mark(m, "end");
+	unmap(0, 4096);
+	reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, GIB + PAGE);
 	munmap(m, GIB + PAGE);
 }
 
@@ -426,6 +494,10 @@ int main(int argc, char **argv)
 			bench_many();
 		else if (!strcmp(argv[i], "bulk"))
 			bench_bulk();
+		else if (!strcmp(argv[i], "one"))
+			bench_one();
+		else if (!strcmp(argv[i], "hcalls"))
+			bench_hcalls();
 		else if (!strcmp(argv[i], "window"))
 			bench_window();
 		else
