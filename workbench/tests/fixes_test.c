@@ -123,9 +123,9 @@ TEST(hotplug_into_owned_group)
 	container_close(&c);
 }
 
-FIXTURE(race) { };
-FIXTURE_SETUP(race) { }
-FIXTURE_TEARDOWN(race) { }
+FIXTURE(slow) { };
+FIXTURE_SETUP(slow) { }
+FIXTURE_TEARDOWN(slow) { }
 
 struct eeh {
 	int fd;
@@ -149,7 +149,7 @@ static void *reset_on(void *arg)
 }
 
 /* The owner resets the device without end, the administrator takes it back. */
-TEST_F_TIMEOUT(race, eeh_reset_against_unbind, 120)
+TEST_F_TIMEOUT(slow, eeh_reset_against_unbind, 120)
 {
 	char *device = getenv("VFIO_SELFTESTS_BDF");
 	struct container c;
@@ -202,7 +202,7 @@ static long free_kib(void)
 	return number_in("/proc/meminfo", "MemFree:");
 }
 
-/* Takes memory until @left blocks of the largest order are free, then gives back some pages apart. */
+/* Takes memory until @left blocks of the largest order are free, then gives back single pages. */
 static int take_large_blocks(long left)
 {
 	const unsigned long page = sysconf(_SC_PAGESIZE), size = free_kib() * KiB;
@@ -222,10 +222,10 @@ static int take_large_blocks(long left)
 }
 
 /*
- * A map for which a leaf of 16 MiB is missing, while @blocks of them can be had: an error,
- * nothing mapped, nothing held.
+ * Memory for a leaf of the view, none for one of the table: an error, nothing mapped, nothing
+ * held.
  */
-static void map_without_memory(struct __test_metadata *_metadata, int blocks)
+TEST_F_TIMEOUT(slow, no_memory_for_a_level, 120)
 {
 	struct container c;
 	__u64 start, other;
@@ -237,15 +237,13 @@ static void map_without_memory(struct __test_metadata *_metadata, int blocks)
 	m = anonymous(REGION);
 	ASSERT_EQ(0, do_register(&c, m, REGION));
 	ASSERT_EQ(0, do_remove(&c, c.window));
+	/* Leaves are of 16 MiB; the other window's table and the view of it are two of that. */
 	ASSERT_EQ(0, do_create(&c, 12, 1UL << 54, 2, &start));
-	/* Its table and the view of it are two such blocks. */
 	ASSERT_EQ(0, do_create(&c, 12, 8 * GiB, 1, &other));
 	ASSERT_EQ(0, take_large_blocks(0));
-	if (blocks) {
-		ASSERT_EQ(0, do_remove(&c, other));
-		ASSERT_EQ(0, take_large_blocks(blocks));
-	}
-	EXPECT_EQ(-ENOMEM, do_map_at(&c, start, m, 64 * KiB, RW));
+	ASSERT_EQ(0, do_remove(&c, other));
+	ASSERT_EQ(0, take_large_blocks(1));
+	EXPECT_EQ(-ENOMEM, do_map_at(&c, start + 64 * KiB, m, 64 * KiB, RW));
 	/* No entry is there that could hold the region. */
 	EXPECT_EQ(0, do_remove(&c, start));
 	EXPECT_EQ(0, do_unregister(&c, m, REGION));
@@ -254,14 +252,18 @@ static void map_without_memory(struct __test_metadata *_metadata, int blocks)
 	container_close(&c);
 }
 
-TEST(no_memory_for_a_level)
+/* Memory that is not registered, at address 0: refused, and the CPU comes back. */
+TEST(refused_at_zero)
 {
-	map_without_memory(_metadata, 1);
-}
+	struct container c;
+	char *m;
 
-TEST(no_memory_for_a_view)
-{
-	map_without_memory(_metadata, 0);
+	ASSERT_EQ(0, container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+	m = anonymous(REGION);
+	ASSERT_EQ(0, do_register(&c, m, REGION));
+	EXPECT_GT(0, do_map_at(&c, 0, m + REGION, IOMMU_PAGE, RW));
+	EXPECT_EQ(0, do_unregister(&c, m, REGION));
+	container_close(&c);
 }
 
 /* A group that cannot share windows is refused, or shares them. */
@@ -331,9 +333,20 @@ TEST(close_table_during_hypercall)
 	vm_destroy(&vm);
 }
 
-#define TABLES	1024
+#define TABLES	2048
 
 static int tables[TABLES];
+static bool hog_runs, hog_stop, go;
+
+static bool is_set(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void set_to(bool *flag, bool value)
+{
+	__atomic_store_n(flag, value, __ATOMIC_RELEASE);
+}
 
 static void stay_on(int cpu)
 {
@@ -349,34 +362,36 @@ static void *close_tables(void *arg)
 	int i;
 
 	stay_on(1);
+	while (!is_set(&go))
+		;
 	for (i = TABLES - 1; i >= 0; i--)
 		close(tables[i]);
 	return arg;
 }
 
-/* Takes CPU 0 from whoever runs there, for longer than an RCU grace period each time. */
+/* Takes CPU 0 from whoever runs there, each time for longer than closing some tables takes. */
 static void *take_cpu(void *arg)
 {
 	const struct sched_param rt = { .sched_priority = 1 };
-	bool *stop = arg;
 	struct timespec t;
 	long until;
 
 	stay_on(0);
 	sched_setscheduler(0, SCHED_FIFO, &rt);
-	while (!__atomic_load_n(stop, __ATOMIC_RELAXED)) {
-		usleep(50);
+	while (!is_set(&hog_stop)) {
+		usleep(200);
 		clock_gettime(CLOCK_MONOTONIC, &t);
-		until = t.tv_sec * 1000 + t.tv_nsec / 1000000 + 150;
+		until = t.tv_sec * 1000 + t.tv_nsec / 1000000 + 100;
 		do {
 			clock_gettime(CLOCK_MONOTONIC, &t);
 		} while (t.tv_sec * 1000 + t.tv_nsec / 1000000 < until);
+		set_to(&hog_runs, true);
 	}
-	return NULL;
+	return arg;
 }
 
 /* KVM's tables are closed while the walk over them, as the group leaves the VM, is interrupted. */
-TEST_F_TIMEOUT(race, close_against_detach, 120)
+TEST_F_TIMEOUT(slow, close_against_detach, 120)
 {
 	const struct rlimit files = { 2 * TABLES, 2 * TABLES };
 	struct container co;
@@ -392,9 +407,12 @@ TEST_F_TIMEOUT(race, close_against_detach, 120)
 	ASSERT_EQ(0, do_register(&co, vm.ram, 32 * MiB));
 	ASSERT_EQ(0, do_remove(&co, co.window));
 	ASSERT_EQ(0, do_create(&co, 12, 64 * MiB, 1, &start));
-	for (round = 0; round < 3; round++) {
-		bool stop = false;
-
+	/* Else others have their turn at the end of each second. */
+	put("/proc/sys/kernel/sched_rt_runtime_us", "-1");
+	for (round = 0; round < 4; round++) {
+		set_to(&hog_runs, false);
+		set_to(&hog_stop, false);
+		set_to(&go, false);
 		ASSERT_EQ(0, vm_group_add(&vm, co.group));
 		for (i = 0; i < TABLES; i++) {
 			tables[i] = vm_create_table(&vm, LIOBN + i, 12, start, 512);
@@ -404,9 +422,12 @@ TEST_F_TIMEOUT(race, close_against_detach, 120)
 		}
 		stay_on(0);
 		ASSERT_EQ(0, pthread_create(&closer, NULL, close_tables, NULL));
-		ASSERT_EQ(0, pthread_create(&other, NULL, take_cpu, &stop));
+		ASSERT_EQ(0, pthread_create(&other, NULL, take_cpu, NULL));
+		while (!is_set(&hog_runs))
+			usleep(1000);
+		set_to(&go, true);
 		EXPECT_EQ(0, vm_group_del(&vm, co.group));
-		__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+		set_to(&hog_stop, true);
 		pthread_join(closer, NULL);
 		pthread_join(other, NULL);
 	}
