@@ -119,7 +119,7 @@ FIXTURE_SETUP(tce)
 {
 	__u64 size = ENTRIES << variant->shift;
 	struct container *c;
-	int i, g = 0;
+	int i, g = 0, ret;
 
 	self->pinned = pages_pinned();
 	self->locked = locked();
@@ -155,8 +155,10 @@ FIXTURE_SETUP(tce)
 		/* Where the default window is wanted, it comes by itself. */
 		if (!variant->high)
 			ASSERT_EQ(0, do_remove(c, c->window));
-		ASSERT_EQ(0, do_create(c, variant->io_shift, size, variant->high ? 2 : 1,
-				       &self->start));
+		ret = do_create(c, variant->io_shift, size, variant->high ? 2 : 1, &self->start);
+		if (ret == -EPERM && c->second >= 0)
+			SKIP(return, "the platform does not share windows");
+		ASSERT_EQ(0, ret);
 	}
 	self->table = vm_create_table(&self->vm, LIOBN, variant->shift, self->start, ENTRIES);
 	ASSERT_LE(0, self->table);
