@@ -272,6 +272,21 @@ mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 	return (u64 *)v + page;
 }
 
+/*
+ * Take @n references of @region, unless it is being registered or unregistered. Acquire:
+ * the words are read after @mapped was not 0.
+ */
+static __always_inline bool mm_iommu_get(struct mm_iommu_region *region, unsigned long n)
+{
+	s64 mapped = atomic64_read(&region->mapped);
+
+	do {
+		if (unlikely(!mapped))
+			return false;
+	} while (!atomic64_try_cmpxchg_acquire(&region->mapped, &mapped, mapped + n));
+	return true;
+}
+
 void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
 			 unsigned long len, struct mm_iommu_run *run);
 int mm_iommu_put(struct mm_iommu_region *region, unsigned long n);
