@@ -510,10 +510,6 @@ static int tce_map(struct tce_container *container,
 	    map->vaddr + map->size < map->vaddr)
 		return -EINVAL;
 
-	/* One entry has a way of its own, if nothing is in the way. */
-	if (n == 1 && !iommu_user_put_one(tbl, entry, map->vaddr, dir))
-		return 0;
-
 	iommu_user_begin(&g, tbl);
 	ret = iommu_user_map(&g, entry, n, map->vaddr, dir, &done);
 	/* All or nothing; what was there before is gone all the same. */

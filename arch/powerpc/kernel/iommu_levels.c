@@ -20,11 +20,10 @@
  * Shrinking (user's tables only). Why a leaf can be given back under the feet of
  * setters, of real mode and of the hardware:
  *
- *   1. Every view word of the leaf is moved from 0 to DEAD with cmpxchg(). A word
- *      that is not 0 belongs to a live or just changing entry: the words moved so
- *      far go back to 0 and the leaf stays. Once all are DEAD nobody can change an
- *      entry of the leaf: a setter must get hold of the word first, does not
- *      find 0, and walks again. A word is 0 only after its TCE has been cleared, so
+ *   1. Line by line, the lock is taken and, if all words are clear, kept as DEAD. If one
+ *      is not, the lines marked so far are given back and the leaf stays. Once all are
+ *      DEAD nobody can change an entry of the leaf: a setter must lock its line, finds
+ *      DEAD, and walks again. A word is clear only after its TCE has been cleared, so
  *      no TCE of the leaf lets a device through from here on.
  *   2. The link above is cleared. New walkers, software or hardware, find a hole;
  *      a setter that walks again waits for it_grow and gets a new leaf. An
@@ -51,6 +50,9 @@
  * whole, at any time it_grow is not held. Memory that only waits for its grace
  * period is no longer charged there; the memory cgroup sees it to the end.
  *
+ * A large range is worked off in steps that each take it_grow, invalidate and return
+ * what they charged, so that growth elsewhere in the table waits for one step only.
+ *
  * Lock order: it_grow, then mm->mmap_lock.
  */
 
@@ -59,8 +61,11 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/poison.h>
+#include <linux/preempt.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -90,12 +95,14 @@ struct iommu_levels_probe iommu_levels_probe = {
 	.fail_after = ATOMIC_LONG_INIT(-1),
 };
 
-static bool probe_fails(void)
+static bool probe_fails(unsigned long bytes)
 {
-	struct iommu_levels_probe *probe = &iommu_levels_probe;
+	const struct iommu_levels_probe *probe = &iommu_levels_probe;
 
+	if (probe->fail_bytes && bytes >= probe->fail_bytes)
+		return true;
 	return atomic_long_read(&probe->fail_after) >= 0 &&
-	       atomic_long_dec_return(&probe->fail_after) < 0;
+	       atomic_long_dec_if_positive(&iommu_levels_probe.fail_after) < 0;
 }
 
 static void probe_alloc(void *block)
@@ -112,7 +119,7 @@ static void probe_free(void *block)
 	atomic_long_sub(ksize(block), &iommu_levels_probe.bytes);
 }
 #else
-static bool probe_fails(void)
+static bool probe_fails(unsigned long bytes)
 {
 	return false;
 }
@@ -134,7 +141,7 @@ static void *block_alloc(unsigned long bytes, int nid, gfp_t gfp)
 {
 	void *block = NULL;
 
-	if (!probe_fails())
+	if (!probe_fails(bytes))
 		block = kmalloc_node(bytes, gfp | __GFP_ZERO | __GFP_NOWARN, nid);
 	if (block) {
 		kmemleak_ignore(block);
@@ -357,6 +364,9 @@ struct reclaim {
 	struct reclaim_batch *batch;
 };
 
+/* Leaves looked at in one step, for which it_grow is held */
+#define RECLAIM_STEP	64U
+
 static void reclaim_free(struct rcu_head *rcu)
 {
 	struct reclaim_batch *batch = container_of(rcu, struct reclaim_batch, rcu);
@@ -382,7 +392,7 @@ static bool reclaim_room(struct reclaim *r)
 {
 	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
 		reclaim_flush(r);
-	if (!r->batch && !probe_fails())
+	if (!r->batch && !probe_fails(sizeof(*r->batch)))
 		r->batch = kzalloc(sizeof(*r->batch), r->gfp | __GFP_NOWARN);
 	return r->batch;
 }
@@ -395,24 +405,58 @@ static void reclaim_unlink(struct reclaim *r, __be64 *slot, void *block,
 	r->bytes += block_bytes(r->tbl, level);
 }
 
-/* Step 1 of the header, on all words of a leaf. */
+static bool line_is_clear(const u64 *head)
+{
+	unsigned long i;
+	u64 any = 0;
+
+	for (i = 0; i < IOMMU_VIEW_LINE; i++)
+		any |= READ_ONCE(head[i]);
+	return !(any & IOMMU_VIEW_LIVE);
+}
+
+/* Mark a line DEAD, if nobody has it and all its entries are clear. */
+static bool line_kill(u64 *head)
+{
+	bool clear;
+
+	/* Nobody waits for a task that is not running. */
+	preempt_disable();
+	clear = iommu_view_trylock(head);
+	if (clear) {
+		clear = line_is_clear(head);
+		/* Either way the lock is given back. */
+		if (clear)
+			WRITE_ONCE(*head, IOMMU_VIEW_DEAD);
+		else
+			iommu_view_unlock(head);
+	}
+	preempt_enable();
+	return clear;
+}
+
+/* Step 1 of the header, on all lines of a leaf. */
 static bool leaf_kill(struct iommu_table *tbl, __be64 *leaf)
 {
 	u64 *view = (u64 __force *)leaf + tbl->it_view_off;
-	unsigned long i;
+	u64 *end = view + tbl->it_level_size, *head;
 
-	for (i = 0; i < tbl->it_level_size; i++)
-		if (READ_ONCE(view[i]))
+	lockdep_assert_held(&tbl->it_grow);
+	/* Most leaves that stay are found out by this, which stores nothing. */
+	for (head = view; head < end; head += IOMMU_VIEW_LINE)
+		if (!line_is_clear(head))
 			return false;
 
-	for (i = 0; i < tbl->it_level_size; i++)
-		if (cmpxchg(&view[i], 0, IOMMU_VIEW_DEAD))
+	for (head = view; head < end; head += IOMMU_VIEW_LINE)
+		if (!line_kill(head))
 			break;
-	if (i == tbl->it_level_size)
+	if (head == end)
 		return true;
 
-	while (i--)
-		WRITE_ONCE(view[i], 0);
+	while (head > view) {
+		head -= IOMMU_VIEW_LINE;
+		WRITE_ONCE(*head, 0);
+	}
 	return false;
 }
 
@@ -426,38 +470,81 @@ static bool level_is_empty(struct iommu_table *tbl, __be64 *block)
 	return true;
 }
 
-/*
- * Unlink what is empty below @block, which is @level steps above the leaves and
- * starts at entry @start. Recursion ends after four steps.
- */
-static void reclaim_below(struct reclaim *r, __be64 *block, unsigned int level,
-			  unsigned long start)
-{
-	unsigned int below = level * level_shift(r->tbl);
-	unsigned long first = max(r->first, start);
-	unsigned long end = min(r->end, start + (r->tbl->it_level_size << below));
-	unsigned long idx;
-	__be64 *slot, *child;
+/* The slots on the way to an entry, from the top level's (the highest) down */
+struct reclaim_path {
+	__be64 *slot[5];
+	unsigned int bottom;		/* the lowest that is filled in */
+};
 
-	for (idx = round_down(first, BIT(below)); idx < end; idx += BIT(below)) {
-		slot = block_slot(r->tbl, block, idx, level);
-		child = link_follow(slot);
-		if (!child)
-			continue;
-		if (!reclaim_room(r))
-			return;
-		if (level > 1) {
-			reclaim_below(r, child, level - 1, idx);
-			if (reclaim_room(r) && level_is_empty(r->tbl, child))
-				reclaim_unlink(r, slot, child, level - 1);
-			continue;
-		}
-		/* A leaf that reaches beyond the table is whole to the table's end. */
-		if (idx >= r->first && min(idx + BIT(below), r->tbl->it_size) <= r->end &&
-		    leaf_kill(r->tbl, child))
-			reclaim_unlink(r, slot, child, 0);
-		cond_resched();
+/* Follow the links to @idx; returns whether there is a leaf. */
+static bool reclaim_walk(struct iommu_table *tbl, unsigned long idx,
+			 struct reclaim_path *path)
+{
+	__be64 *block = tbl->it_root;
+	unsigned int level;
+
+	for (level = tbl->it_indirect_levels; level; level--) {
+		path->bottom = level;
+		path->slot[level] = block_slot(tbl, block, idx, level);
+		block = link_follow(path->slot[level]);
+		if (!block)
+			return false;
 	}
+	return true;
+}
+
+/*
+ * Unlink the indirect levels on the way to @idx that are empty and lie before @next, where
+ * the work goes on.
+ */
+static void reclaim_levels(struct reclaim *r, unsigned long idx, unsigned long next,
+			   const struct reclaim_path *path)
+{
+	struct iommu_table *tbl = r->tbl;
+	unsigned int level, bits;
+	__be64 *block;
+
+	for (level = path->bottom; level < tbl->it_indirect_levels; level++) {
+		/* The block that slot[level] is in covers so many bits of the index. */
+		bits = (level + 1) * level_shift(tbl);
+		if (next < r->end && next >> bits == idx >> bits)
+			return;
+		block = link_follow(path->slot[level + 1]);
+		if (!level_is_empty(tbl, block) || !reclaim_room(r))
+			return;
+		reclaim_unlink(r, path->slot[level + 1], block, level);
+	}
+}
+
+/* Give back what is empty from @idx on, up to RECLAIM_STEP leaves; returns where to go on. */
+static unsigned long reclaim_step(struct reclaim *r, unsigned long idx)
+{
+	struct iommu_table *tbl = r->tbl;
+	unsigned int leaves = 0, bits;
+	struct reclaim_path path;
+	unsigned long next, start;
+	__be64 *leaf;
+
+	lockdep_assert_held(&tbl->it_grow);
+	while (idx < r->end && leaves < RECLAIM_STEP) {
+		if (reclaim_walk(tbl, idx, &path)) {
+			leaves++;
+			bits = level_shift(tbl);
+			start = round_down(idx, BIT(bits));
+			next = start + BIT(bits);
+			/* A leaf that reaches beyond the table is whole to the table's end. */
+			leaf = link_follow(path.slot[1]);
+			if (start >= r->first && min(next, tbl->it_size) <= r->end &&
+			    reclaim_room(r) && leaf_kill(tbl, leaf))
+				reclaim_unlink(r, path.slot[1], leaf, 0);
+		} else {
+			bits = path.bottom * level_shift(tbl);
+			next = round_down(idx, BIT(bits)) + BIT(bits);
+		}
+		reclaim_levels(r, idx, next, &path);
+		idx = next;
+	}
+	return idx;
 }
 
 /**
@@ -469,9 +556,9 @@ static void reclaim_below(struct reclaim *r, __be64 *block, unsigned int level,
  * Frees the leaves that lie wholly in the range and hold no entry, and the
  * indirect levels that lead nowhere then, never the top level. Returns their
  * charge. Safe against everything that may happen to the table meanwhile; what
- * can't be freed now just stays.
+ * cannot be freed now just stays, and so does the rest after a fatal signal.
  *
- * Context: may sleep; not under mmap_lock.
+ * Context: may sleep, reschedules; not under mmap_lock.
  */
 void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 			  unsigned long nr)
@@ -480,20 +567,27 @@ void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 		.tbl = tbl, .first = idx, .end = idx + nr, .gfp = GFP_KERNEL,
 	};
 
-	if (!iommu_table_has_view(tbl) || !tbl->it_indirect_levels || !nr)
+	if (!iommu_table_has_view(tbl) || !tbl->it_indirect_levels)
 		return;
 
-	mutex_lock(&tbl->it_grow);
-	reclaim_below(&r, tbl->it_root, tbl->it_indirect_levels, 0);
-	reclaim_flush(&r);
-	if (r.bytes)
-		table_charge(tbl, -(long)r.bytes);
-	mutex_unlock(&tbl->it_grow);
+	while (idx < r.end && !fatal_signal_pending(current)) {
+		mutex_lock(&tbl->it_grow);
+		idx = reclaim_step(&r, idx);
+		reclaim_flush(&r);
+		if (r.bytes)
+			table_charge(tbl, -(long)r.bytes);
+		r.bytes = 0;
+		mutex_unlock(&tbl->it_grow);
+		cond_resched();
+	}
 	kfree(r.batch);
 }
 EXPORT_SYMBOL_GPL(iommu_levels_reclaim);
 
-/* reclaim_below() where nobody else can be: only blocks wholly in the range go. */
+/*
+ * Unlink what lies wholly in the range, below @block, which is @level steps above the leaves
+ * and starts at entry @start. Nobody else is there. Recursion ends after four steps.
+ */
 static void prune_below(struct reclaim *r, __be64 *block, unsigned int level,
 			unsigned long start)
 {
@@ -600,7 +694,10 @@ unsigned long iommu_levels_size(unsigned int levels, unsigned int shift,
 	return levels == 1 && tces && view ? 2 * bytes : bytes;
 }
 
-/* The only level, where TCEs and view don't fit into one allocation. */
+/*
+ * The only level, where TCEs and view are not to be had in one allocation. The view is
+ * never right behind the TCEs: by that a pair is known, see leaf_is_split().
+ */
 static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
 {
 	u64 *view;
@@ -614,13 +711,27 @@ static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
 		return -ENOMEM;
 	}
 	tbl->it_view_off = view - (u64 __force *)tbl->it_root;
+	if (tbl->it_view_off == tbl->it_level_size) {
+		tbl->it_root = (__be64 __force *)view;
+		tbl->it_view_off = -tbl->it_view_off;
+	}
 	return 0;
 }
 
-/* Not by it_view_off: the two may happen to be neighbours. */
 static bool leaf_is_split(struct iommu_table *tbl)
 {
-	return !tbl->it_indirect_levels && block_bytes(tbl, 0) > KMALLOC_MAX_SIZE;
+	return iommu_table_has_view(tbl) && tbl->it_view_off &&
+	       tbl->it_view_off != tbl->it_level_size;
+}
+
+/* The top level: of one level only, TCEs and view together or else apart. */
+static int root_alloc(struct iommu_table *tbl, unsigned long bytes, gfp_t gfp)
+{
+	if (bytes <= KMALLOC_MAX_SIZE)
+		tbl->it_root = block_alloc(bytes, tbl->it_nid, gfp);
+	if (tbl->it_root)
+		return 0;
+	return bytes > level_bytes(tbl) ? leaf_alloc_split(tbl, gfp) : -ENOMEM;
 }
 
 /**
@@ -662,12 +773,7 @@ int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 		tbl->it_allocated_size = bytes;
 	}
 
-	if (bytes > KMALLOC_MAX_SIZE) {
-		ret = leaf_alloc_split(tbl, gfp);
-	} else {
-		tbl->it_root = block_alloc(bytes, nid, gfp);
-		ret = tbl->it_root ? 0 : -ENOMEM;
-	}
+	ret = root_alloc(tbl, bytes, gfp);
 	if (!ret)
 		return 0;
 

@@ -1,37 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * User-owned TCE entries in virtual mode.
+ * User-owned TCE entries: what may sleep.
  *
- * The protocol and its invariant are told in asm/iommu_user.h, how an entry is
- * changed in iommu_user_core.h. What is added here: finding leaves and making
- * them, pinning, dropping what was gathered, and revoking a table.
+ * asm/iommu_user.h tells the protocol, iommu_user_try.c does most of it. Here is what
+ * a try cannot do: provide what it lacks, pin and unpin (v1), change a hypervisor's
+ * entries, revoke a table. And the loops that callers who may sleep want.
  *
- * Work on ranges is cut into sections of at most IOMMU_USER_BATCH entries of one leaf.
- * A section is an RCU read side and not preempted, so that
+ * Entries are changed in sections of at most IOMMU_USER_TRY entries, so that
  *
- *   - what the walk found stays (iommu_levels.c frees after a grace period);
- *   - who waits for an entry's lock never waits for somebody who sleeps;
+ *   - what a walk found stays (iommu_levels.c frees after a grace period);
+ *   - nobody waits for a line's lock whose holder sleeps or is preempted;
  *   - after it_revoked has been set and a grace period has passed, no section
- *     that still took the table for good is under way.
+ *     that still took the table for usable is under way.
  *
- * No lock is taken but the entries' lock bits, and tbl->it_grow inside
+ * No lock is taken but the lines' lock bits, and tbl->it_grow inside
  * iommu_levels_grow(). Pinning takes mmap_lock inside gup. None nests in another.
  */
 #include <linux/export.h>
 #include <linux/kernel.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/preempt.h>
+#include <linux/printk.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/vmstat.h>
 #include "../mm/book3s64/mm_iommu_core.h"
-#include "iommu_user_core.h"
-
-#define IOMMU_USER_BATCH	512UL
-
-/* Entries set between two looks for a fatal signal */
-#define IOMMU_USER_SIGNAL	BIT(16)
+#include "iommu_user_lines.h"
 
 /* Pages pinned at a time, on the stack */
 #define IOMMU_USER_PINS		32UL
@@ -62,6 +58,12 @@ static void pins_drop(struct iommu_table *tbl, unsigned long hpa,
 	}
 }
 
+/* The count of a small page has room for a million pins: not beyond half. */
+static bool folio_pins_full(struct folio *folio)
+{
+	return folio_ref_count(folio) < 0 || folio_ref_count(folio) > INT_MAX / 2;
+}
+
 /* @more pins on a page that has one of ours. */
 static int page_pin_more(struct page *page, unsigned long more)
 {
@@ -70,8 +72,7 @@ static int page_pin_more(struct page *page, unsigned long more)
 
 	if (is_zero_folio(folio))
 		return 0;
-	/* The count of a small page has room for a million pins: not beyond half. */
-	if (folio_ref_count(folio) < 0 || folio_ref_count(folio) > INT_MAX / 2)
+	if (folio_pins_full(folio))
 		return -ENOMEM;
 	for (i = 0; i < more; i++)
 		folio_add_pin(folio);
@@ -100,11 +101,12 @@ static long pages_pin(unsigned long ua, unsigned long max, bool write,
 		if (!have)
 			*first = page[0];
 		for (i = 0; i < got; i++, have++)
-			if (page_to_pfn(page[i]) != page_to_pfn(*first) + have)
+			if (page_to_pfn(page[i]) != page_to_pfn(*first) + have ||
+			    folio_pins_full(page_folio(page[i])))
 				break;
 		if (i < got) {
 			unpin_user_pages(page + i, got - i);
-			break;
+			return have ? have : -ENOMEM;
 		}
 		if (fatal_signal_pending(current))
 			break;
@@ -113,7 +115,11 @@ static long pages_pin(unsigned long ua, unsigned long max, bool write,
 	return have;
 }
 
-/* iommu_user_get() of a table whose entries hold pins */
+/*
+ * Pin what entries of @size bytes from @ua on are to lead to, as far as it is contiguous,
+ * one pin per IOMMU page: *@hpa is where it is. Returns bytes, a multiple of the IOMMU
+ * page size, or -errno.
+ */
 static long pins_get(struct iommu_table *tbl, unsigned long ua,
 		     unsigned long size, bool write, unsigned long *hpa)
 {
@@ -163,480 +169,791 @@ static long pins_get(struct iommu_table *tbl, unsigned long ua,
 	return done;
 }
 
-/* ---- references ---- */
+/* ---- entries that a try does not change ---- */
 
-/**
- * iommu_user_get() - translate for entries to be set, and hold what they need
- * @tbl: the table
- * @ua: user address, a multiple of the IOMMU page size
- * @size: bytes wanted from there, a multiple of the IOMMU page size, not 0
- * @write: the device may write
- * @hpa: host physical address of @ua on success
- *
- * Takes one reference (v2: @mapped of the region; v1: page pins) for each IOMMU page
- * of the answer, which iommu_user_set() takes over and iommu_user_put() gives back.
- * The answer ends where physical contiguity or the region does: call again from there.
- * Contiguity is that of what is pinned, not of a page table.
- *
- * Context: v2: any in virtual mode. v1: may sleep, in the table's mm.
- * Return: bytes, a positive multiple of the IOMMU page size; -EFAULT if nothing is
- * registered (v2) or can be pinned (v1) there; -EINVAL if the memory is not contiguous
- * and aligned enough for one IOMMU page; -ENXIO if the region is on its way in or out;
- * -EPERM in a foreign mm (v1); -ENOMEM.
- */
-long iommu_user_get(struct iommu_table *tbl, unsigned long ua,
-		    unsigned long size, bool write, unsigned long *hpa)
+/* See iommu_user_enter(). */
+static void assert_section(void)
 {
-	if (tbl->it_pins)
-		return pins_get(tbl, ua, size, write, hpa);
-	guard(rcu)();
-	return mm_iommu_map_get(tbl->it_mm, ua, size, tbl->it_page_shift, write, hpa);
-}
-EXPORT_SYMBOL_GPL(iommu_user_get);
-
-static void regions_put(struct iommu_table *tbl, unsigned long ua, unsigned long n)
-{
-	/* An entry's reference keeps the region in the index: it is found. */
-	guard(rcu)();
-	WARN_ON_ONCE(mm_iommu_map_put(tbl->it_mm, ua, n));
+	lockdep_assert_preemption_disabled();
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "entries are changed in sections");
 }
 
 /**
- * iommu_user_put() - give back references that were not set
- * @tbl: the table
- * @ua: where they start
- * @hpa: the translation of @ua by iommu_user_get()
- * @n: IOMMU pages
- * @write: as in iommu_user_get()
- *
- * No device has seen these pages, so nothing is dirtied.
- *
- * Context: v2: any in virtual mode. v1: may sleep.
+ * struct target - where entries are to lead
+ * @ua: user address of the first; LIST: to be added to each of @list
+ * @list: addresses, if they do not follow each other
+ * @mem: the region of all of them (v2), of which each has a reference
+ * @hpa: v1: contiguous from here
+ * @dir: what the device may do; DMA_NONE to clear
+ * @only: address range: change only entries that lead there
  */
-void iommu_user_put(struct iommu_table *tbl, unsigned long ua,
-		    unsigned long hpa, unsigned long n, bool write)
+struct target {
+	unsigned long ua;
+	const u64 *list;
+	struct mm_iommu_region *mem;
+	unsigned long hpa;
+	enum dma_data_direction dir;
+	struct {
+		unsigned long ua, size;
+	} only;
+};
+
+static unsigned long target_ua(const struct target *t, unsigned long i, unsigned int shift)
 {
-	if (!n)
+	return t->list ? t->list[i] + t->ua : t->ua + (i << shift);
+}
+
+/* Where entry @i is to lead. False: an IOMMU page cannot lead there. */
+static bool target_hpa(const struct target *t, unsigned long i, unsigned int shift,
+		       unsigned long *hpa)
+{
+	unsigned long size = BIT(shift), ua = target_ua(t, i, shift);
+	struct mm_iommu_run run;
+
+	if (!t->mem) {
+		*hpa = t->hpa + (i << shift);
+		return true;
+	}
+	if (ua - t->mem->ua >= t->mem->end - t->mem->ua)
+		return false;
+	mm_iommu_resolve(t->mem, ua, &run);
+	*hpa = run.hpa;
+	return run.len >= size && !((ua | run.hpa) & (size - 1));
+}
+
+/* The page may be written from now on: dirty-before-entry */
+static void target_dirty(const struct target *t, unsigned long i, unsigned int shift)
+{
+	unsigned long ua = target_ua(t, i, shift);
+	struct mm_iommu_run run;
+
+	if (!t->mem || t->dir == DMA_TO_DEVICE)
 		return;
-	if (tbl->it_pins)
-		pins_drop(tbl, hpa, n, false);
-	else
-		regions_put(tbl, ua, n);
+	mm_iommu_resolve(t->mem, ua, &run);
+	mm_iommu_mark_dirty(t->mem, ua, BIT(shift), &run);
 }
-EXPORT_SYMBOL_GPL(iommu_user_put);
 
-/* ---- entries ---- */
+/* Remember the pin that an old entry held. There is room for an element. */
+static void gather_pin(struct iommu_user_gather *g, unsigned long pin)
+{
+	struct iommu_user_held *held;
+
+	if (g->nr) {
+		held = &g->held[g->nr - 1];
+		if (held->addr + (held->nr << g->tbl->it_page_shift) == pin) {
+			held->nr++;
+			return;
+		}
+	}
+	held = &g->held[g->nr++];
+	held->addr = pin;
+	held->nr = 1;
+}
+
+/* Store TCE @i of a leaf, or have the hypervisor do it. *@hpa becomes what it was. */
+static int tce_xchg(struct iommu_table *tbl, const struct iommu_span *span, unsigned long i,
+		    unsigned long entry, unsigned long *hpa, enum dma_data_direction dir)
+{
+	u64 tce = dir == DMA_NONE ? 0 : *hpa | iommu_user_perm(dir);
+
+	if (!span->tce)
+		/* Its state is exactly as before on error. */
+		return tbl->it_ops->xchg_no_kill(tbl, entry, hpa, &dir);
+	*hpa = iommu_tce_load(span->tce + i) & IOMMU_LINK_PA;
+	iommu_tce_store(span->tce + i, tce);
+	return 0;
+}
+
+/*
+ * Change entry @i of a locked line, one that holds a pin or is a hypervisor's included.
+ * Returns 0 or why not.
+ */
+static int entry_change(struct iommu_user_gather *g, const struct iommu_span *span,
+			unsigned long i, unsigned long entry, const struct target *t)
+{
+	u64 *view = span->view + i, old = iommu_view_get(view), word = 0;
+	unsigned int shift = g->tbl->it_page_shift;
+	struct iommu_user_held *held = NULL;
+	unsigned long hpa = 0;
+	int why = 0;
+
+	if (t->only.size && (!(old & IOMMU_VIEW_LIVE) ||
+			     (old & IOMMU_VIEW_UA) - t->only.ua >= t->only.size))
+		return 0;
+	if (t->dir != DMA_NONE) {
+		if (!target_hpa(t, i, shift, &hpa))
+			return -EINVAL;
+		target_dirty(t, i, shift);
+		word = iommu_user_word(g->tbl, target_ua(t, i, shift), t->dir);
+	} else if (!(old & IOMMU_VIEW_LIVE)) {
+		return 0;
+	}
+	/* Where to gather must be known before the entry is changed. */
+	if (old & IOMMU_VIEW_PIN) {
+		if (g->nr == IOMMU_USER_HELD)
+			return IOMMU_USER_FULL;
+	} else if (old & IOMMU_VIEW_LIVE) {
+		held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, &why);
+		if (!held)
+			return why;
+	}
+	why = tce_xchg(g->tbl, span, i, entry, &hpa, t->dir);
+	if (why)
+		return why;
+	iommu_view_set(view, word);
+
+	iommu_user_gather_range(g, entry, 1);
+	if (held)
+		held->nr++;
+	else if (old & IOMMU_VIEW_PIN)
+		gather_pin(g, hpa | (old & (IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE)));
+	g->live += !!(old & IOMMU_VIEW_LIVE);
+	return 0;
+}
+
+/* Take elements out of the gather that count nothing: they keep no region alive. */
+static void gather_trim(struct iommu_user_gather *g)
+{
+	while (g->nr && !g->held[g->nr - 1].nr)
+		g->nr--;
+}
+
+/* Change up to @n entries of one leaf one by one. Returns how many are as wanted. */
+static unsigned long leaf_change_each(struct iommu_user_gather *g,
+				      const struct iommu_span *span, unsigned long entry,
+				      unsigned long n, const struct target *t, int *why)
+{
+	unsigned long i;
+	u64 *head;
+
+	assert_section();
+	for (i = 0; i < n; i++) {
+		if (t->dir == DMA_NONE && !(READ_ONCE(span->view[i]) & IOMMU_VIEW_LIVE))
+			continue;
+		head = iommu_view_head(span->view + i);
+		*why = iommu_line_lock(head);
+		if (!*why) {
+			*why = entry_change(g, span, i, entry + i, t);
+			gather_trim(g);
+			iommu_view_unlock(head);
+		} else if (*why == -ENOENT && t->dir == DMA_NONE) {
+			/* Nothing is live in a leaf that is being freed. */
+			*why = 0;
+		}
+		if (*why)
+			break;
+	}
+	return i;
+}
+
+/* ---- a hypervisor's entries, many at a time (v2) ---- */
+
+/* Entries in one call: a page of TCEs. Their lines are locked meanwhile. */
+#define IOMMU_USER_MANY		512UL
+
+struct many_fill {
+	const struct target *t;
+	unsigned int shift;
+};
+
+static void fill_target(void *arg, __be64 *list, unsigned long n)
+{
+	const struct many_fill *f = arg;
+	unsigned long i, hpa;
+
+	for (i = 0; i < n; i++) {
+		target_dirty(f->t, i, f->shift);
+		target_hpa(f->t, i, f->shift, &hpa);
+		list[i] = cpu_to_be64(hpa | iommu_user_perm(f->t->dir));
+	}
+}
+
+struct old_fill {
+	struct iommu_table *tbl;
+	u64 word;
+};
+
+/* The TCE that a live view word tells; the entry's reference keeps the region. */
+static void fill_old(void *arg, __be64 *list, unsigned long n)
+{
+	const struct old_fill *f = arg;
+	unsigned long ua = f->word & IOMMU_VIEW_UA;
+	struct mm_iommu_region *mem = mm_iommu_find(mm_iommu_store(f->tbl->it_mm), ua);
+	struct mm_iommu_run run;
+
+	mm_iommu_resolve(mem, ua, &run);
+	list[0] = cpu_to_be64(run.hpa | iommu_user_perm(f->word & IOMMU_VIEW_WRITE ?
+							DMA_BIDIRECTIONAL : DMA_TO_DEVICE));
+}
+
+/* Lock the lines of up to @n entries in ascending order; returns of how many. */
+static unsigned long lines_lock(u64 *view, unsigned long n, int *why)
+{
+	u64 *head = iommu_view_head(view);
+
+	*why = iommu_line_lock(head);
+	if (*why)
+		return 0;
+	while ((head += IOMMU_VIEW_LINE) < view + n)
+		if (!iommu_view_trylock(head))
+			break;
+	return min(n, (unsigned long)(head - view));
+}
+
+/* Unlock the lines whose heads are in [@head, @end). */
+static void lines_unlock(u64 *head, const u64 *end)
+{
+	for (; head < end; head += IOMMU_VIEW_LINE)
+		iommu_view_unlock(head);
+}
+
+/* Undo iommu_line_count(). */
+static void lines_uncount(struct iommu_user_gather *g, const u64 *view, unsigned long n)
+{
+	struct iommu_user_held *held;
+	unsigned long i;
+	int why;
+
+	for (i = 0; i < n; i++) {
+		if (!(READ_ONCE(view[i]) & IOMMU_VIEW_LIVE))
+			continue;
+		held = iommu_user_held_by(g, READ_ONCE(view[i]) & IOMMU_VIEW_UA, &why);
+		held->nr--;
+		g->live--;
+	}
+	gather_trim(g);
+}
+
+/*
+ * Put back @n entries of locked lines that a failed call may have changed, as their view
+ * words tell. One that the hypervisor does not take back is cleared, and said so.
+ */
+static void many_restore(struct iommu_user_gather *g, const struct iommu_span *span,
+			 unsigned long entry, unsigned long n)
+{
+	struct iommu_table *tbl = g->tbl;
+	struct old_fill f = { .tbl = tbl };
+	unsigned long i;
+	int why = 0;
+
+	for (i = 0; i < n; i++) {
+		f.word = iommu_view_get(span->view + i);
+		if (!tbl->it_ops->set_user(tbl, entry + i, 1,
+					   f.word & IOMMU_VIEW_LIVE ? fill_old : NULL, &f))
+			continue;
+		pr_warn_ratelimited("iommu: TCE %lx could not be restored\n", entry + i);
+		if (!(f.word & IOMMU_VIEW_LIVE) ||
+		    tbl->it_ops->set_user(tbl, entry + i, 1, NULL, NULL))
+			continue;
+		if (iommu_line_count(g, span->view + i, 1, &why)) {
+			iommu_view_set(span->view + i, 0);
+			iommu_user_gather_range(g, entry + i, 1);
+		}
+	}
+}
+
+/* How many of up to @n entries can one call change? Clear ones at the end need none. */
+static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
+			       unsigned long n, const struct target *t)
+{
+	unsigned long i, hpa;
+
+	n = min3(n, IOMMU_USER_MANY, (unsigned long)g->tbl->it_ops->set_user_max);
+	if (t->dir == DMA_NONE) {
+		while (n && !(READ_ONCE(view[n - 1]) & IOMMU_VIEW_LIVE))
+			n--;
+		return n;
+	}
+	for (i = 0; i < n; i++)
+		if (!target_hpa(t, i, g->tbl->it_page_shift, &hpa))
+			break;
+	return i;
+}
+
+/* Change @n entries of locked lines with one call. Returns 0, or an error and no change. */
+static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
+		     unsigned long entry, unsigned long n, const struct target *t)
+{
+	unsigned int shift = g->tbl->it_page_shift;
+	struct many_fill f = { .t = t, .shift = shift };
+	unsigned long i;
+	u64 word = 0;
+	int ret;
+
+	ret = g->tbl->it_ops->set_user(g->tbl, entry, n,
+				       t->dir == DMA_NONE ? NULL : fill_target, &f);
+	if (unlikely(ret)) {
+		lines_uncount(g, span->view, n);
+		if (n > 1)
+			many_restore(g, span, entry, n);
+		return ret;
+	}
+	for (i = 0; i < n; i++) {
+		if (t->dir != DMA_NONE)
+			word = iommu_user_word(g->tbl, target_ua(t, i, shift), t->dir);
+		iommu_view_set(span->view + i, word);
+	}
+	iommu_user_gather_range(g, entry, n);
+	return 0;
+}
+
+/* Lock, count, call, unlock. Returns how many entries are as wanted. */
+static unsigned long many_change(struct iommu_user_gather *g, const struct iommu_span *span,
+				 unsigned long entry, unsigned long n,
+				 const struct target *t, int *why)
+{
+	unsigned long locked = lines_lock(span->view, n, why);
+
+	if (!locked)
+		return 0;
+	n = iommu_line_count(g, span->view, locked, why);
+	if (n) {
+		*why = many_call(g, span, entry, n, t) ?: *why;
+		if (*why && *why != IOMMU_USER_FULL)
+			n = 0;
+	}
+	lines_unlock(iommu_view_head(span->view), span->view + locked);
+	return n;
+}
+
+/*
+ * leaf_change_each() with one call for up to IOMMU_USER_MANY entries. Their lines are
+ * locked during that; only the first is waited for. What entries were is told by their
+ * view words, so the hypervisor is not asked.
+ */
+static unsigned long leaf_change_many(struct iommu_user_gather *g,
+				      const struct iommu_span *span, unsigned long entry,
+				      unsigned long n, const struct target *t, int *why)
+{
+	unsigned long part = 0, done = 0;
+
+	assert_section();
+	while (t->dir == DMA_NONE && part < n &&
+	       !(READ_ONCE(span->view[part]) & IOMMU_VIEW_LIVE))
+		part++;
+	if (part)
+		return part;
+
+	part = many_part(g, span->view, n, t);
+	if (!part)
+		*why = t->dir == DMA_NONE ? 0 : -EINVAL;
+	/* Which one is it that was refused? By halves, up to it. */
+	for (; part; part /= 2) {
+		done = many_change(g, span, entry, part, t, why);
+		if (done || *why == -EAGAIN || *why == -ENOENT || *why == IOMMU_USER_FULL)
+			break;
+	}
+	if (*why == -ENOENT && t->dir == DMA_NONE)
+		*why = 0;	/* nothing is live in a leaf that is being freed */
+	return done;
+}
+
+/* ---- loops ---- */
+
+/* One section's work for entries that no try changes. Returns how many are as wanted. */
+static unsigned long section_change(struct iommu_user_gather *g, unsigned long entry,
+				    unsigned long n, const struct target *t, int *why)
+{
+	struct iommu_table *tbl = g->tbl;
+	struct iommu_span span;
+	unsigned long k = 0;
+
+	*why = 0;
+	iommu_user_enter();
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	if (t->dir != DMA_NONE && READ_ONCE(tbl->it_revoked)) {
+		*why = -ENODEV;
+	} else if (!span.view) {
+		if (t->dir == DMA_NONE)
+			k = min(span.nr, n);
+		else
+			*why = -ENOENT;
+	} else {
+		k = min3(span.nr, n, IOMMU_USER_MANY);
+		if (!span.tce && !tbl->it_pins && tbl->it_ops->set_user && !t->only.size)
+			k = leaf_change_many(g, &span, entry, k, t, why);
+		else
+			k = leaf_change_each(g, &span, entry, k, t, why);
+	}
+	iommu_user_leave();
+
+	if (*why == IOMMU_USER_FULL) {
+		iommu_user_finish(g);
+		*why = 0;
+	}
+	cond_resched();
+	return k;
+}
+
+/* Change @n entries section by section; @g->done tells how far it came. */
+static int range_change(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+			const struct target *t)
+{
+	unsigned int shift = g->tbl->it_page_shift;
+	struct target at = *t;
+	unsigned long k;
+	int why = 0;
+
+	for (g->done = 0; !why && g->done < n; g->done += k) {
+		k = section_change(g, entry + g->done, n - g->done, &at, &why);
+		if (at.list)
+			at.list += k;
+		else
+			at.ua += k << shift;
+		at.hpa += k << shift;
+		if (why)
+			why = iommu_user_provide(g->tbl, entry + g->done + k, why);
+	}
+	return why;
+}
+
+/**
+ * iommu_user_provide() - supply what a try lacks
+ * @tbl: the table
+ * @entry: the entry at which it stopped
+ * @why: and why
+ *
+ * Makes the level of the entry (-ENOENT), or lets others run who may have locked its line
+ * (-EAGAIN).
+ *
+ * Context: may sleep; not in a section, not under mmap_lock.
+ * Return: 0 to try again; -ENOMEM no memory for a level, or not within the limit; -ENODEV
+ * the table has been revoked; -EINTR on a fatal signal; any other @why as it is.
+ */
+int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why)
+{
+	might_sleep();
+	if (why == -ENOENT)
+		return iommu_levels_grow(tbl, entry - tbl->it_offset);
+	if (why != -EAGAIN)
+		return why;
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	cond_resched();
+	return 0;
+}
+EXPORT_SYMBOL_GPL(iommu_user_provide);
 
 /**
  * iommu_user_finish() - invalidate what was changed, then drop what it held
  * @g: the gather; empty and ready for more afterwards
  *
- * One invalidation over the whole range touched: the platform picks its form. Until
- * it is complete a device may go on using the old translations, so nothing is
- * unpinned or released before.
+ * iommu_user_try_finish() that also drops pins.
  *
  * Context: may sleep.
  */
 void iommu_user_finish(struct iommu_user_gather *g)
 {
 	struct iommu_table *tbl = g->tbl;
-	const struct iommu_user_run *run;
+	const struct iommu_user_held *held;
 
+	might_sleep();
+	if (!tbl->it_pins) {
+		iommu_user_enter();
+		iommu_user_try_finish(g);
+		iommu_user_leave();
+		return;
+	}
 	if (g->end > g->first && tbl->it_ops->tce_kill)
 		tbl->it_ops->tce_kill(tbl, g->first, g->end - g->first);
-
-	for (run = g->run; run < g->run + g->nr; run++) {
-		if (run->flags & IOMMU_VIEW_PIN) {
-			pins_drop(tbl, run->addr, run->nr,
-				  run->flags & IOMMU_VIEW_WRITE);
-		} else {
-			guard(rcu)();
-			WARN_ON_ONCE(mm_iommu_put(iommu_user_region(run), run->nr));
-		}
+	for (held = g->held; held < g->held + g->nr; held++) {
+		pins_drop(tbl, held->addr & IOMMU_LINK_PA, held->nr,
+			  held->addr & IOMMU_VIEW_WRITE);
 		cond_resched();
 	}
-	iommu_user_begin(g, tbl);
+	g->first = ~0UL;
+	g->end = 0;
+	g->nr = 0;
 }
 EXPORT_SYMBOL_GPL(iommu_user_finish);
 
-static void section_enter(void)
-	__acquires(RCU)
+/* @n references of the region that covers @ua, for entries to be set */
+static struct mm_iommu_region *region_hold(struct iommu_table *tbl, unsigned long ua,
+					   unsigned long n)
 {
-	preempt_disable();
-	rcu_read_lock();
-}
-
-static void section_leave(void)
-	__releases(RCU)
-{
-	rcu_read_unlock();
-	preempt_enable();
-}
-
-/* Where the memory is that entries are to lead to */
-struct source {
-	unsigned long ua;
-	unsigned long hpa;		/* contiguous there, if @mem is NULL */
+	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
 	struct mm_iommu_region *mem;
-	enum dma_data_direction dir;
-};
-
-/*
- * iommu_user_swap() with the addresses from the words of a region's pages. No device
- * writes to a page whose word is not dirty yet: marked before the entry is set.
- */
-static noinline unsigned long
-pages_swap(__be64 *tce, u64 *view, unsigned long n, u64 expect, u64 estep,
-	   u64 word, u64 *page, u64 perm)
-{
-	u64 dirty = perm & TCE_PCI_WRITE ? MM_IOMMU_DIRTY : 0, hpa;
-	unsigned long i;
-
-	for (i = 0; i < n; i++) {
-		hpa = READ_ONCE(page[i]);
-		if (unlikely(dirty & ~hpa))
-			WRITE_ONCE(page[i], hpa | dirty);
-		if (!iommu_user_trylock(&view[i], expect))
-			break;
-		iommu_tce_store(&tce[i], (hpa & MM_IOMMU_HPA_MASK) | perm);
-		iommu_user_unlock(&view[i], word);
-		expect += estep;
-		word += PAGE_SIZE;
-	}
-	return i;
-}
-
-/*
- * The fast path for memory that is not contiguous: sets entries as long as they are
- * like the first, clear or live in a row, and the region's chunks are scattered.
- * Returns how many that were, possibly none.
- */
-static __always_inline unsigned long
-section_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
-		  unsigned long entry, unsigned long n, const struct source *src,
-		  unsigned long ua)
-{
-	u64 old = READ_ONCE(*span->view), expect = old, step;
-	u64 word = iommu_user_word(g->tbl, ua, src->dir);
-	u64 perm = iommu_user_perm(src->dir), *page;
-	struct mm_iommu_region *was;
-	struct iommu_user_run *run = NULL;
-	unsigned long done = 0, k, set;
-
-	if (g->tbl->it_page_shift != PAGE_SHIFT || !span->tce ||
-	    (old && !(old & IOMMU_VIEW_LIVE)) ||
-	    (old & (IOMMU_VIEW_LOCK | IOMMU_VIEW_PIN)) ||
-	    g->nr == IOMMU_USER_RUNS)
-		return 0;
-	step = old ? PAGE_SIZE : 0;
-	if (old) {
-		/* What they hold must be of one region that is gathered already. */
-		run = iommu_user_gathered(g, old & IOMMU_VIEW_UA);
-		if (!run)
-			return 0;
-		was = iommu_user_region(run);
-		n = min(n, (was->end - (old & IOMMU_VIEW_UA)) >> PAGE_SHIFT);
-	}
-
-	do {
-		page = mm_iommu_page_words(src->mem, ua, &k);
-		if (!page)
-			break;
-		k = min(k, n - done);
-		set = pages_swap(span->tce + done, span->view + done, k, expect, step,
-				 word, page, perm);
-		done += set;
-		ua += set << PAGE_SHIFT;
-		word += set << PAGE_SHIFT;
-		expect += set * step;
-	} while (set == k && done < n);
-
-	if (done) {
-		iommu_user_gather_range(g, entry, done);
-		if (run)
-			iommu_user_gather_more(g, run, done);
-	}
-	return done;
-}
-
-/*
- * One section's work: set up to @n entries from @entry on, in one leaf. Returns how
- * many; *@err is 0 if they are all, or if it is just worth while to come again.
- */
-static __always_inline unsigned long
-section_set(struct iommu_user_gather *g, struct iommu_span *span,
-	    unsigned long entry, unsigned long n, const struct source *src,
-	    unsigned long ua, unsigned long hpa, int *err)
-{
-	unsigned int shift = g->tbl->it_page_shift;
-	struct iommu_user_new new = {
-		.word = iommu_user_word(g->tbl, ua, src->dir),
-		.hpa = hpa,
-		.perm = iommu_user_perm(src->dir),
-		.step = BIT(shift),
-		.dir = src->dir,
-	};
-	unsigned long live = 0, done;
-	long ret;
-
-	if (src->mem) {
-		done = section_set_pages(g, span, entry, n, src, ua);
-		if (done) {
-			*err = 0;
-			return done;
-		}
-		ret = mm_iommu_run_get(src->mem, ua, n << shift, shift,
-				       src->dir != DMA_TO_DEVICE,
-				       (unsigned long *)&new.hpa);
-		if (ret < 0) {
-			*err = ret;
-			return 0;
-		}
-		n = (unsigned long)ret >> shift;
-	}
-	return iommu_user_change(g, span, entry, n, &new, &live, err, false, false);
-}
-
-/* Set @n entries; returns how many are, and why not all in *@err. */
-static unsigned long entries_set(struct iommu_user_gather *g, unsigned long entry,
-				 unsigned long n, const struct source *src, int *err)
-{
-	struct iommu_table *tbl = g->tbl;
-	unsigned long idx = entry - tbl->it_offset, done = 0;
-	struct iommu_span span;
-
-	for (;;) {
-		section_enter();
-		*err = -ENODEV;
-		if (likely(!READ_ONCE(tbl->it_revoked))) {
-			iommu_levels_walk(tbl, idx + done, &span);
-			*err = IOMMU_USER_STALE;
-			if (likely(span.view))
-				done += section_set(g, &span, entry + done,
-						    min3(span.nr, n - done,
-							 IOMMU_USER_BATCH),
-						    src,
-						    src->ua + (done << tbl->it_page_shift),
-						    src->hpa + (done << tbl->it_page_shift),
-						    err);
-		}
-		section_leave();
-
-		if (*err == IOMMU_USER_FULL) {
-			iommu_user_finish(g);
-			*err = 0;
-		} else if (*err == IOMMU_USER_STALE) {
-			*err = iommu_levels_grow(tbl, idx + done);
-		}
-		if (*err || done == n)
-			return done;
-		cond_resched();
-	}
-}
-
-/**
- * iommu_user_set() - install entries whose references the caller holds
- * @g: gather
- * @entry: first entry
- * @n: number of entries, contiguous in @ua and @hpa; not 0
- * @ua: user address behind the first
- * @hpa: its translation by iommu_user_get()
- * @dir: what the device may do
- *
- * Live entries are replaced; what they held is gathered. Missing levels are made.
- * When the gather is full it is flushed.
- *
- * Context: may sleep, reschedules; not under mmap_lock.
- * Return: how many entries are set; their references are theirs now, the others still
- * the caller's. If none: -ENOMEM for a level (or its charge), -ENODEV if the table
- * has been revoked, -EIO and others from a hypervisor.
- */
-long iommu_user_set(struct iommu_user_gather *g, unsigned long entry,
-		    unsigned long n, unsigned long ua, unsigned long hpa,
-		    enum dma_data_direction dir)
-{
-	struct source src = { .ua = ua, .hpa = hpa, .dir = dir };
-	unsigned long done;
-	int err;
-
-	done = entries_set(g, entry, n, &src, &err);
-	return done ? done : err;
-}
-EXPORT_SYMBOL_GPL(iommu_user_set);
-
-/* Map as much of the range as lies in one region; *@done grows by what is set. */
-static int regions_map(struct iommu_user_gather *g, unsigned long entry,
-		       unsigned long n, unsigned long ua,
-		       enum dma_data_direction dir, unsigned long *done)
-{
-	struct iommu_table *tbl = g->tbl;
-	unsigned int shift = tbl->it_page_shift;
-	struct source src = { .dir = dir };
-	unsigned long got, set, k, part;
-	int err = 0;
-	long ret;
 
 	rcu_read_lock();
-	ret = mm_iommu_map_get_range(tbl->it_mm, ua, n << shift, shift, &src.mem);
+	mem = store ? mm_iommu_find(store, ua) : NULL;
+	if (!mem)
+		mem = ERR_PTR(-EFAULT);
+	else if (!mm_iommu_get(mem, n))
+		mem = ERR_PTR(-ENXIO);
 	rcu_read_unlock();
-	if (ret < 0)
-		return ret;
-	got = (unsigned long)ret >> shift;
-
-	for (set = 0; !err && set < got; set += k) {
-		src.ua = ua + (set << shift);
-		part = min(got - set, IOMMU_USER_SIGNAL);
-		k = entries_set(g, entry + set, part, &src, &err);
-		if (!err && fatal_signal_pending(current))
-			err = -EINTR;
-	}
-	*done += set;
-	if (set < got)
-		regions_put(tbl, ua + (set << shift), got - set);
-	return err;
+	return mem;
 }
 
-/* The same for page pins, for one contiguous run of at most *@ask entries */
-static int pins_map(struct iommu_user_gather *g, unsigned long entry,
-		    unsigned long n, unsigned long ua,
-		    enum dma_data_direction dir, unsigned long *done,
-		    unsigned long *ask)
+static void region_put(struct mm_iommu_region *mem, unsigned long n)
+{
+	rcu_read_lock();
+	WARN_ON_ONCE(mm_iommu_put(mem, n));
+	rcu_read_unlock();
+}
+
+/* Map what lies in one region, in a table that takes no tries */
+static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+		      struct target *t)
 {
 	unsigned int shift = g->tbl->it_page_shift;
-	struct source src = { .ua = ua, .dir = dir };
-	bool write = dir != DMA_TO_DEVICE;
-	unsigned long got, set;
-	int err = 0;
-	long ret;
+	unsigned long ua = target_ua(t, 0, shift), in;
+	int why;
 
-	/* Seen again where it counts; here, that nothing is pinned for nothing. */
+	t->mem = region_hold(g->tbl, ua, n);
+	if (IS_ERR(t->mem)) {
+		g->done = 0;
+		return PTR_ERR(t->mem);
+	}
+	why = range_change(g, entry, n, t);
+	in = ua + (g->done << shift) - t->mem->ua;
+	if (t->list && g->done < n)
+		in = target_ua(t, g->done, shift) - t->mem->ua;
+	/* It is just another region's turn. */
+	if (why == -EINVAL && g->done && in >= t->mem->end - t->mem->ua)
+		why = 0;
+	if (g->done < n)
+		region_put(t->mem, n - g->done);
+	return why;
+}
+
+/*
+ * Pin and map one contiguous run of at most *@ask entries. Returns 0 or why not all of what
+ * was pinned is mapped.
+ */
+static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+		    struct target *t, unsigned long *ask)
+{
+	unsigned int shift = g->tbl->it_page_shift;
+	unsigned long got;
+	long ret;
+	int why;
+
+	g->done = 0;
+	/* Checked again in each section; here only so as not to pin in vain. */
 	if (READ_ONCE(g->tbl->it_revoked))
 		return -ENODEV;
 	n = min(n, *ask);
-	ret = pins_get(g->tbl, ua, n << shift, write, &src.hpa);
+	ret = pins_get(g->tbl, t->ua, n << shift, t->dir != DMA_TO_DEVICE, &t->hpa);
 	if (ret < 0)
 		return ret;
 	got = (unsigned long)ret >> shift;
 	/* As much as was contiguous, then more: the rest would be pinned in vain. */
 	*ask = got < n ? got : 2 * got;
 
-	set = entries_set(g, entry, got, &src, &err);
-	*done += set;
-	iommu_user_put(g->tbl, ua + (set << shift), src.hpa + (set << shift),
-		       got - set, write);
-	if (!err && fatal_signal_pending(current))
-		err = -EINTR;
-	return err;
+	why = range_change(g, entry, got, t);
+	if (g->done < got)
+		pins_drop(g->tbl, t->hpa + (g->done << shift), got - g->done, false);
+	return why;
+}
+
+/* One entry has a way of its own. Returns < 0 where that is not it. */
+static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
+		      enum dma_data_direction dir)
+{
+	int ret;
+
+	iommu_user_enter();
+	ret = iommu_user_try_one(tbl, entry, ua, dir, false);
+	iommu_user_leave();
+	return ret;
 }
 
 /**
- * iommu_user_map() - get and set a range
+ * iommu_user_map() - set a range of entries
  * @g: gather
  * @entry: first entry
  * @n: number of entries
- * @ua: user address behind the first; contiguous from there
+ * @ua: user address behind the first, a multiple of the IOMMU page size; contiguous
+ *	from there
  * @dir: what the device may do
  * @done: how many entries from the first on are set, on error too
  *
- * One look-up and one reference update per region, one walk per leaf. On error the
- * caller decides what becomes of the entries that are set.
+ * The loop of try and provide, and whatever no try does. On error the caller decides
+ * what becomes of the entries that are set.
  *
  * Context: may sleep, reschedules; not under mmap_lock. v1: in the table's mm.
- * Return: 0, -EINTR on a fatal signal, or see iommu_user_get() and iommu_user_set().
+ * Return: 0, or why entry + *@done is not set; see asm/iommu_user.h.
  */
-int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
-		   unsigned long n, unsigned long ua,
-		   enum dma_data_direction dir, unsigned long *done)
+int iommu_user_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+		   unsigned long ua, enum dma_data_direction dir, unsigned long *done)
 {
 	struct iommu_table *tbl = g->tbl;
-	unsigned long at, ask = 1;
-	int err = 0;
+	struct target t = { .dir = dir };
+	unsigned long ask = 1;
+	int why = 0;
 
-	for (*done = 0; !err && *done < n; ) {
-		at = ua + (*done << tbl->it_page_shift);
-		if (tbl->it_pins)
-			err = pins_map(g, entry + *done, n - *done, at, dir, done,
-				       &ask);
-		else
-			err = regions_map(g, entry + *done, n - *done, at, dir, done);
+	might_sleep();
+	*done = 1;
+	if (n == 1 && one_change(tbl, entry, ua, dir) >= 0)
+		return 0;
+
+	for (*done = 0; !why && *done < n; *done += g->done) {
+		t.ua = ua + (*done << tbl->it_page_shift);
+		if (tbl->it_pins) {
+			why = pins_map(g, entry + *done, n - *done, &t, &ask);
+		} else if (!tbl->it_view_off) {
+			why = region_map(g, entry + *done, n - *done, &t);
+		} else {
+			iommu_user_enter();
+			why = iommu_user_try_map(g, entry + *done,
+						 min(n - *done, IOMMU_USER_TRY), t.ua, dir);
+			iommu_user_leave();
+			if (why)
+				why = iommu_user_provide(tbl, entry + *done + g->done, why);
+			cond_resched();
+		}
+		if (!why && fatal_signal_pending(current))
+			why = -EINTR;
 	}
-	return err;
+	return why;
 }
 EXPORT_SYMBOL_GPL(iommu_user_map);
+
+/* How many addresses of a list follow each other? */
+static unsigned long list_row(const u64 *list, unsigned long n, unsigned long size)
+{
+	unsigned long i = 1;
+
+	while (i < n && list[i] == list[i - 1] + size)
+		i++;
+	return i;
+}
 
 /**
  * iommu_user_map_list() - set entries to pages that need not follow each other
  * @g: gather
  * @entry: first entry
- * @n: number of entries, 512 at most; not 0
- * @list: where each is to lead, less @delta; all in one region
+ * @n: number of entries, IOMMU_USER_TRY at most
+ * @list: where each is to lead, less @delta
  * @delta: to be added to each of @list for the user address, a multiple of the IOMMU
  *	page size then
  * @dir: what the device may do
  *
- * One look-up and one reference update for all of them. It does what is simple, and stops
- * at what is not: pins, device memory, IOMMU pages larger than the kernel's, a
- * hypervisor's entries, a missing level, a contended entry, an old entry of another
- * region than was gathered last. Do that one with iommu_user_map() and come again.
+ * iommu_user_try_map_list() for tables that take no tries: pins go by rows that follow
+ * each other, a hypervisor's entries by as few calls as there can be.
  *
- * Context: any in virtual mode. Never waits.
- * Return: how many entries from the first on are set.
+ * Context: may sleep, reschedules; not under mmap_lock. v1: in the table's mm.
+ * Return: 0, or why entry + @g->done is not set; see asm/iommu_user.h.
  */
-unsigned long iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
-				  unsigned long n, const u64 *list, unsigned long delta,
-				  enum dma_data_direction dir)
+int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
+			unsigned long n, const u64 *list, unsigned long delta,
+			enum dma_data_direction dir)
 {
-	unsigned long done;
+	struct target t = { .dir = dir, .ua = delta };
+	struct iommu_table *tbl = g->tbl;
+	unsigned long done = 0, k;
+	int why = 0;
 
-	section_enter();
-	done = __iommu_user_map_list(g, entry, n, list, delta, dir, false);
-	section_leave();
-	return done;
+	might_sleep();
+	for (; !why && done < n; done += k) {
+		if (tbl->it_pins) {
+			k = list_row(list + done, n - done, BIT(tbl->it_page_shift));
+			why = iommu_user_map(g, entry + done, k, list[done] + delta, dir, &k);
+		} else {
+			t.list = list + done;
+			why = region_map(g, entry + done, n - done, &t);
+			k = g->done;
+		}
+	}
+	g->done = done;
+	return why;
 }
 EXPORT_SYMBOL_GPL(iommu_user_map_list);
 
+/* How many entries from @entry on have no level? */
+static unsigned long hole_size(struct iommu_table *tbl, unsigned long entry)
+{
+	struct iommu_span span;
+
+	assert_section();
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	return span.view ? 0 : span.nr;
+}
+
+/* Clear a part of the range; @g->done tells how much. */
+static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
+{
+	static const struct target none = { .dir = DMA_NONE };
+	struct iommu_table *tbl = g->tbl;
+	int why = 0;
+
+	if (tbl->it_pins || !tbl->it_view_off) {
+		g->done = section_change(g, entry, n, &none, &why);
+		return why;
+	}
+	iommu_user_enter();
+	g->done = min(n, hole_size(tbl, entry));
+	if (!g->done)
+		why = iommu_user_try_unmap(g, entry, min(n, IOMMU_USER_TRY));
+	iommu_user_leave();
+	cond_resched();
+	return why;
+}
+
 /**
- * iommu_user_unmap() - clear a range
+ * iommu_user_unmap() - clear a range of entries
  * @g: gather; flushed when full
  * @entry: first entry
  * @n: number of entries
  *
- * Levels that don't exist are skipped as a whole. Never fails for VFIO on bare
- * metal; an entry that a hypervisor refuses to clear stays, with what it holds.
+ * Levels that do not exist are skipped as a whole. Never fails on bare metal; an entry
+ * that a hypervisor refuses to clear stays, with what it holds.
  *
  * Context: may sleep, reschedules.
  * Return: how many entries were live.
  */
-long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
-		      unsigned long n)
+long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
 {
-	static const struct iommu_user_new new = { .dir = DMA_NONE };
-	struct iommu_table *tbl = g->tbl;
-	unsigned long idx = entry - tbl->it_offset, done = 0, live = 0, k;
-	struct iommu_span span;
-	int err;
+	unsigned long live = g->live, done;
+	int why;
 
-	while (done < n) {
-		err = 0;
-		section_enter();
-		iommu_levels_walk(tbl, idx + done, &span);
-		k = min(span.nr, n - done);
-		if (span.view)
-			k = iommu_user_change(g, &span, entry + done,
-					      min(k, IOMMU_USER_BATCH), &new,
-					      &live, &err, true, false);
-		section_leave();
-
-		done += k;
-		if (err == IOMMU_USER_FULL)
-			iommu_user_finish(g);
-		else if (err)
-			done++;
-		cond_resched();
+	might_sleep();
+	if (n == 1) {
+		why = one_change(g->tbl, entry, 0, DMA_NONE);
+		if (why >= 0)
+			return why;
 	}
-	return live;
+	for (done = 0; done < n; done += g->done) {
+		why = unmap_part(g, entry + done, n - done);
+		WARN_ON_ONCE(why == -EIO);
+		/* A locked line is waited for; nothing else can be done about. */
+		if (why && why != -EAGAIN)
+			g->done++;
+	}
+	return g->live - live;
 }
 EXPORT_SYMBOL_GPL(iommu_user_unmap);
+
+/**
+ * iommu_user_unmap_ua() - clear whatever leads into a range of user addresses
+ * @tbl: table whose entries hold regions (v2)
+ * @ua: first address
+ * @size: bytes
+ *
+ * Looks at every entry of the table that has a level. An entry that is set concurrently
+ * may be missed, and one that is set to lead elsewhere stays.
+ *
+ * Context: may sleep, reschedules.
+ * Return: how many entries were cleared; -EINTR on a fatal signal.
+ */
+long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned long size)
+{
+	const struct target t = { .dir = DMA_NONE, .only = { .ua = ua, .size = size } };
+	struct iommu_user_gather g __uninitialized;
+	unsigned long done = 0;
+	int why;
+
+	iommu_user_begin(&g, tbl);
+	while (done < tbl->it_size && !fatal_signal_pending(current)) {
+		done += section_change(&g, tbl->it_offset + done, tbl->it_size - done, &t,
+				       &why);
+		if (why && why != -EAGAIN)
+			done++;
+	}
+	iommu_user_finish(&g);
+	return done < tbl->it_size ? -EINTR : g.live;
+}
+EXPORT_SYMBOL_GPL(iommu_user_unmap_ua);
 
 /**
  * iommu_user_revoke() - let nobody set entries of a table any more

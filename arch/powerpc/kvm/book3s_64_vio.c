@@ -866,8 +866,7 @@ kvmppc_tce_put_at_once(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt
 	}
 	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
 		if (hw->tbl->it_page_shift != stt->page_shift ||
-		    iommu_user_put_one(hw->tbl, stt->offset + idx, ua,
-				       kvmppc_tce_dir(perm)))
+		    kvmppc_tce_put_one(hw->tbl, stt->offset + idx, ua, perm, false))
 			return false;
 	}
 	if (word)

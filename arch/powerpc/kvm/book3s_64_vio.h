@@ -302,7 +302,7 @@ kvmppc_tce_failed(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		return kvmppc_tce_too_hard(vcpu, level);
 	if (err == -EAGAIN)
 		return kvmppc_tce_too_hard(vcpu, contended);
-	if (err == -ENODEV)
+	if (err == -ENODEV || err == -EOPNOTSUPP)
 		return kvmppc_tce_too_hard(vcpu, mode);
 	return kvmppc_tce_too_hard(vcpu, unregistered);
 }
@@ -341,21 +341,6 @@ kvmppc_tce_known(struct iommu_table *tbl, unsigned long ua, unsigned long n, boo
 }
 
 /*
- * Give references back in real mode. It may happen that the region isn't found just now:
- * the hypercall goes up then, and virtual mode settles that first. Return: false if so.
- */
-static __always_inline bool
-kvmppc_tce_owe(struct kvm_vcpu *vcpu, struct iommu_table *tbl, unsigned long ua,
-	       unsigned long n)
-{
-	if (likely(!iommu_user_put_rm(tbl, ua, n)))
-		return true;
-	vcpu->arch.tce_owed_ua = ua;
-	vcpu->arch.tce_owed = n;
-	return false;
-}
-
-/*
  * Map @n entries from @entry to one run of user memory. On error some may have been
  * set: doing it again is right, undoing is clearing.
  */
@@ -364,46 +349,22 @@ kvmppc_tce_map(struct kvm_vcpu *vcpu, struct iommu_user_gather *g,
 	       unsigned long entry, unsigned long n, unsigned long ua,
 	       unsigned long perm, bool rm)
 {
-	struct iommu_table *tbl = g->tbl;
 	enum dma_data_direction dir = kvmppc_tce_dir(perm);
-	bool write = perm & TCE_PCI_WRITE;
-	unsigned long hpa, done, shift = tbl->it_page_shift;
-	long len, ret;
+	unsigned long done;
 
 	if (!rm)
 		return iommu_user_map(g, entry, n, ua, dir, &done);
-
-	while (n) {
-		len = iommu_user_get_rm(tbl, ua, n << shift, write, &hpa);
-		if (len < 0)
-			return len;
-		len >>= shift;
-		ret = iommu_user_set_rm(g, entry, len, ua, hpa, dir);
-		done = max(ret, 0L);
-		if (unlikely(done != len) &&
-		    (!kvmppc_tce_owe(vcpu, tbl, ua + (done << shift), len - done) || !done))
-			return ret < 0 ? ret : -EAGAIN;
-		/* Why not all of them is found out where it stopped. */
-		entry += done;
-		ua += done << shift;
-		n -= done;
-	}
-	return 0;
+	return iommu_user_try_map(g, entry, n, ua, dir);
 }
 
 static __always_inline long
 kvmppc_tce_unmap(struct iommu_user_gather *g, unsigned long entry,
 		 unsigned long n, bool rm)
 {
-	unsigned long done;
-	long ret;
-
-	if (rm) {
-		ret = iommu_user_unmap_rm(g, entry, n, &done);
-		return min(ret, 0L);
-	}
-	ret = iommu_user_unmap(g, entry, n);
-	return min(ret, 0L);
+	if (rm)
+		return iommu_user_try_unmap(g, entry, n);
+	iommu_user_unmap(g, entry, n);
+	return 0;
 }
 
 static __always_inline long
@@ -412,18 +373,32 @@ kvmppc_tce_finish(struct iommu_user_gather *g, long err, bool rm)
 	long ret;
 
 	if (rm) {
-		ret = iommu_user_finish_rm(g);
+		ret = iommu_user_try_finish(g);
 		return err ?: ret;
 	}
 	iommu_user_finish(g);
 	return err;
 }
 
+static __always_inline long
+kvmppc_tce_put_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
+		   unsigned long perm, bool rm)
+{
+	long ret;
+
+	if (!rm)
+		iommu_user_enter();
+	ret = iommu_user_try_one(tbl, entry, ua, kvmppc_tce_dir(perm), rm);
+	if (!rm)
+		iommu_user_leave();
+	return min(ret, 0L);
+}
+
 /* Real mode does a table's part only if it can do all of it. */
 static __always_inline bool
 kvmppc_tce_mode_ok(struct iommu_table *tbl, unsigned long n, bool rm)
 {
-	return !rm || (n <= KVM_TCE_LIST && iommu_user_rm_ready(tbl));
+	return !rm || (n <= KVM_TCE_LIST && !iommu_user_try_ready(tbl, DMA_NONE, true));
 }
 
 /* H_GET_TCE. Context: kvm->srcu. */
@@ -457,7 +432,7 @@ kvmppc_tce_put_range(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
 	/* One entry is mapped or not; a larger guest page could be mapped in part. */
 	if (perm && n > 1 && !kvmppc_tce_known(tbl, ua, n, rm))
 		return -EFAULT;
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin_mode(&g, tbl, rm);
 	if (perm)
 		err = kvmppc_tce_map(vcpu, &g, entry, n, ua, perm, rm);
 	else
@@ -513,8 +488,7 @@ kvmppc_tce_put(struct kvm_vcpu *vcpu, unsigned long liobn, unsigned long ioba,
 		entry = (stt->offset + idx) << sub;
 		err = -EAGAIN;
 		if (likely(!sub))
-			err = (rm ? iommu_user_put_one_rm : iommu_user_put_one)
-				(hw->tbl, entry, ua, kvmppc_tce_dir(perm));
+			err = kvmppc_tce_put_one(hw->tbl, entry, ua, perm, rm);
 		if (likely(!err))
 			continue;
 		/* Not found may mean that regions come and go: the general way waits. */
@@ -690,8 +664,12 @@ kvmppc_tce_list_map(struct kvm_vcpu *vcpu, struct iommu_user_gather *g,
 
 	for (; n; n -= k, tce += k, entry += k << sub) {
 		if (!sub) {
-			k = (rm ? iommu_user_map_list_rm : iommu_user_map_list)
-				(g, entry, n, tce, delta, dir);
+			if (!rm)
+				iommu_user_enter();
+			iommu_user_try_map_list(g, entry, n, tce, delta, dir);
+			if (!rm)
+				iommu_user_leave();
+			k = g->done;
 			if (likely(k == n))
 				return 0;
 			if (k)
@@ -717,7 +695,7 @@ kvmppc_tce_list_apply(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 	unsigned long i, entry, perm, delta = 0;
 	long err = 0;
 
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin_mode(&g, tbl, rm);
 	for (i = 0; i < n && !err; i += list->run[i]) {
 		entry = (stt->offset + idx + i) << sub;
 		perm = kvmppc_tce_run(stt, list->tce[i], &slot, &delta);
@@ -872,7 +850,7 @@ kvmppc_tce_stuff(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
 		sub = stt->page_shift - hw->tbl->it_page_shift;
 		if (!kvmppc_tce_mode_ok(hw->tbl, n << sub, rm))
 			return kvmppc_tce_too_hard(vcpu, mode);
-		iommu_user_begin(&g, hw->tbl);
+		iommu_user_begin_mode(&g, hw->tbl, rm);
 		err = kvmppc_tce_unmap(&g, (stt->offset + idx) << sub, n << sub, rm);
 		err = kvmppc_tce_finish(&g, err, rm);
 		if (unlikely(err))

@@ -10,8 +10,8 @@
  *
  * A *leaf* holds the hardware's TCEs and, if the table belongs to user space,
  * one *view word* per TCE right behind them: one walk finds both, one allocation
- * makes both, one free ends both. (With one level only, the two halves are two
- * allocations if one would be too large.) Where the TCEs are a hypervisor's
+ * makes both, one free ends both. (The only level of a table is two allocations
+ * where one of both cannot be had.) Where the TCEs are a hypervisor's
  * (pSeries) the leaf holds view words only.
  *
  *   function                    may sleep   RCU read side   MMU off
@@ -36,18 +36,27 @@
 #include <linux/minmax.h>
 #include <asm/iommu.h>
 #include <asm/page.h>
+#include <asm/synch.h>
 #include <asm/tce.h>
 
 /*
- * A view word tells which user page its TCE leads to: ua[63:12] | flags.
- * 0: the TCE is clear.
+ * A view word tells which user page its TCE leads to: ua[63:12] | flags. A word
+ * without LIVE belongs to a clear TCE.
+ *
+ * The IOMMU_VIEW_LINE words of one cache line and their TCEs are a *line*. Its
+ * first word, the *head*, has the line's lock bit: whoever changes any word or TCE
+ * of the line holds it. LOCK and DEAD appear in heads only, whatever the head's own
+ * entry is, so a reader without the lock tests LIVE and nothing else.
  */
-#define IOMMU_VIEW_LOCK		BIT(0)	/* the pair (TCE, word) is being changed */
+#define IOMMU_VIEW_LOCK		BIT(0)	/* head: the line is being changed */
 #define IOMMU_VIEW_LIVE		BIT(1)	/* the TCE is set; ua may be 0 */
 #define IOMMU_VIEW_PIN		BIT(2)	/* holds a page pin (v1), not a region's mapped */
 #define IOMMU_VIEW_WRITE	BIT(3)	/* the device may write (v1: dirty at unpin) */
-#define IOMMU_VIEW_DEAD		BIT(4)	/* the leaf is being given back: walk again */
+#define IOMMU_VIEW_DEAD		BIT(4)	/* head: the leaf is being freed, walk again */
+#define IOMMU_VIEW_BUSY		(IOMMU_VIEW_LOCK | IOMMU_VIEW_DEAD)
 #define IOMMU_VIEW_UA		(~0xfffUL)
+
+#define IOMMU_VIEW_LINE		16UL	/* words: 128 bytes, a cache line of POWER */
 
 #define IOMMU_LINK_VALID	(TCE_PCI_READ | TCE_PCI_WRITE)
 #define IOMMU_LINK_PA		(~0xfffUL)
@@ -89,6 +98,63 @@ static __always_inline u64 iommu_tce_load(const __be64 *p)
 #else
 	return be64_to_cpu(READ_ONCE(*p));
 #endif
+}
+
+/* The head of a view word's line */
+static __always_inline u64 *iommu_view_head(u64 *view)
+{
+	return (u64 *)((unsigned long)view & ~(IOMMU_VIEW_LINE * sizeof(*view) - 1));
+}
+
+/**
+ * iommu_view_trylock - lock a line
+ * @head: first view word of the line
+ *
+ * Acquire: the line's words and TCEs are read as the last holder left them, and
+ * stores below become visible after the lock does. lwsync on POWER8 and later, which
+ * also keeps stores and loads before it ahead of stores and loads after it.
+ *
+ * Context: any. A holder must not sleep nor be preempted.
+ * Return: false if somebody has the lock, or the leaf is being freed.
+ */
+static __always_inline bool iommu_view_trylock(u64 *head)
+{
+	asm goto("1:	ldarx	%%r0,0,%0,1\n"
+		 "	andi.	%%r9,%%r0,%1\n"
+		 "	bne-	%l[busy]\n"
+		 "	ori	%%r0,%%r0,%2\n"
+		 "	stdcx.	%%r0,0,%0\n"
+		 "	bne-	1b\n"
+		 PPC_ACQUIRE_BARRIER
+		 : : "b" (head), "i" (IOMMU_VIEW_BUSY), "i" (IOMMU_VIEW_LOCK)
+		 : "r0", "r9", "cr0", "memory" : busy);
+	return true;
+busy:
+	return false;
+}
+
+/**
+ * iommu_view_unlock - unlock a line
+ * @head: first view word of the line
+ *
+ * Release: the line's words and TCEs are visible to whoever locks it next.
+ */
+static __always_inline void iommu_view_unlock(u64 *head)
+{
+	/* hand-over: pairs with iommu_view_trylock() */
+	smp_store_release(head, READ_ONCE(*head) & ~IOMMU_VIEW_LOCK);
+}
+
+/* The word of an entry whose line is locked */
+static __always_inline u64 iommu_view_get(const u64 *view)
+{
+	return READ_ONCE(*view) & ~IOMMU_VIEW_LOCK;
+}
+
+/* Set it. The lock stays. */
+static __always_inline void iommu_view_set(u64 *view, u64 word)
+{
+	WRITE_ONCE(*view, view == iommu_view_head(view) ? word | IOMMU_VIEW_LOCK : word);
 }
 
 /* Is it user space's table: are there view words in its leaves? */
@@ -161,16 +227,18 @@ bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
 
 #if IS_ENABLED(CONFIG_PNV_TCE_KUNIT_TEST)
 /**
- * struct iommu_levels_probe - the KUnit suite's view of all tables' allocations
+ * struct iommu_levels_probe - the KUnit suites' view of all tables' allocations
  * @blocks: levels that are allocated now
  * @bytes: what they take
- * @fail_after: so many allocations succeed, then one fails; none if negative
+ * @fail_after: so many allocations succeed, then all fail; none if negative
+ * @fail_bytes: allocations of so many bytes fail; 0: none
  * @poison: overwrite what is freed, so that a late reader is found out
  */
 struct iommu_levels_probe {
 	atomic_long_t blocks;
 	atomic_long_t bytes;
 	atomic_long_t fail_after;
+	unsigned long fail_bytes;
 	bool poison;
 };
 

@@ -7,128 +7,179 @@
  * region on which it holds one @mapped reference (v2), or holds a pin of that
  * page (v1, tbl->it_pins). So:
  *
- *   1. the new reference (pin) is taken first: iommu_user_get();
- *   2. TCE and view word change together, under the word's lock bit. Holders
- *      neither sleep nor are preempted. Real mode only tries;
+ *   1. the new reference (pin) is taken before the entry is set;
+ *   2. TCE and view word change together, under the lock bit of their line;
  *   3. what the old entry held goes into a gather, and is dropped only after
- *      the TCE caches have been invalidated: iommu_user_finish().
+ *      the TCE caches have been invalidated.
  *
- * One operation of a caller is: begin, any number of get/set/map/unmap on one
- * table, finish. References that were got but not set are given back by put.
+ * Try, provide, try again. A *try* runs in both modes, MMU on and off. It never
+ * sleeps, never allocates and waits a bounded time. It does the whole operation, or
+ * says which entry it stopped at and what is missing; doing it again is right.
+ * With the MMU off that is all there is: the hypercall goes to virtual mode
+ * (H_TOO_HARD). There iommu_user_provide() supplies what is missing, and the
+ * caller tries again. iommu_user_map() and iommu_user_unmap() are this loop for
+ * callers that may sleep, and do what a try cannot: pins and a hypervisor's entries.
+ *
+ * One operation of a caller is: begin, any number of tries, maps and unmaps on one
+ * table, finish. It lives in a gather, which also remembers the mode.
  *
  * Entries are numbered as on the bus, ioba >> it_page_shift. The caller has
  * checked the whole range against the table (iommu_tce_check_ioba()), holds a
  * reference on the table and runs in the mm of the table (v1) or on behalf of it.
  *
- * (RCU read side: who may sleep must not be called in one)
+ * Why an operation did not do an entry, by errno:
  *
- *   function                       may sleep  RCU read side  MMU off
- *   iommu_user_begin()             no         not needed     yes
- *   iommu_user_get()               yes (v1)   taken inside   iommu_user_get_rm()
- *   iommu_user_put()               yes (v1)   taken inside   iommu_user_put_rm()
- *   iommu_user_set()               yes        taken inside   iommu_user_set_rm()
- *   iommu_user_map()               yes        taken inside   no
- *   iommu_user_map_list()          no         taken inside   iommu_user_map_list_rm()
- *   iommu_user_put_one()           no         taken inside   iommu_user_put_one_rm()
- *   iommu_user_unmap()             yes        taken inside   iommu_user_unmap_rm()
- *   iommu_user_finish()            yes        taken inside   iommu_user_finish_rm()
- *   iommu_user_revoke()            yes        no             no
+ *   -ENOENT      its level is missing: provide
+ *   -EAGAIN      its line is locked longer than a try waits: provide
+ *   -EFAULT      nothing is registered (v2) or can be pinned (v1) there
+ *   -EINVAL      the memory is not contiguous and aligned enough for an IOMMU page
+ *   -ENXIO       the region is being registered or unregistered
+ *   -ENODEV      the table has been revoked
+ *   -EOPNOTSUPP  not by a try: see iommu_user_try_ready()
+ *   -EIO         with the MMU off: the old entry leads to a region that only virtual
+ *                mode may drop
+ *
+ * and where it may sleep: -EINTR on a fatal signal, -ENOMEM for a level or its charge
+ * or pins, -EPERM in a foreign mm (v1), a hypervisor's errors.
+ *
+ * Read on in kernel/iommu_user_try.c (tries), kernel/iommu_user.c (everything that
+ * may sleep).
  */
 #ifndef _ASM_POWERPC_IOMMU_USER_H
 #define _ASM_POWERPC_IOMMU_USER_H
 
 #include <linux/dma-direction.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/types.h>
 
 struct iommu_table;
 
-#define IOMMU_USER_RUNS		32
+/* Entries of one try at most: what preemption (or the guest's core) is held up for */
+#define IOMMU_USER_TRY		2048UL
+
+#define IOMMU_USER_HELD		32
 
 /**
- * struct iommu_user_run - what some old entries held
- * @addr: the region of all of them (v2), or hpa of the first (v1)
- * @nr: entries; hpas go on contiguously
- * @flags: IOMMU_USER_REGION (v2), or IOMMU_VIEW_PIN and perhaps IOMMU_VIEW_WRITE (v1)
+ * struct iommu_user_held - what some old entries held
+ * @addr: v2: the region. v1: hpa of the first page | IOMMU_VIEW_PIN, and
+ *	IOMMU_VIEW_WRITE if the device may have written
+ * @nr: v2: references. v1: pins; hpas go on contiguously, one IOMMU page each
  */
-struct iommu_user_run {
+struct iommu_user_held {
 	unsigned long addr;
-	unsigned int nr;
-	unsigned int flags;
+	unsigned long nr;
 };
 
-#define IOMMU_USER_REGION	0x1000	/* @addr is a struct mm_iommu_region */
-
 /**
- * struct iommu_user_gather - entries changed, and what they held before
+ * struct iommu_user_gather - an operation: entries changed, and what they held before
  * @tbl: the table
+ * @mmu_off: real mode
  * @first: lowest entry changed since the last invalidation
  * @end: the one after the highest; nothing to invalidate when not above @first
- * @nr: runs gathered
- * @run: what to drop after the invalidation
+ * @done: entries of the last call that are as wanted, counted from its first
+ * @live: entries changed so far that were live before
+ * @nr: elements of @held in use
+ * @held: what to drop after the invalidation
  *
- * One per table and operation, on the caller's stack, in real mode too. Declare it
- * __uninitialized: iommu_user_begin() sets what must be set, and @run is large.
+ * On the caller's stack, in real mode too, and nobody else's. Declare it
+ * __uninitialized: iommu_user_begin() sets what must be set, and @held is large.
  */
 struct iommu_user_gather {
 	struct iommu_table *tbl;
+	bool mmu_off;
 	unsigned long first;
 	unsigned long end;
+	unsigned long done;
+	unsigned long live;
 	unsigned int nr;
-	struct iommu_user_run run[IOMMU_USER_RUNS];
+	struct iommu_user_held held[IOMMU_USER_HELD];
 };
 
 /**
- * iommu_user_begin() - start an operation
+ * iommu_user_begin_mode() - start an operation
+ * @g: the gather, uninitialised
+ * @tbl: the table
+ * @mmu_off: real mode
+ *
+ * Context: any.
+ */
+static inline void iommu_user_begin_mode(struct iommu_user_gather *g,
+					 struct iommu_table *tbl, bool mmu_off)
+{
+	g->tbl = tbl;
+	g->mmu_off = mmu_off;
+	g->first = ~0UL;
+	g->end = 0;
+	g->live = 0;
+	g->nr = 0;
+}
+
+/**
+ * iommu_user_begin() - start an operation in virtual mode
  * @g: the gather, uninitialised
  * @tbl: the table
  *
- * Context: any.
+ * Context: any with the MMU on.
  */
 static inline void iommu_user_begin(struct iommu_user_gather *g,
 				    struct iommu_table *tbl)
 {
-	g->tbl = tbl;
-	g->first = ~0UL;
-	g->end = 0;
-	g->nr = 0;
+	iommu_user_begin_mode(g, tbl, false);
 }
 
-long iommu_user_get(struct iommu_table *tbl, unsigned long ua,
-		    unsigned long size, bool write, unsigned long *hpa);
-void iommu_user_put(struct iommu_table *tbl, unsigned long ua,
-		    unsigned long hpa, unsigned long n, bool write);
-long iommu_user_set(struct iommu_user_gather *g, unsigned long entry,
-		    unsigned long n, unsigned long ua, unsigned long hpa,
-		    enum dma_data_direction dir);
+/**
+ * iommu_user_enter() - begin a section of tries in virtual mode
+ *
+ * In a section what a walk found stays, and the holder of a line's lock is not
+ * preempted, so that nobody waits for a task that does not run. Interrupts stay
+ * enabled: no handler changes a user's entries, so a line's lock is like any spinlock
+ * that only tasks take. A real mode waiter, which holds up a core, gives up first.
+ *
+ * Context: any with the MMU on. A section must not sleep.
+ */
+static inline void iommu_user_enter(void)
+	__acquires(RCU)
+{
+	preempt_disable();
+	rcu_read_lock();
+}
+
+/**
+ * iommu_user_leave() - end a section of tries
+ *
+ * Context: in a section.
+ */
+static inline void iommu_user_leave(void)
+	__releases(RCU)
+{
+	rcu_read_unlock();
+	preempt_enable();
+}
+
+int iommu_user_try_ready(struct iommu_table *tbl, enum dma_data_direction dir, bool mmu_off);
+int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry,
+		       unsigned long n, unsigned long ua, enum dma_data_direction dir);
+int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
+			    unsigned long n, const u64 *list, unsigned long delta,
+			    enum dma_data_direction dir);
+int iommu_user_try_unmap(struct iommu_user_gather *g, unsigned long entry,
+			 unsigned long n);
+int iommu_user_try_finish(struct iommu_user_gather *g);
+int iommu_user_try_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
+		       enum dma_data_direction dir, bool mmu_off);
+
+int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why);
 int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 		   unsigned long n, unsigned long ua,
 		   enum dma_data_direction dir, unsigned long *done);
-unsigned long iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
-				  unsigned long n, const u64 *list, unsigned long delta,
-				  enum dma_data_direction dir);
+int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
+			unsigned long n, const u64 *list, unsigned long delta,
+			enum dma_data_direction dir);
 long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
 		      unsigned long n);
+long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned long size);
 void iommu_user_finish(struct iommu_user_gather *g);
 void iommu_user_revoke(struct iommu_table *tbl);
-
-long iommu_user_put_one(struct iommu_table *tbl, unsigned long entry,
-			unsigned long ua, enum dma_data_direction dir);
-long iommu_user_put_one_rm(struct iommu_table *tbl, unsigned long entry,
-			   unsigned long ua, enum dma_data_direction dir);
-
-bool iommu_user_rm_ready(struct iommu_table *tbl);
-long iommu_user_get_rm(struct iommu_table *tbl, unsigned long ua,
-		       unsigned long size, bool write, unsigned long *hpa);
-int iommu_user_put_rm(struct iommu_table *tbl, unsigned long ua,
-		      unsigned long n);
-long iommu_user_set_rm(struct iommu_user_gather *g, unsigned long entry,
-		       unsigned long n, unsigned long ua, unsigned long hpa,
-		       enum dma_data_direction dir);
-unsigned long iommu_user_map_list_rm(struct iommu_user_gather *g, unsigned long entry,
-				     unsigned long n, const u64 *list,
-				     unsigned long delta, enum dma_data_direction dir);
-long iommu_user_unmap_rm(struct iommu_user_gather *g, unsigned long entry,
-			 unsigned long n, unsigned long *done);
-int iommu_user_finish_rm(struct iommu_user_gather *g);
 
 #endif /* _ASM_POWERPC_IOMMU_USER_H */

@@ -22,7 +22,8 @@
 #include <asm/mm_iommu.h>
 #include "../../mm/book3s64/mm_iommu_core.h"
 #include "../../mm/book3s64/tests/iommu_kunit.h"
-#include "../iommu_user_core.h"
+#include "../iommu_user_lines.h"
+#include "iommu_user_try_kunit.h"
 
 #define P		PAGE_SIZE
 #define RW		(TCE_PCI_READ | TCE_PCI_WRITE)
@@ -44,7 +45,6 @@ struct fixture {
 	unsigned long *hpa;		/* of each page, from gup */
 	long pins;			/* before the case */
 	struct iommu_user_gather g;
-	unsigned long out;
 	/* model */
 	unsigned long ua[ENTRIES];	/* 0: clear */
 	bool ro[ENTRIES];
@@ -211,7 +211,8 @@ static void expect_model_at(struct kunit *test, int line)
 
 /* ---- set-up ---- */
 
-static int table_make(struct kunit *test, unsigned int page_shift, bool pins)
+static int table_make_ops(struct kunit *test, unsigned int page_shift, bool pins,
+			  struct iommu_table_ops *ops)
 {
 	struct fixture *f = test->priv;
 	struct iommu_table *tbl = kzalloc(sizeof(*tbl), GFP_KERNEL);
@@ -221,12 +222,12 @@ static int table_make(struct kunit *test, unsigned int page_shift, bool pins)
 	KUNIT_ASSERT_NOT_NULL(test, tbl);
 	INIT_LIST_HEAD_RCU(&tbl->it_group_list);
 	kref_init(&tbl->it_kref);
-	tbl->it_ops = &fake_ops;
+	tbl->it_ops = ops;
 	tbl->it_page_shift = page_shift;
 	tbl->it_offset = OFFSET;
 	tbl->it_size = ENTRIES;
 	tbl->it_pins = pins;
-	ret = iommu_levels_init(tbl, NUMA_NO_NODE, 2, 9, true, f->mm);
+	ret = iommu_levels_init(tbl, NUMA_NO_NODE, 2, 9, ops == &fake_ops, f->mm);
 	if (ret) {
 		kfree(tbl);
 		return ret;
@@ -237,6 +238,11 @@ static int table_make(struct kunit *test, unsigned int page_shift, bool pins)
 	kills = 0;
 	killed_entries = 0;
 	return 0;
+}
+
+static int table_make(struct kunit *test, unsigned int page_shift, bool pins)
+{
+	return table_make_ops(test, page_shift, pins, &fake_ops);
 }
 
 /* Neighbours of scattered pages; registered unless pins are tested */
@@ -303,7 +309,7 @@ static void iommu_user_test_exit(struct kunit *test)
 		iommu_user_unmap(&f->g, OFFSET, ENTRIES);
 		iommu_user_finish(&f->g);
 		memset(f->ua, 0, sizeof(f->ua));
-		if (f->tbl->it_pins || f->mem[f->regions - 1])
+		if (f->tbl->it_view_off && (f->tbl->it_pins || f->mem[f->regions - 1]))
 			expect_model(test);
 		iommu_tce_table_put(f->tbl);
 	}
@@ -394,7 +400,6 @@ static struct fixture *kind_make(struct kunit *test)
 static void order(struct kunit *test)
 {
 	struct fixture *f = test->priv;
-	unsigned long hpa;
 	u64 word;
 
 	memory_make(test, true);
@@ -402,19 +407,16 @@ static void order(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, map_range(f, 3, 1, ua_of(f, 7), DMA_BIDIRECTIONAL), 0);
 	expect_model(test);
 	kills = 0;
+	killed_entries = 0;
 
 	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, iommu_user_get(f->tbl, ua_of(f, REGION_PAGES), P, true,
-					     &hpa), (long)P);
-	KUNIT_EXPECT_EQ(test, hpa, f->hpa[REGION_PAGES]);
-	KUNIT_EXPECT_EQ(test, mapped(f, 0), 1L);
-	KUNIT_EXPECT_EQ(test, mapped(f, 1), 1L);
-	KUNIT_EXPECT_EQ(test, tce_at(f->tbl, 3, &word), f->hpa[7] | RW);
-
-	KUNIT_EXPECT_EQ(test, iommu_user_set(&f->g, OFFSET + 3, 1,
-					     ua_of(f, REGION_PAGES), hpa,
-					     DMA_TO_DEVICE), 1L);
-	KUNIT_EXPECT_EQ(test, tce_at(f->tbl, 3, &word), hpa | TCE_PCI_READ);
+	iommu_user_enter();
+	KUNIT_EXPECT_EQ(test, iommu_user_try_map(&f->g, OFFSET + 3, 1,
+						 ua_of(f, REGION_PAGES), DMA_TO_DEVICE), 0);
+	iommu_user_leave();
+	KUNIT_EXPECT_EQ(test, f->g.done, 1UL);
+	KUNIT_EXPECT_EQ(test, f->g.live, 1UL);
+	KUNIT_EXPECT_EQ(test, tce_at(f->tbl, 3, &word), f->hpa[REGION_PAGES] | TCE_PCI_READ);
 	KUNIT_EXPECT_EQ(test, word, ua_of(f, REGION_PAGES) | IOMMU_VIEW_LIVE);
 	/* The device has not heard of it: both are held. */
 	KUNIT_EXPECT_EQ(test, kills, 0U);
@@ -424,13 +426,19 @@ static void order(struct kunit *test)
 
 	iommu_user_finish(&f->g);
 	KUNIT_EXPECT_EQ(test, kills, 1U);
-	KUNIT_EXPECT_EQ(test, killed_entries, 2U);
+	KUNIT_EXPECT_EQ(test, killed_entries, 1U);
 	model_set(f, 3, 1, ua_of(f, REGION_PAGES), true);
 	expect_model(test);
 
-	/* Not set after all */
-	KUNIT_EXPECT_EQ(test, iommu_user_get(f->tbl, ua_of(f, 5), P, true, &hpa), (long)P);
-	iommu_user_put(f->tbl, ua_of(f, 5), hpa, 1, true);
+	/* Not set after all: no level there */
+	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_enter();
+	KUNIT_EXPECT_EQ(test, iommu_user_try_map(&f->g, OFFSET + 510, 4, ua_of(f, 5),
+						 DMA_BIDIRECTIONAL), -ENOENT);
+	iommu_user_leave();
+	KUNIT_EXPECT_EQ(test, f->g.done, 2UL);
+	iommu_user_finish(&f->g);
+	model_set(f, 510, 2, ua_of(f, 5), false);
 	expect_model(test);
 }
 
@@ -485,7 +493,7 @@ static void one_kill(struct kunit *test)
 static void scattered(struct kunit *test)
 {
 	struct fixture *f = kind_make(test);
-	unsigned int i, n = 5 * IOMMU_USER_RUNS + 3;
+	unsigned int i, n = 5 * IOMMU_USER_HELD + 3;
 
 	for (i = 0; i < n; i++)
 		KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, 500 - 3 * i),
@@ -524,12 +532,12 @@ static void gather_overflow(struct kunit *test)
 	expect_model(test);
 	kills = 0;
 	KUNIT_EXPECT_EQ(test, map_range(f, 0, n, ua_of(f, 10), DMA_TO_DEVICE), 0);
-	KUNIT_EXPECT_GT(test, kills, MANY / IOMMU_USER_RUNS);
+	KUNIT_EXPECT_GT(test, kills, MANY / IOMMU_USER_HELD);
 	expect_model(test);
 	/* In a row, over many regions */
 	kills = 0;
 	KUNIT_EXPECT_EQ(test, map_range(f, 0, n, ua_of(f, 100), DMA_BIDIRECTIONAL), 0);
-	KUNIT_EXPECT_GE(test, kills, n / 8 / IOMMU_USER_RUNS);
+	KUNIT_EXPECT_GE(test, kills, n / 8 / IOMMU_USER_HELD);
 	expect_model(test);
 	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)n);
 	expect_model(test);
@@ -782,9 +790,13 @@ static void threads_revoked(struct kunit *test)
 static const struct way {
 	const char *name;
 	call_t call;
+	struct iommu_user_tries try;
 } ways[] = {
-	{ "MMU on", call_virt },
-	{ "MMU off", call_real },
+	{ "MMU on", call_virt, KUNIT_TRIES },
+	{ "MMU off", call_real, {
+		iommu_user_try_map, iommu_user_try_map_list, iommu_user_try_unmap,
+		iommu_user_try_finish, iommu_user_try_one,
+	} },
 };
 
 KUNIT_ARRAY_PARAM_DESC(way, ways, name);
@@ -864,34 +876,60 @@ static void revoke_waits(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, w->seen);
 }
 
-#define rm_get(ua, size, write)						\
-	call((void *)iommu_user_get_rm, (unsigned long)f->tbl, ua, size, write, \
-	     (unsigned long)&f->out, 0)
-#define rm_set(i, n, ua, hpa, dir)					\
-	call((void *)iommu_user_set_rm, (unsigned long)&f->g, OFFSET + (i), n, ua, hpa, dir)
-#define rm_unmap(i, n)							\
-	call((void *)iommu_user_unmap_rm, (unsigned long)&f->g, OFFSET + (i), n, \
-	     (unsigned long)&f->out, 0, 0)
-#define rm_finish()							\
-	((int)call((void *)iommu_user_finish_rm, (unsigned long)&f->g, 0, 0, 0, 0, 0))
+/* Tries the way of the case; as real mode does them, wherever they run */
+static void rm_begin(struct fixture *f)
+{
+	iommu_user_begin_mode(&f->g, f->tbl, true);
+}
+
+static int rm_call(struct kunit *test, void *fn, unsigned long a1, unsigned long a2,
+		   unsigned long a3, unsigned long a4, unsigned long a5)
+{
+	const struct way *w = test->param_value;
+	struct fixture *f = test->priv;
+
+	return w->call(fn, (unsigned long)&f->g, a1, a2, a3, a4, a5);
+}
+
+#define way_try(test, which)	(((const struct way *)(test)->param_value)->try.which)
+
+static int rm_map(struct kunit *test, unsigned long i, unsigned long n, unsigned long ua,
+		  enum dma_data_direction dir)
+{
+	return rm_call(test, way_try(test, map), OFFSET + i, n, ua, dir, 0);
+}
+
+static int rm_unmap(struct kunit *test, unsigned long i, unsigned long n)
+{
+	return rm_call(test, way_try(test, unmap), OFFSET + i, n, 0, 0, 0);
+}
+
+static int rm_finish(struct kunit *test)
+{
+	return rm_call(test, way_try(test, finish), 0, 0, 0, 0, 0);
+}
+
+static int rm_one(struct kunit *test, unsigned long i, unsigned long ua,
+		  enum dma_data_direction dir)
+{
+	const struct way *w = test->param_value;
+	struct fixture *f = test->priv;
+
+	return w->call(w->try.one, (unsigned long)f->tbl, OFFSET + i, ua, dir, true, 0);
+}
 
 static void real_mode(struct kunit *test)
 {
-	call_t call = way_make(test, false, PAGE_SHIFT);
 	struct fixture *f = test->priv;
-	unsigned long hpa, i;
+	unsigned long i;
 
-	KUNIT_EXPECT_TRUE(test, iommu_user_rm_ready(f->tbl));
-	iommu_user_begin(&f->g, f->tbl);
+	way_make(test, false, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_TO_DEVICE, true), 0);
 
 	/* A leaf that is not there is not made here. */
-	KUNIT_EXPECT_EQ(test, rm_get(ua_of(f, 1), P, true), (long)P);
-	hpa = f->out;
-	KUNIT_EXPECT_EQ(test, hpa, f->hpa[1]);
-	KUNIT_EXPECT_EQ(test, rm_set(4, 1, ua_of(f, 1), hpa, DMA_BIDIRECTIONAL),
-			(long)-ENOENT);
-	KUNIT_EXPECT_EQ(test, (int)call((void *)iommu_user_put_rm, (unsigned long)f->tbl,
-					ua_of(f, 1), 1, 0, 0, 0), 0);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 4, 1, ua_of(f, 1), DMA_BIDIRECTIONAL), -ENOENT);
+	KUNIT_EXPECT_EQ(test, f->g.done, 0UL);
 	expect_model(test);
 	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
 
@@ -899,71 +937,126 @@ static void real_mode(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, map_range(f, 2, 200, ua_of(f, 50), DMA_BIDIRECTIONAL), 0);
 	expect_model(test);
 	kills = 0;
-	iommu_user_begin(&f->g, f->tbl);
+	rm_begin(f);
 	for (i = 0; i < 100; i++) {
-		KUNIT_EXPECT_EQ(test, rm_get(ua_of(f, 300 + i), P, i & 1), (long)P);
-		hpa = f->out;
-		KUNIT_EXPECT_EQ(test, rm_set(2 * i, 1, ua_of(f, 300 + i), hpa,
-					     i & 1 ? DMA_FROM_DEVICE : DMA_TO_DEVICE), 1L);
+		KUNIT_EXPECT_EQ(test, rm_map(test, 2 * i, 1, ua_of(f, 300 + i),
+					     i & 1 ? DMA_FROM_DEVICE : DMA_TO_DEVICE), 0);
 		model_set(f, 2 * i, 1, ua_of(f, 300 + i), !(i & 1));
 	}
+	KUNIT_EXPECT_EQ(test, f->g.live, 99UL);
 	expect_held(test);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	KUNIT_EXPECT_EQ(test, kills, 1U);
 	expect_model(test);
 
+	/* Over regions, up to where there is no level */
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 300, 300, ua_of(f, 20), DMA_BIDIRECTIONAL),
+			-ENOENT);
+	KUNIT_EXPECT_EQ(test, f->g.done, 212UL);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
+	model_set(f, 300, 212, ua_of(f, 20), false);
+	expect_model(test);
+
 	/* Clear across a missing leaf */
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_unmap(0, 700), 0L);
-	KUNIT_EXPECT_EQ(test, f->out, 700UL);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 0, 700), 0);
+	KUNIT_EXPECT_EQ(test, f->g.done, 700UL);
 	expect_held(test);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	model_set(f, 0, 700, 0, false);
 	expect_model(test);
 
 	/* Entries of all regions by turns */
-	for (i = 0; i < 3 * IOMMU_USER_RUNS; i++)
+	for (i = 0; i < 3 * IOMMU_USER_HELD; i++)
 		KUNIT_EXPECT_EQ(test, map_range(f, i, 1,
 						ua_of(f, i % REGIONS * REGION_PAGES + i),
 						DMA_BIDIRECTIONAL), 0);
 	expect_model(test);
 	kills = 0;
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_unmap(0, 512), 0L);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 0, 512), 0);
 	expect_held(test);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	KUNIT_EXPECT_EQ(test, kills, 1U);
 	model_set(f, 0, 512, 0, false);
 	expect_model(test);
 }
 
-/* Set or clear @word of entry @i by hand. */
-static u64 word_xchg(struct fixture *f, unsigned long i, u64 word)
+/* One entry without a gather: set, replaced within and across regions, cleared */
+static void one_entry(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int i;
+
+	way_make(test, false, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 3, ua_of(f, 1), DMA_TO_DEVICE), -ENOENT);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 3, 0, DMA_NONE), 0);
+	KUNIT_EXPECT_EQ(test, kills, 0U);
+	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
+	/* The head of a line, one within it, the last */
+	for (i = 16; i < 32; i += i == 16 ? 5 : 10) {
+		dev_read_all(f->tbl);
+		kills = 0;
+		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, 1), DMA_TO_DEVICE), 0);
+		model_set(f, i, 1, ua_of(f, 1), true);
+		expect_model(test);
+		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, 5), DMA_BIDIRECTIONAL), 1);
+		model_set(f, i, 1, ua_of(f, 5), false);
+		expect_model(test);
+		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, 200), DMA_FROM_DEVICE), 1);
+		model_set(f, i, 1, ua_of(f, 200), false);
+		expect_model(test);
+		/* Not registered: nothing changes */
+		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, f->pages), DMA_TO_DEVICE),
+				-EFAULT);
+		expect_model(test);
+		KUNIT_EXPECT_EQ(test, kills, 3U);
+		if (i & 1)
+			continue;
+		KUNIT_EXPECT_EQ(test, rm_one(test, i, 0, DMA_NONE), 1);
+		KUNIT_EXPECT_EQ(test, rm_one(test, i, 0, DMA_NONE), 0);
+		KUNIT_EXPECT_EQ(test, kills, 4U);
+		model_set(f, i, 1, 0, false);
+		expect_model(test);
+	}
+}
+
+/* Write the head of entry @i's line by hand; returns what it was. */
+static u64 head_xchg(struct fixture *f, unsigned long i, u64 word)
 {
 	struct iommu_span span;
 	u64 old;
 
 	rcu_read_lock();
 	iommu_levels_walk(f->tbl, i, &span);
-	old = xchg(span.view, word);
+	old = xchg(iommu_view_head(span.view), word);
 	rcu_read_unlock();
 	return old;
 }
 
-/* iommu_user_map_list() of @f's own list, either way; the model learns what is set. */
-static long list_map(struct fixture *f, call_t call, unsigned long i, unsigned long n,
-		     const u64 *list, unsigned long ua, enum dma_data_direction dir)
+static u64 head_lock(struct fixture *f, unsigned long i)
+{
+	u64 old = head_xchg(f, i, 0);
+
+	head_xchg(f, i, old | IOMMU_VIEW_LOCK);
+	return old;
+}
+
+/* iommu_user_try_map_list() of @f's own list, either way; the model learns what is set. */
+static int list_map(struct kunit *test, unsigned long i, unsigned long n, const u64 *list,
+		    unsigned long ua, enum dma_data_direction dir)
 {
 	/* Something below the page bits, which @delta takes away */
 	unsigned long delta = ua - 3, k;
-	long done;
+	struct fixture *f = test->priv;
+	int ret;
 
-	done = call(call == call_real ? (void *)iommu_user_map_list_rm :
-		    (void *)iommu_user_map_list, (unsigned long)&f->g, OFFSET + i, n,
-		    (unsigned long)list, delta, dir);
-	for (k = 0; (long)k < done; k++)
+	ret = rm_call(test, way_try(test, map_list), OFFSET + i, n, (unsigned long)list,
+		      delta, dir);
+	for (k = 0; k < f->g.done; k++)
 		model_set(f, i + k, 1, list[k] + delta, dir == DMA_TO_DEVICE);
-	return done;
+	return ret;
 }
 
 static void list_fill(struct fixture *f, u64 *list, unsigned int step)
@@ -990,124 +1083,128 @@ static unsigned int pages_dirty(struct fixture *f, unsigned int region)
 
 static void lists(struct kunit *test)
 {
-	call_t call = way_make(test, false, PAGE_SHIFT);
 	struct fixture *f = test->priv;
-	unsigned long done;
 	u64 *list, word;
 
+	way_make(test, false, PAGE_SHIFT);
 	list = kunit_kcalloc(test, 512, sizeof(*list), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, list);
 	list_fill(f, list, 37);
 
 	/* No level */
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 0, 90, list, f->base, DMA_BIDIRECTIONAL), 0L);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, list_map(test, 0, 90, list, f->base, DMA_BIDIRECTIONAL),
+			-ENOENT);
+	KUNIT_EXPECT_EQ(test, f->g.done, 0UL);
 	expect_model(test);
 	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
-	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 512), 0);
 	dev_read_all(f->tbl);
 
 	/* Clear ones, up to the end of the leaf and on */
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 400, 500, list, f->base, DMA_BIDIRECTIONAL),
-			112L);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 512, 388, list + 112, f->base,
-				       DMA_BIDIRECTIONAL), 388L);
+	KUNIT_EXPECT_EQ(test, list_map(test, 400, 500, list, f->base, DMA_BIDIRECTIONAL),
+			-ENOENT);
+	KUNIT_EXPECT_EQ(test, f->g.done, 112UL);
+	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 512), 0);
+	KUNIT_EXPECT_EQ(test, list_map(test, 400, 500, list, f->base, DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, f->g.done, 500UL);
+	KUNIT_EXPECT_EQ(test, f->g.live, 112UL);
 	expect_held(test);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	KUNIT_EXPECT_EQ(test, kills, 1U);
 	expect_model(test);
 
-	/* Replaced, once the region of the old ones is known; to read only */
+	/* Replaced, to read only */
 	list_fill(f, list, 11);
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 512, 388, list, ua_of(f, 2 * REGION_PAGES),
-				       DMA_TO_DEVICE), 0L);
-	KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 512, 1,
-					     ua_of(f, 2 * REGION_PAGES), DMA_TO_DEVICE,
-					     &done), 0);
-	model_set(f, 512, 1, ua_of(f, 2 * REGION_PAGES), true);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 513, 387, list, ua_of(f, 2 * REGION_PAGES),
-				       DMA_TO_DEVICE), 387L);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, list_map(test, 512, 388, list, ua_of(f, 2 * REGION_PAGES),
+				       DMA_TO_DEVICE), 0);
 	expect_held(test);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	KUNIT_EXPECT_EQ(test, kills, 2U);
 	expect_model(test);
 	KUNIT_EXPECT_EQ(test, pages_dirty(f, 0), REGION_PAGES);
 	KUNIT_EXPECT_EQ(test, pages_dirty(f, 2), 0U);
 
-	/* Not in the region, before it and behind it; someone else's entry */
-	iommu_user_begin(&f->g, f->tbl);
+	/* In the regions before and behind; someone else's line */
+	rm_begin(f);
 	list[70] = (u64)REGION_PAGES * P + 3;
 	list[60] = -P + 3;
-	word = word_xchg(f, 30, IOMMU_VIEW_LOCK);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 0, 100, list, ua_of(f, 3 * REGION_PAGES),
-				       DMA_FROM_DEVICE), 30L);
-	word_xchg(f, 30, word);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 30, 70, list + 30,
-				       ua_of(f, 3 * REGION_PAGES), DMA_FROM_DEVICE), 30L);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 61, 39, list + 61,
-				       ua_of(f, 3 * REGION_PAGES), DMA_FROM_DEVICE), 9L);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 60, 1, list + 60,
-				       f->base, DMA_FROM_DEVICE), 0L);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	word = head_lock(f, 37);
+	KUNIT_EXPECT_EQ(test, list_map(test, 0, 100, list, ua_of(f, 3 * REGION_PAGES),
+				       DMA_FROM_DEVICE), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, f->g.done, 32UL);
+	head_xchg(f, 37, word);
+	KUNIT_EXPECT_EQ(test, list_map(test, 32, 68, list + 32, ua_of(f, 3 * REGION_PAGES),
+				       DMA_FROM_DEVICE), 0);
+	/* In none */
+	list[3] = (u64)(f->pages + 5) * P + 3;
+	KUNIT_EXPECT_EQ(test, list_map(test, 60, 10, list, f->base, DMA_FROM_DEVICE),
+			-EFAULT);
+	KUNIT_EXPECT_EQ(test, f->g.done, 3UL);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	expect_model(test);
 
 	iommu_user_revoke(f->tbl);
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, list_map(f, call, 200, 9, list, f->base, DMA_TO_DEVICE), 0L);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, list_map(test, 200, 9, list, f->base, DMA_TO_DEVICE), -ENODEV);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	expect_model(test);
 }
 
 /* Contended, going, revoked, not invalidated: nothing happens that is not counted. */
 static void real_mode_too_hard(struct kunit *test)
 {
-	call_t call = way_make(test, false, PAGE_SHIFT);
 	struct fixture *f = test->priv;
-	unsigned long hpa;
 	u64 word;
 
-	KUNIT_EXPECT_EQ(test, map_range(f, 0, 8, ua_of(f, 0), DMA_BIDIRECTIONAL), 0);
-	KUNIT_EXPECT_EQ(test, rm_get(ua_of(f, 100), P, true), (long)P);
-	hpa = f->out;
+	way_make(test, false, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 40, ua_of(f, 0), DMA_BIDIRECTIONAL), 0);
 
-	word = word_xchg(f, 5, 0);
-	word_xchg(f, 5, word | IOMMU_VIEW_LOCK);
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_set(5, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
-			(long)-EAGAIN);
-	KUNIT_EXPECT_EQ(test, rm_unmap(4, 4), (long)-EAGAIN);
-	KUNIT_EXPECT_EQ(test, f->out, 1UL);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
-	model_set(f, 4, 1, 0, false);
-	word_xchg(f, 5, word);
+	/* The line of 16 to 31 is somebody's. */
+	word = head_lock(f, 20);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 20, 1, ua_of(f, 100), DMA_BIDIRECTIONAL),
+			-EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 20, ua_of(f, 100), DMA_BIDIRECTIONAL), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 20, 0, DMA_NONE), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 14, 4), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, f->g.done, 2UL);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
+	model_set(f, 14, 2, 0, false);
+	head_xchg(f, 20, word);
+	expect_model(test);
 
-	word_xchg(f, 20, IOMMU_VIEW_DEAD);
-	KUNIT_EXPECT_EQ(test, rm_set(20, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
-			(long)-EAGAIN);
-	KUNIT_EXPECT_EQ(test, word_xchg(f, 20, 0), (u64)IOMMU_VIEW_DEAD);
-
-	iommu_user_put(f->tbl, ua_of(f, 100), hpa, 1, true);
+	/* Being freed: no entry there can be set, and none is live. */
+	KUNIT_EXPECT_EQ(test, head_xchg(f, 50, IOMMU_VIEW_DEAD), 0ULL);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 50, 1, ua_of(f, 100), DMA_BIDIRECTIONAL),
+			-ENOENT);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 50, ua_of(f, 100), DMA_BIDIRECTIONAL), -ENOENT);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 50, 0, DMA_NONE), 0);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 48, 16), 0);
+	KUNIT_EXPECT_EQ(test, head_xchg(f, 50, 0), (u64)IOMMU_VIEW_DEAD);
 	expect_model(test);
 
 	/* Could not be invalidated: then nothing is dropped. */
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_unmap(0, 2), 0L);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 0, 2), 0);
 	kill_fails = true;
-	KUNIT_EXPECT_EQ(test, rm_finish(), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), -EAGAIN);
 	expect_held(test);
 	kill_fails = false;
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	model_set(f, 0, 2, 0, false);
 	expect_model(test);
 
 	iommu_user_revoke(f->tbl);
-	KUNIT_EXPECT_FALSE(test, iommu_user_rm_ready(f->tbl));
-	KUNIT_EXPECT_EQ(test, rm_set(20, 1, ua_of(f, 100), hpa, DMA_BIDIRECTIONAL),
-			(long)-ENODEV);
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_unmap(0, 512), 0L);
-	KUNIT_EXPECT_EQ(test, rm_finish(), 0);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_TO_DEVICE, true), -ENODEV);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_NONE, true), 0);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 20, 1, ua_of(f, 100), DMA_BIDIRECTIONAL),
+			-ENODEV);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 20, ua_of(f, 100), DMA_BIDIRECTIONAL), -ENODEV);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 0, 512), 0);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	model_set(f, 0, 512, 0, false);
 	expect_model(test);
 }
@@ -1115,34 +1212,35 @@ static void real_mode_too_hard(struct kunit *test)
 /* v1 with the MMU off: what can be dropped is, the rest is put back untouched. */
 static void real_mode_pins(struct kunit *test)
 {
-	call_t call = way_make(test, true, 12);
 	const unsigned int last = (P >> 12) - 1;
 	struct fixture *f = test->priv;
 	struct page *page;
 	unsigned int i;
 
+	way_make(test, true, 12);
 	if (radix_enabled())
 		kunit_skip(test, "no realmode_pfn_to_page() with radix translation");
-	KUNIT_EXPECT_EQ(test, rm_get(f->base, 4096, true), (long)-ENODEV);
 	KUNIT_EXPECT_EQ(test, map_range(f, 0, 20, f->base, DMA_TO_DEVICE), 0);
 	KUNIT_EXPECT_EQ(test, map_range(f, 30, 3, ua_of(f, 4), DMA_BIDIRECTIONAL), 0);
 	expect_model(test);
 
-	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, rm_set(2, 1, f->base, f->hpa[0], DMA_TO_DEVICE), (long)-ENODEV);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 2, 1, f->base, DMA_TO_DEVICE), -EOPNOTSUPP);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 2, f->base, DMA_TO_DEVICE), -EOPNOTSUPP);
 	/* Read only, and the process still has the page */
-	KUNIT_EXPECT_EQ(test, rm_unmap(3, 5), 0L);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 3, 4), 0);
+	KUNIT_EXPECT_EQ(test, rm_one(test, 7, 0, DMA_NONE), 1);
 	model_set(f, 3, 5, 0, false);
 	expect_model(test);
 
 	/* To be dirtied: only if it is already */
 	page = pfn_to_page(f->hpa[4] >> PAGE_SHIFT);
 	if (!PageDirty(page)) {
-		KUNIT_EXPECT_EQ(test, rm_unmap(30, 1), (long)-ENODEV);
+		KUNIT_EXPECT_EQ(test, rm_unmap(test, 30, 1), -EOPNOTSUPP);
 		expect_model(test);
 	}
 	SetPageDirty(page);
-	KUNIT_EXPECT_EQ(test, rm_unmap(30, 1), 0L);
+	KUNIT_EXPECT_EQ(test, rm_unmap(test, 30, 1), 0);
 	model_set(f, 30, 1, 0, false);
 	expect_model(test);
 
@@ -1154,16 +1252,171 @@ static void real_mode_pins(struct kunit *test)
 			continue;
 		dev_read_all(f->tbl);
 		if (i != last) {
-			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), 0L);
+			KUNIT_EXPECT_EQ(test, rm_unmap(test, i, 1), 0);
 			model_set(f, i, 1, 0, false);
 		} else {
-			KUNIT_EXPECT_EQ(test, rm_unmap(i, 1), (long)-ENODEV);
-			KUNIT_EXPECT_EQ(test, f->out, 0UL);
+			KUNIT_EXPECT_EQ(test, rm_unmap(test, i, 1), -EOPNOTSUPP);
+			KUNIT_EXPECT_EQ(test, f->g.done, 0UL);
 		}
 		expect_model(test);
 	}
 	expect_held(test);
 	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), 7L);
+	expect_model(test);
+}
+
+/* ---- a hypervisor's entries ---- */
+
+/* Its TCEs; calls; the call of this number fails, from the entry of that number on */
+static u64 hv_tce[ENTRIES];
+static unsigned int hv_calls;
+static long hv_fail_at;			/* this entry is refused; -1: none */
+static bool hv_refuse_all;		/* nothing is taken back either */
+
+static int hv_set_user(struct iommu_table *tbl, unsigned long index, unsigned long n,
+		       void (*fill)(void *arg, __be64 *list, unsigned long n), void *arg)
+{
+	static __be64 list[512];
+	unsigned long i;
+
+	hv_calls++;
+	if (fill)
+		fill(arg, list, n);
+	for (i = 0; i < n; i++) {
+		if ((long)(index - OFFSET + i) == hv_fail_at && fill &&
+		    (hv_refuse_all || be64_to_cpu(list[i]) != hv_tce[hv_fail_at]))
+			return -EIO;
+		hv_tce[index - OFFSET + i] = fill ? be64_to_cpu(list[i]) : 0;
+	}
+	return 0;
+}
+
+static struct iommu_table_ops hv_ops = {
+	.set_user = hv_set_user,
+	.set_user_max = 512,
+	.free = iommu_levels_destroy,
+};
+
+/* Entries lead where the model says, and hold just that. */
+static void hv_expect(struct kunit *test, int line)
+{
+	struct fixture *f = test->priv;
+	long live[MANY] = {};
+	unsigned long i, page;
+	u64 word, want, flags;
+
+	for (i = 0; i < ENTRIES; i++) {
+		tce_at(f->tbl, i, &word);
+		want = 0;
+		flags = 0;
+		if (f->ua[i]) {
+			page = (f->ua[i] - f->base) >> PAGE_SHIFT;
+			want = f->hpa[page] | (f->ro[i] ? TCE_PCI_READ : RW);
+			flags = IOMMU_VIEW_LIVE | (f->ro[i] ? 0 : IOMMU_VIEW_WRITE);
+			live[page / f->region_pages]++;
+		}
+		KUNIT_EXPECT_EQ_MSG(test, hv_tce[i], want, "line %d entry %lu", line, i);
+		KUNIT_EXPECT_EQ_MSG(test, word, f->ua[i] | flags, "line %d entry %lu", line, i);
+	}
+	for (i = 0; i < f->regions; i++)
+		KUNIT_EXPECT_EQ_MSG(test, mapped(f, i), live[i], "line %d region %lu", line, i);
+}
+
+static void hypervisor(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long done, i;
+	u64 *list;
+
+	memory_make(test, true);
+	KUNIT_ASSERT_EQ(test, table_make_ops(test, PAGE_SHIFT, false, &hv_ops), 0);
+	memset(hv_tce, 0, sizeof(hv_tce));
+	hv_calls = 0;
+	hv_fail_at = -1;
+	hv_refuse_all = false;
+
+	/* One call for a leaf's worth of a region, whatever was there */
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_NONE, false), -EOPNOTSUPP);
+	KUNIT_EXPECT_EQ(test, map_range(f, 7, 90, ua_of(f, 3), DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, hv_calls, 1U);
+	hv_expect(test, __LINE__);
+	KUNIT_EXPECT_EQ(test, map_range(f, 40, 1, ua_of(f, 200), DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, hv_calls, 2U);
+	hv_expect(test, __LINE__);
+	/* Two leaves, three regions */
+	KUNIT_EXPECT_EQ(test, map_range(f, 450, 250, ua_of(f, 50), DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_LE(test, hv_calls, 7U);
+	hv_expect(test, __LINE__);
+
+	/* A list */
+	list = kunit_kcalloc(test, 512, sizeof(*list), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	list_fill(f, list, 37);
+	list[300] = (u64)(REGION_PAGES + 4) * P + 3;
+	hv_calls = 0;
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 20, 400, list, f->base - 3,
+						  DMA_BIDIRECTIONAL), 0);
+	iommu_user_finish(&f->g);
+	KUNIT_EXPECT_EQ(test, hv_calls, 3U);
+	for (i = 0; i < 400; i++)
+		model_set(f, 20 + i, 1, f->base - 3 + list[i], false);
+	hv_expect(test, __LINE__);
+
+	/* Refused half way: all is as it was up to the one, and nothing is lost. */
+	hv_fail_at = 60;
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 50, 20, ua_of(f, 400),
+					     DMA_BIDIRECTIONAL, &done), -EIO);
+	iommu_user_finish(&f->g);
+	KUNIT_EXPECT_EQ(test, done, 10UL);
+	model_set(f, 50, 10, ua_of(f, 400), false);
+	hv_expect(test, __LINE__);
+	/* Not taken back either: clear then, and nothing held */
+	hv_refuse_all = true;
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 60, 2, ua_of(f, 400),
+					     DMA_BIDIRECTIONAL, &done), -EIO);
+	iommu_user_finish(&f->g);
+	KUNIT_EXPECT_EQ(test, done, 0UL);
+	model_set(f, 60, 1, 0, false);
+	hv_expect(test, __LINE__);
+	hv_fail_at = -1;
+
+	/* Calls go by live entries. */
+	hv_calls = 0;
+	KUNIT_EXPECT_GT(test, unmap_range(f, 0, ENTRIES), 500L);
+	KUNIT_EXPECT_LE(test, hv_calls, 4U);
+	hv_expect(test, __LINE__);
+	hv_calls = 0;
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), 0L);
+	KUNIT_EXPECT_EQ(test, hv_calls, 0U);
+}
+
+/* What leads into a range of memory is cleared, and nothing else. */
+static void unmap_ua(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned int i;
+	long want;
+
+	memory_make(test, true);
+	KUNIT_ASSERT_EQ(test, table_make(test, PAGE_SHIFT, false), 0);
+	for (i = 0; i < 300; i++)
+		KUNIT_EXPECT_EQ(test, map_range(f, 400 + i, 1,
+						ua_of(f, i * 7 % f->pages),
+						DMA_BIDIRECTIONAL), 0);
+	expect_model(test);
+	kills = 0;
+	want = mapped(f, 1);
+	KUNIT_EXPECT_EQ(test, iommu_user_unmap_ua(f->tbl, ua_of(f, REGION_PAGES),
+						  REGION_PAGES * P), want);
+	for (i = 0; i < 300; i++) {
+		if (i * 7 % f->pages / REGION_PAGES == 1)
+			model_set(f, 400 + i, 1, 0, false);
+	}
+	KUNIT_EXPECT_EQ(test, kills, 1U);
 	expect_model(test);
 }
 
@@ -1182,9 +1435,12 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE_PARAM(threads_revoked, kind_gen_params),
 	KUNIT_CASE_PARAM(revoke_waits, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode, way_gen_params),
+	KUNIT_CASE_PARAM(one_entry, way_gen_params),
 	KUNIT_CASE_PARAM(lists, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_too_hard, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_pins, way_gen_params),
+	KUNIT_CASE(hypervisor),
+	KUNIT_CASE(unmap_ua),
 	{}
 };
 

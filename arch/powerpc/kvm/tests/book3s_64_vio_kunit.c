@@ -62,7 +62,6 @@ struct fake {
 	long kill_a, kill_b, set_a, set_b;
 	long most_a;		/* and the highest of A at any invalidation */
 	int fail;		/* sets that still succeed; -1: all do */
-	struct mm_iommu_store *lose;	/* empty; what an invalidation in real mode sets */
 	u64 tce[64];		/* the hypervisor's entries */
 };
 
@@ -104,8 +103,6 @@ static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned l
 	struct fake *f = container_of(tbl, struct fake, tbl);
 
 	look(f, index, pages);
-	if (f->lose)
-		WRITE_ONCE(f->v->mm->context.iommu_store, f->lose);
 	return 0;
 }
 
@@ -1139,6 +1136,7 @@ static void why(struct kunit *test)
 		rcu_read_lock();
 		iommu_levels_walk(&v->hw[0]->tbl, 1, &span);
 		rcu_read_unlock();
+		span.view = iommu_view_head(span.view);
 		WRITE_ONCE(*span.view, READ_ONCE(*span.view) | IOMMU_VIEW_LOCK);
 		goes_up(test, call, WHY(contended), PUT, LIOBN, IOBA(1), A | RW, 0);
 		goes_up(test, call, WHY(contended), PUT, LIOBN, IOBA(1), 0, 0);
@@ -1162,86 +1160,6 @@ static void why(struct kunit *test)
 	goes_up(test, call, WHY(mode), PUT, LIOBN, IOBA(1), A | RW, 0);
 	put_run(test, A, 2);
 	goes_up(test, call, WHY(mode), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
-	if (rm)
-		goes_up(test, call, WHY(mode), STUFF, LIOBN, IOBA(0), 0, 2);
-}
-
-#define MANY		(IOMMU_USER_RUNS + 1UL)
-
-/*
- * Real mode can't give references back: entries that led to one region more than a gather
- * has room for are replaced. The invalidation in between makes regions not be found: the
- * next entry can't be changed, and what was got for it is owed. @ua: of the many
- * regions, a page each.
- */
-static void owe(struct kunit *test, unsigned long ua)
-{
-	struct vio *v = test->priv;
-	struct mm_iommu_store *store = v->mm->context.iommu_store;
-	struct iommu_table *tbl = &v->hw[0]->tbl;
-	struct iommu_user_gather g;
-	unsigned long done;
-	u64 list[64];
-	int i;
-
-	iommu_user_begin(&g, tbl);
-	for (i = 0; i < MANY; i++)
-		KUNIT_EXPECT_EQ(test, iommu_user_map(&g, OFFSET + i, 1, ua + i * P,
-						     DMA_BIDIRECTIONAL, &done), 0);
-	iommu_user_finish(&g);
-	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-
-	for (i = 0; i < ARRAY_SIZE(list); i++)
-		list[i] = (A + i % 16 * PG) | RW;
-	put_list(test, list, ARRAY_SIZE(list));
-	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(MANY), 0, 64 - MANY), H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
-	v->hw[0]->lose = kunit_kzalloc(test, sizeof(*store), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, v->hw[0]->lose);
-	spin_lock_init(&v->hw[0]->lose->lock);
-	goes_up(test, real, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64);
-	KUNIT_EXPECT_PTR_EQ(test, v->mm->context.iommu_store, v->hw[0]->lose);
-	v->hw[0]->lose = NULL;
-	v->mm->context.iommu_store = store;
-
-	KUNIT_EXPECT_GT(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), MANY + v->vcpu->arch.tce_owed);
-	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], MANY - 1), ua + (MANY - 1) * P);
-}
-
-static void owed_rm(struct kunit *test)
-{
-	struct mm_iommu_region **mem;
-	struct vio *v = test->priv;
-	unsigned long ua;
-	int i;
-
-	need_real_mode(test);
-	mem = kunit_kcalloc(test, MANY, sizeof(*mem), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, mem);
-	ua = kunit_vm_mmap(test, NULL, 0, MANY * P, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)ua));
-	for (i = 0; i < MANY; i++)
-		KUNIT_ASSERT_EQ(test, mm_iommu_register(v->mm, ua + i * P, P, &mem[i]), 0);
-	attach(test, 0, SHIFT, false);
-	warm_up(test);
-
-	/* The same call settles. */
-	owe(test, ua);
-	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 64), H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), 65L);
-	/* So does H_PUT_TCE. */
-	owe(test, ua);
-	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(MANY - 1), 0, 0), H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_owed, 0UL);
-	KUNIT_EXPECT_EQ(test, mapped(v->a), (long)MANY);
-	/* The vCPU goes instead: vio_exit() looks at what is left. */
-	owe(test, ua);
-	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 64), H_SUCCESS);
-	for (i = 0; i < MANY; i++)
-		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(v->mm, mem[i]), 0);
 }
 
 /* Guest memory goes between the look at a list and its use: what was looked at is used. */
@@ -1763,6 +1681,7 @@ static void at_once_one(struct kunit *test)
 	kvmppc_set_gpr(v->vcpu, 4, LIOBN);
 	kvmppc_set_gpr(v->vcpu, 5, IOBA(1));
 	kvmppc_set_gpr(v->vcpu, 6, 0);
+	span.view = iommu_view_head(span.view);
 	WRITE_ONCE(*span.view, READ_ONCE(*span.view) | IOMMU_VIEW_LOCK);
 	KUNIT_EXPECT_FALSE(test, kvmppc_tce_hcall_at_once(v->vcpu));
 	KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 3), (unsigned long)H_PUT_TCE);
@@ -1842,7 +1761,6 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE_PARAM(pins, mode_gen_params),
 	KUNIT_CASE_PARAM(device_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(why, mode_gen_params),
-	KUNIT_CASE(owed_rm),
 	KUNIT_CASE(list_slots),
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),

@@ -101,7 +101,7 @@ static void tree_count(struct iommu_table *tbl, __be64 *block, unsigned int leve
 		if (tbl->it_view_off)
 			*bytes += tbl->it_level_size * 8;
 		/* both halves are one allocation, if that is possible */
-		if (tbl->it_view_off && tbl->it_level_size * 16 > KMALLOC_MAX_SIZE)
+		if (tbl->it_view_off && tbl->it_view_off != tbl->it_level_size)
 			++*blocks;
 		return;
 	}
@@ -160,6 +160,7 @@ static void tce_test_exit(struct kunit *test)
 	struct fixture *f = test->priv;
 
 	iommu_levels_probe.poison = false;
+	iommu_levels_probe.fail_bytes = 0;
 	atomic_long_set(&iommu_levels_probe.fail_after, -1);
 	if (!f || !f->mm)
 		return;
@@ -213,7 +214,6 @@ static int user_set(struct iommu_table *tbl, unsigned long idx, u64 tce, u64 wor
 	struct iommu_span span;
 	bool done = false;
 	int ret;
-	u64 old;
 
 	while (!done) {
 		rcu_read_lock();
@@ -225,13 +225,11 @@ static int user_set(struct iommu_table *tbl, unsigned long idx, u64 tce, u64 wor
 				return ret;
 			continue;
 		}
-		old = READ_ONCE(*span.view);
-		if (!(old & (IOMMU_VIEW_LOCK | IOMMU_VIEW_DEAD)) &&
-		    cmpxchg(span.view, old, old | IOMMU_VIEW_LOCK) == old) {
+		if (iommu_view_trylock(iommu_view_head(span.view))) {
 			if (span.tce)
 				WRITE_ONCE(*span.tce, cpu_to_be64(tce));
-			/* the TCE before the word */
-			smp_store_release(span.view, word | IOMMU_VIEW_LIVE);
+			iommu_view_set(span.view, word | IOMMU_VIEW_LIVE);
+			iommu_view_unlock(iommu_view_head(span.view));
 			done = true;
 		}
 		rcu_read_unlock();
@@ -245,24 +243,22 @@ static void user_clear(struct iommu_table *tbl, unsigned long idx, unsigned long
 {
 	unsigned long i, n, end = idx + nr;
 	struct iommu_span span;
-	u64 old;
 
 	for (; idx < end; idx += n) {
 		rcu_read_lock();
 		iommu_levels_walk(tbl, idx, &span);
 		n = min(span.nr, end - idx);
 		for (i = 0; span.view && i < n; i++) {
-			old = READ_ONCE(span.view[i]);
-			if (!(old & IOMMU_VIEW_LIVE))
+			if (!(READ_ONCE(span.view[i]) & IOMMU_VIEW_LIVE))
 				continue;
-			if (cmpxchg(&span.view[i], old, old | IOMMU_VIEW_LOCK) != old) {
-				n = i;		/* changed under us: again from here */
+			if (!iommu_view_trylock(iommu_view_head(&span.view[i]))) {
+				n = i;		/* somebody has the line: again from here */
 				break;
 			}
 			if (span.tce)
 				WRITE_ONCE(span.tce[i], 0);
-			/* the TCE before the word */
-			smp_store_release(&span.view[i], 0);
+			iommu_view_set(&span.view[i], 0);
+			iommu_view_unlock(iommu_view_head(&span.view[i]));
 		}
 		rcu_read_unlock();
 		cond_resched();
@@ -277,7 +273,7 @@ static u64 user_get(struct iommu_table *tbl, unsigned long idx, u64 *word)
 
 	rcu_read_lock();
 	iommu_levels_walk(tbl, idx, &span);
-	*word = span.view ? READ_ONCE(*span.view) & ~IOMMU_VIEW_DEAD : 0;
+	*word = span.view ? READ_ONCE(*span.view) & ~IOMMU_VIEW_BUSY : 0;
 	if (span.tce)
 		tce = be64_to_cpu(READ_ONCE(*span.tce));
 	rcu_read_unlock();
@@ -823,8 +819,8 @@ static void fail_each(struct kunit *test, int (*try)(struct kunit *test, void *a
 	for (n = 0; n < 16; n++) {
 		atomic_long_set(after, n);
 		ret = try(test, arg);
-		if (atomic_long_read(after) >= 0)
-			break;			/* was not reached: all passed */
+		if (!ret)
+			break;			/* it was enough */
 		KUNIT_EXPECT_EQ_MSG(test, ret, -ENOMEM, "site %d", n);
 	}
 	atomic_long_set(after, -1);
@@ -857,6 +853,7 @@ static int try_set(struct kunit *test, void *arg)
 	struct iommu_table *tbl = c->tbl;
 	unsigned long idx = tbl->it_size / 2 - 1;
 	struct tve tve = table_tve(tbl);
+	long after;
 	int ret;
 
 	/* two leaves: the second may fail after the first came */
@@ -867,8 +864,10 @@ static int try_set(struct kunit *test, void *arg)
 		ret = pnv_tce_set(tbl, idx, 2, (unsigned long)__va(BIT(40)), DMA_BIDIRECTIONAL);
 	if (ret && c->user) {
 		/* from the same state each time */
+		after = atomic_long_xchg(&iommu_levels_probe.fail_after, -1);
 		user_clear(tbl, 0, tbl->it_size);
 		iommu_levels_reclaim(tbl, 0, tbl->it_size);
+		atomic_long_set(&iommu_levels_probe.fail_after, after);
 	} else if (ret) {
 		/* nothing half set */
 		KUNIT_EXPECT_EQ(test, 0ULL, hw_walk(&tve, idx << tbl->it_page_shift));
@@ -908,6 +907,45 @@ static void allocation_failures(struct kunit *test)
 	}
 }
 
+/*
+ * One level, as the default window has it: where TCEs and view are not to be had in one
+ * allocation, two do. Nothing but that one is larger than a half.
+ */
+static void halves(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct iommu_table *tbl;
+	unsigned long i;
+	struct tve tve;
+	u64 word;
+	int ret;
+
+	iommu_levels_probe.fail_bytes = SZ_256K;	/* 2^14 TCEs and as many view words */
+	tbl = table_make(0, 16, 30, 1, f->mm, &ret);
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	KUNIT_EXPECT_EQ(test, tbl->it_allocated_size, (unsigned long)SZ_256K);
+	expect_counted(test, tbl);
+	for (i = 0; i < tbl->it_size; i += 1021)
+		KUNIT_EXPECT_EQ(test, 0, user_set(tbl, i, BIT(40) + i * SZ_64K + RW,
+						  i * SZ_64K));
+	tve = table_tve(tbl);
+	for (i = 0; i < tbl->it_size; i += 1021) {
+		KUNIT_EXPECT_EQ(test, hw_walk(&tve, i * SZ_64K), BIT(40) + i * SZ_64K + RW);
+		KUNIT_EXPECT_EQ(test, user_get(tbl, i, &word), BIT(40) + i * SZ_64K + RW);
+		KUNIT_EXPECT_EQ(test, word, i * SZ_64K | IOMMU_VIEW_LIVE);
+	}
+	user_clear(tbl, 0, tbl->it_size);
+	iommu_tce_table_put(tbl);
+	expect_nothing_left(test);
+
+	/* The second half is not to be had either. */
+	atomic_long_set(&iommu_levels_probe.fail_after, 1);
+	tbl = table_make(0, 16, 30, 1, f->mm, &ret);
+	KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
+	KUNIT_EXPECT_NULL(test, tbl);
+	expect_nothing_left(test);
+}
+
 /* Giving back may need memory to remember what: without it the leaf stays. */
 static void reclaim_without_memory(struct kunit *test)
 {
@@ -923,7 +961,7 @@ static void reclaim_without_memory(struct kunit *test)
 	size = tbl->it_allocated_size;
 	atomic_long_set(&iommu_levels_probe.fail_after, 0);
 	iommu_levels_reclaim(tbl, 0, tbl->it_size);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&iommu_levels_probe.fail_after), -1L);
+	atomic_long_set(&iommu_levels_probe.fail_after, -1);
 	KUNIT_EXPECT_EQ(test, tbl->it_allocated_size, size);
 	KUNIT_EXPECT_EQ(test, 0, user_set(tbl, 5, BIT(40) | RW, 0));
 	user_clear(tbl, 5, 1);
@@ -986,6 +1024,15 @@ static void reclaim_what(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 0, user_set(tbl, i * 512 + i % 512, BIT(40) | RW, 0));
 	expect_counted(test, tbl);
 	user_clear(tbl, 0, tbl->it_size);
+	/* nothing for a task that is being killed */
+	atomic_set(&kills, 0);
+	sigaddset(&current->pending.signal, SIGKILL);
+	set_thread_flag(TIF_SIGPENDING);
+	iommu_levels_reclaim(tbl, 0, tbl->it_size);
+	sigdelset(&current->pending.signal, SIGKILL);
+	clear_thread_flag(TIF_SIGPENDING);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&kills));
+	expect_counted(test, tbl);
 	iommu_levels_reclaim(tbl, 0, tbl->it_size);
 	KUNIT_EXPECT_EQ(test, tbl->it_allocated_size, top);
 	expect_counted(test, tbl);
@@ -1403,6 +1450,7 @@ static struct kunit_case tce_test_cases[] = {
 	KUNIT_CASE(charges),
 	KUNIT_CASE(owner),
 	KUNIT_CASE(allocation_failures),
+	KUNIT_CASE(halves),
 	KUNIT_CASE(reclaim_without_memory),
 	KUNIT_CASE(reclaim_what),
 	KUNIT_CASE(race_missing_levels),
