@@ -187,7 +187,7 @@ static void bench_table(__u64 liobn, const char *kind)
 
 int main(void)
 {
-	int ret, table, emulated;
+	int ret, table, emulated, none = 0;
 	struct container c;
 	__u64 start;
 
@@ -196,7 +196,7 @@ int main(void)
 	ret = vm_create(&vm, 1, RAM);
 	if (ret)
 		die("a virtual machine", ret);
-	find_groups(NULL);
+	find_groups(&none, NULL);
 	if (!nr_groups)
 		die("an IOMMU group in /dev/vfio", -ENOENT);
 	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
