@@ -41,6 +41,7 @@ struct fake_group {
 	struct iommu_table *host;	/* the host's own */
 	bool taken;
 	int set_fails, unset_fails;	/* what the firmware answers */
+	unsigned int windows;		/* set so far */
 	/* the hardware */
 	unsigned long root;		/* physical; 0: no window */
 	unsigned long level_shift;
@@ -185,6 +186,7 @@ static long fake_set_window(struct iommu_table_group *tg, int num, struct iommu_
 	ret = pnv_pci_link_table_and_group(NUMA_NO_NODE, num, tbl, tg);
 	if (ret)
 		return ret;
+	g->windows++;
 	g->root = __pa(tbl->it_root);
 	g->level_shift = ilog2(tbl->it_level_size);
 	return 0;
@@ -400,7 +402,7 @@ static void model_check_all(struct kunit *test, struct model *m, struct fake_gro
 	unsigned int s;
 
 	for (s = 0; s < STRETCHES; s++)
-		for (i = 0; i < STRETCH; i += step)
+		for (i = 0; i < STRETCH && test->status != KUNIT_FAILURE; i += step)
 			model_check(test, m, g, s, i);
 }
 
@@ -499,7 +501,7 @@ static void random_ops(struct kunit *test)
 	unsigned int op, s, k;
 	unsigned long i, n;
 
-	for (op = 0; op < 3000; op++) {
+	for (op = 0; op < 3000 && test->status != KUNIT_FAILURE; op++) {
 		s = rnd(test, STRETCHES);
 		i = rnd(test, STRETCH);
 		n = rnd_len(test, STRETCH - i);
@@ -602,7 +604,7 @@ static void failing_allocations(struct kunit *test)
 
 	for (s = 0; s < STRETCHES; s++) {
 		m = model_make(test, g);
-		for (n = 0, ret = -ENOMEM; ret && n < 100; n++) {
+		for (n = 0, ret = -ENOMEM; ret && n < 100 && test->status != KUNIT_FAILURE; n++) {
 			atomic_long_set(&iommu_levels_probe.fail_after, n);
 			ret = model_map(test, m, s, 3, STRETCH - 6);
 			atomic_long_set(&iommu_levels_probe.fail_after, -1);
@@ -742,7 +744,7 @@ static void owners(struct kunit *test)
 	struct fixture *f = test->priv;
 	struct iommu_domain *domains[OWNERS] = {};
 	struct iommu_table *tables[OWNERS] = {};
-	unsigned int at[GROUPS] = {}, op, i, to, shown[OWNERS];
+	unsigned int at[GROUPS] = {}, op, i, to, shown[OWNERS], windows;
 	struct fake_group *g;
 
 	for (i = FIRST; i < OWNERS; i++) {
@@ -760,8 +762,10 @@ static void owners(struct kunit *test)
 		g = f->group[i = rnd(test, GROUPS)];
 		to = rnd(test, OWNERS);
 		KUNIT_EXPECT_EQ(test, owner_set(g, domains, to), 0);
-		/* another device of the group, and the domain it is in once more */
+		/* another device of the group: its DMA goes on */
+		windows = g->windows;
 		KUNIT_EXPECT_EQ(test, owner_set(g, domains, to), 0);
+		KUNIT_EXPECT_EQ(test, g->windows, windows);
 		at[i] = to;
 
 		memset(shown, 0, sizeof(shown));
