@@ -6,8 +6,8 @@
  *	iommufd_bench thp|page64k|scattered...
  *
  * 1 GIB of memory is mapped and unmapped in an IOAS with one device, then copied to it from
- * another IOAS, where it stays pinned. ioas.map and ioas.unmap pin and unpin, ioas.copy and
- * ioas.uncopy do not. Memory: with THP, without, or touched page by page in random order.
+ * another IOAS, whose domain keeps it pinned. ioas.map and ioas.unmap pin and unpin, ioas.copy
+ * and ioas.uncopy do not. Memory: with THP, without, or touched page by page in random order.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -91,6 +91,7 @@ static void open_device(void)
 {
 	struct vfio_device_bind_iommufd b = { .argsz = sizeof(b) };
 	struct vfio_device_attach_iommufd_pt a = { .argsz = sizeof(a) };
+	struct iommu_hwpt_alloc h = { .size = sizeof(h) };
 	DIR *d = opendir("/dev/vfio/devices");
 	struct dirent *e;
 	char path[300];
@@ -111,6 +112,10 @@ static void open_device(void)
 	a.pt_id = ioas;
 	if (ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &a))
 		die("ATTACH_IOMMUFD_PT");
+	/* Without a domain nothing is pinned. */
+	h.dev_id = b.out_devid;
+	h.pt_id = other;
+	did(IOMMU_HWPT_ALLOC, &h, "HWPT_ALLOC");
 }
 
 static long map(__u32 id, char *m)
