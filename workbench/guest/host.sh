@@ -72,13 +72,6 @@ tce_ended()	# tce_ended PATTERN
 	awk '/^tce_[a-z]*_'"$1"' / { n += $2 } END { print n + 0 }' /tmp/tce
 }
 
-# The reasons for which a mode passed a call on
-tce_why()
-{
-	awk '/^tce_too_hard_/ && $2 { sub("tce_too_hard_", ""); printf "%s%s %d", comma, $1, $2; comma = ", " }
-	     END { if (!comma) printf "none" }' /tmp/tce
-}
-
 # Windows that the guest's kernel had made, by its console
 windows_made()
 {
@@ -138,7 +131,6 @@ end_guest()	# waits for its end
 	check "$1" '[ $status = 0 ] && [ "$guest" = "exit 0" ]' "QEMU ended with $status, guest with ${guest:-no verdict}"
 	[ $kernel != base ] || return 0
 	echo "note TCE hypercalls in real mode + virtual mode + user space: $(tce_report)"
-	echo "note passed on, and why: $(tce_why)"
 }
 
 nothing_left()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * TCE tables of KVM guests: the file user space holds, the hardware tables behind a
- * LIOBN, and the hypercalls in virtual mode. The hypercalls' common body, its answers
- * and its lifetime rules are in book3s_64_vio.h.
+ * LIOBN, and the hypercalls in virtual mode, which provide what tries lack. Answers and
+ * lifetime rules are in book3s_64_vio.h, the tries in book3s_64_vio_hv.c.
  *
  * Objects. A LIOBN is owned by the file that KVM_CREATE_SPAPR_TCE returned. All LIOBNs of a
  * VM are in kvm->arch.spapr_tce_tables, for those that walk them, and in kvm->arch.tce_index,
@@ -16,8 +16,8 @@
  * used; that can fail for lack of memory, but not for RLIMIT_MEMLOCK. What a released LIOBN
  * leaves is freed by a worker after a grace period of kvm->srcu: see kvmppc_tce_table_free().
  *
- * Who owns a hardware table is VFIO's business: it revokes the table before it lets go
- * of it, and from then on nothing can be set in it here (iommu_user_revoke()).
+ * VFIO owns the hardware tables. It revokes a table before it releases it, and from then on
+ * nothing can be set in it here (iommu_user_revoke()).
  *
  * Locks: kvm->lock or the VFIO device's lock (held by callers or not) > kvm->arch.tce_lock.
  * The mm's mmap_lock is taken with none of them held. Readers take only kvm->srcu.
@@ -30,7 +30,9 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <asm/mm_iommu.h>
+#include <asm/iommu_user.h>
+#include <asm/kvm_book3s.h>
+#include <asm/kvm_ppc.h>
 
 #include "book3s_64_vio.h"
 
@@ -122,6 +124,19 @@ static void kvmppc_tce_view_free(void *page, unsigned int shift)
  * LIOBNs
  */
 
+static __always_inline bool kvmppc_tce_liobn_less(struct latch_tree_node *a,
+						  struct latch_tree_node *b)
+{
+	return container_of(a, struct kvmppc_spapr_tce_table, node)->liobn <
+	       container_of(b, struct kvmppc_spapr_tce_table, node)->liobn;
+}
+
+/* Changes of the index need this half, look-ups the other one: kvmppc_tce_find(). */
+static const struct latch_tree_ops kvmppc_tce_liobn_order = {
+	.less = kvmppc_tce_liobn_less,
+};
+
+/* The last step of a creation: nothing may fail behind it. */
 static int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
 {
 	struct kvm *kvm = stt->kvm;
@@ -130,7 +145,7 @@ static int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
 	if (kvmppc_tce_find(kvm, stt->liobn))
 		return -EBUSY;
 	list_add_tail(&stt->list, &kvm->arch.spapr_tce_tables);
-	latch_tree_insert(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_index_ops);
+	latch_tree_insert(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_liobn_order);
 	return 0;
 }
 
@@ -234,6 +249,7 @@ static void kvmppc_tce_free_work(struct work_struct *work)
 	struct kvmppc_spapr_tce_table *stt, *next;
 
 	llist_for_each_entry_safe(stt, next, llist_del_all(&kvm->arch.tce_free), free) {
+		WARN_ON(!list_empty(&stt->iommu_tables));
 		kvmppc_tce_put_unused(&stt->unused);
 		kvmppc_tce_view_free(stt->view, stt->shift);
 		atomic_long_sub(stt->pages, &kvm->arch.tce_free_pages);
@@ -277,7 +293,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 
 	scoped_guard(mutex, &kvm->arch.tce_lock) {
 		list_del(&stt->list);
-		latch_tree_erase(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_index_ops);
+		latch_tree_erase(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_liobn_order);
 		kvmppc_tce_detach(stt, NULL, NULL, &stt->unused);
 	}
 	account_locked_vm(kvm->mm, stt->pages, false);
@@ -549,6 +565,7 @@ static void kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
 {
 	struct kvmppc_tce_group *link, *found = NULL;
 
+	lockdep_assert_held(&stt->kvm->arch.tce_lock);
 	list_for_each_entry(link, &hw->groups, next) {
 		if (link->grp == heir)
 			return;
@@ -602,6 +619,7 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 	struct kvmppc_spapr_tce_table *stt;
 	LIST_HEAD(unused);
 
+	might_sleep();
 	scoped_guard(mutex, &kvm->arch.tce_lock)
 		list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
 			kvmppc_tce_detach(stt, grp, NULL, &unused);
@@ -617,41 +635,202 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
  * context, kvm->srcu not held.
  */
 
-/* A call ran out of memory half way: leave its entries clear, everywhere. */
-void kvmppc_tce_undo(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
-		     unsigned long n)
+/* kvmppc_tce_registered() for any @n: 0, -EFAULT, or -EINTR on a fatal signal */
+static int kvmppc_tce_registered_slow(struct iommu_table *tbl, unsigned long ua,
+				      unsigned long n)
 {
-	struct kvmppc_spapr_tce_iommu_table *hw;
-	struct iommu_user_gather g __uninitialized;
-	unsigned int sub;
+	bool ok = true;
+	unsigned long k;
 
-	list_for_each_entry_srcu(hw, &stt->iommu_tables, next,
-				 srcu_read_lock_held(&stt->kvm->srcu)) {
-		sub = stt->page_shift - hw->tbl->it_page_shift;
-		iommu_user_begin(&g, hw->tbl);
-		iommu_user_unmap(&g, (stt->offset + idx) << sub, n << sub);
-		iommu_user_finish(&g);
+	/* A guest's page can be 2^22 of the smallest. */
+	for (; ok && n; n -= k, ua += k << tbl->it_page_shift) {
+		k = min(n, IOMMU_USER_TRY);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+		scoped_guard(rcu)
+			ok = kvmppc_tce_registered(tbl, ua, k);
 	}
-	kvmppc_tce_view_fill(stt, idx, 0, n);
+	return ok ? 0 : -EFAULT;
 }
 
-/* Out of line: it needs a gather on the stack. */
-noinline long kvmppc_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
-				unsigned long entry, unsigned long n,
-				unsigned long ua, unsigned long perm)
+/* H_PUT_TCE or H_STUFF_TCE in a hardware table for which a try is not enough. 0 or -errno */
+static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 {
-	return kvmppc_tce_put_range(vcpu, tbl, entry, n, ua, perm, false);
+	struct iommu_table *tbl = c->hw->tbl;
+	unsigned long n = c->n << (c->stt->page_shift - tbl->it_page_shift), done;
+	unsigned long entry = c->ioba >> tbl->it_page_shift;
+	unsigned long perm = c->value & KVM_TCE_PERM;
+	struct iommu_user_gather g __uninitialized;
+	long ret;
+
+	/* A guest's page is mapped whole or not at all. */
+	ret = perm && n > 1 ? kvmppc_tce_registered_slow(tbl, c->ua, n) : 0;
+	if (ret)
+		return ret;
+	iommu_user_begin(&g, tbl);
+	if (perm)
+		ret = iommu_user_map(&g, entry, n, c->ua, iommu_tce_direction(perm), &done);
+	else
+		ret = iommu_user_unmap(&g, entry, n);
+	iommu_user_finish(&g);
+	return min(ret, 0L);
 }
 
-/* References that real mode could not give back: see kvmppc_tce_owe(). */
-static void kvmppc_tce_settle(struct kvm_vcpu *vcpu)
+/* A run of a checked list, which begins with @tce */
+static int kvmppc_tce_run_slow(struct kvmppc_tce_call *c, struct iommu_user_gather *g,
+			       unsigned long entry, const u64 *tce,
+			       const struct kvmppc_tce_run *run)
 {
-	if (likely(!vcpu->arch.tce_owed))
-		return;
-	rcu_read_lock();
-	mm_iommu_map_put(vcpu->kvm->mm, vcpu->arch.tce_owed_ua, vcpu->arch.tce_owed);
-	rcu_read_unlock();
-	vcpu->arch.tce_owed = 0;
+	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
+	enum dma_data_direction dir = iommu_tce_direction(run->perm);
+	unsigned long i, k, done;
+	long ret = 0;
+
+	if (!run->perm) {
+		ret = iommu_user_unmap(g, entry, run->n << sub);
+		return min(ret, 0L);
+	}
+	if (!sub)
+		return iommu_user_map_list(g, entry, run->n, tce, run->delta, dir);
+	for (i = 0; i < run->n && !ret; i += k) {
+		k = kvmppc_tce_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
+		ret = iommu_user_map(g, entry + (i << sub), k << sub, tce[i] + run->delta, dir,
+				     &done);
+	}
+	return ret;
+}
+
+/* May a hardware table be given the checked list? Where the check and tries left that open */
+static int kvmppc_tce_list_registered_slow(struct kvmppc_tce_call *c, struct iommu_table *tbl)
+{
+	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
+	struct kvmppc_tce_run run;
+	unsigned long i, k, end;
+	int err = 0;
+
+	if (!c->list->unregistered && tbl->it_page_shift <= PAGE_SHIFT)
+		return 0;
+	for (i = 0; i < c->n; i = end) {
+		kvmppc_tce_list_run(c, i, &run);
+		end = i + run.n;
+		for (; run.perm && i < end; i += k) {
+			k = kvmppc_tce_list_row(c->list->tce + i, end - i,
+						BIT(c->stt->page_shift));
+			err = kvmppc_tce_registered_slow(tbl, c->list->tce[i] + run.delta,
+							 k << sub);
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+/* H_PUT_TCE_INDIRECT in a hardware table for which a try is not enough */
+static int kvmppc_tce_list_slow(struct kvmppc_tce_call *c)
+{
+	struct iommu_table *tbl = c->hw->tbl;
+	struct iommu_user_gather g __uninitialized;
+	struct kvmppc_tce_run run;
+	unsigned long i, entry;
+	int err;
+
+	err = kvmppc_tce_list_registered_slow(c, tbl);
+	if (err)
+		return err;
+	iommu_user_begin(&g, tbl);
+	for (i = 0; i < c->n && !err; i += run.n) {
+		kvmppc_tce_list_run(c, i, &run);
+		entry = (c->ioba + (i << c->stt->page_shift)) >> tbl->it_page_shift;
+		err = kvmppc_tce_run_slow(c, &g, entry, c->list->tce + i, &run);
+	}
+	iommu_user_finish(&g);
+	return err;
+}
+
+static long kvmppc_tce_do(struct kvmppc_tce_call *c);
+
+/* A call ran out of memory half way: leave its entries clear, everywhere. */
+static void kvmppc_tce_undo(const struct kvmppc_tce_call *c)
+{
+	struct kvmppc_tce_call undo = {
+		.nr = H_STUFF_TCE, .ioba = c->ioba, .n = c->n,
+		.stt = c->stt, .slots = c->slots, .at = &c->stt->iommu_tables,
+	};
+
+	kvmppc_tce_do(&undo);
+}
+
+/* The answer to an errno of what virtual mode does for a hardware table */
+static long kvmppc_tce_answer(struct kvmppc_tce_call *c, int err)
+{
+	switch (err) {
+	case 0:
+		return H_SUCCESS;
+	case -ENOMEM:
+		if (c->nr != H_STUFF_TCE)
+			kvmppc_tce_undo(c);
+		return H_NOT_ENOUGH_RESOURCES;
+	case -EINTR:
+		c->lack = KVM_TCE_LACK_TIME;
+		break;
+	case -ENODEV:
+		c->lack = KVM_TCE_LACK_TABLE;
+		break;
+	default:
+		c->lack = KVM_TCE_LACK_REGION;
+	}
+	return H_TOO_HARD;
+}
+
+/*
+ * Provide what a try lacked. Return: H_SUCCESS to try again, or the call's answer; H_TOO_HARD
+ * if only user space can go on.
+ */
+static long kvmppc_tce_provide(struct kvmppc_tce_call *c)
+{
+	int err;
+
+	might_sleep();
+	if (fatal_signal_pending(current) && c->lack >= KVM_TCE_LACK_VIEW)
+		return kvmppc_tce_answer(c, -EINTR);
+	switch (c->lack) {
+	case KVM_TCE_LACK_VIEW:
+		if (!kvmppc_tce_word_alloc(c->stt, c->entry))
+			return H_NOT_ENOUGH_RESOURCES;
+		return H_SUCCESS;
+	case KVM_TCE_LACK_LEVEL:
+	case KVM_TCE_LACK_LOCK:
+		return kvmppc_tce_answer(c, iommu_user_provide(c->hw->tbl, c->entry, c->err));
+	case KVM_TCE_LACK_SLEEP:
+		if (c->nr == H_PUT_TCE_INDIRECT)
+			err = kvmppc_tce_list_slow(c);
+		else
+			err = kvmppc_tce_range_slow(c);
+		/* This hardware table is done. */
+		if (!err)
+			c->at = &c->hw->next;
+		return kvmppc_tce_answer(c, err);
+	default:
+		return H_TOO_HARD;
+	}
+}
+
+/* Serve a call that has begun. */
+static long kvmppc_tce_do(struct kvmppc_tce_call *c)
+{
+	long ret;
+
+	lockdep_assert(srcu_read_lock_held(&c->stt->kvm->srcu));
+	do {
+		iommu_user_enter();
+		ret = kvmppc_tce_try(c);
+		iommu_user_leave();
+		if (ret != H_TOO_HARD)
+			return ret;
+		ret = kvmppc_tce_provide(c);
+	} while (ret == H_SUCCESS);
+	return ret;
 }
 
 /**
@@ -660,19 +839,34 @@ static void kvmppc_tce_settle(struct kvm_vcpu *vcpu)
  */
 void kvmppc_tce_vcpu_free(struct kvm_vcpu *vcpu)
 {
-	kvmppc_tce_settle(vcpu);
 	kfree(vcpu->arch.tce_list);
 }
 
-#define kvmppc_tce_count(vcpu, call, ret)				\
-do {									\
-	struct kvm_vcpu_stat *__stat = &(vcpu)->stat;			\
-									\
-	if ((ret) == H_TOO_HARD)					\
-		__stat->tce_##call##_user++;				\
-	else								\
-		__stat->tce_##call##_virt++;				\
-} while (0)
+/* Count and trace a call that ended here, or that user space is left with. */
+static void kvmppc_tce_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *c,
+			   unsigned long liobn, long ret)
+{
+	struct kvm_vcpu_stat *stat = &vcpu->stat;
+	const bool user = ret == H_TOO_HARD;
+	enum kvmppc_tce_lack why = user ? c->lack : vcpu->arch.tce_rm_lack;
+
+	switch (c->nr) {
+	case H_GET_TCE:
+		(*(user ? &stat->tce_get_user : &stat->tce_get_virt))++;
+		break;
+	case H_PUT_TCE:
+		(*(user ? &stat->tce_put_user : &stat->tce_put_virt))++;
+		break;
+	case H_PUT_TCE_INDIRECT:
+		(*(user ? &stat->tce_indirect_user : &stat->tce_indirect_virt))++;
+		break;
+	default:
+		(*(user ? &stat->tce_stuff_user : &stat->tce_stuff_virt))++;
+	}
+	vcpu->arch.tce_rm_lack = KVM_TCE_LACK_NOTHING;
+	vcpu->arch.tce_lack = user ? c->lack : KVM_TCE_LACK_NOTHING;
+	trace_kvm_tce_hcall(c, liobn, why, ret);
+}
 
 /**
  * kvmppc_h_get_tce() - H_GET_TCE
@@ -685,12 +879,16 @@ do {									\
 long kvmppc_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		      unsigned long ioba)
 {
+	struct kvmppc_tce_call c __uninitialized;
 	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
-	long ret = kvmppc_tce_get(vcpu, liobn, ioba);
+	long ret = H_TOO_HARD;
 
+	if (kvmppc_tce_begin(&c, vcpu->kvm, H_GET_TCE, liobn, ioba, 0, 1))
+		ret = kvmppc_tce_do(&c);
+	if (ret == H_SUCCESS)
+		kvmppc_set_gpr(vcpu, 4, c.value);
+	kvmppc_tce_end(vcpu, &c, liobn, ret);
 	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
-	kvmppc_tce_count(vcpu, get, ret);
-	trace_kvm_tce_hcall(H_GET_TCE, liobn, ioba, 0, 1, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
@@ -707,57 +905,48 @@ EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
 long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		      unsigned long ioba, unsigned long tce)
 {
+	struct kvmppc_tce_call c __uninitialized;
 	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
-	long ret;
+	long ret = H_TOO_HARD;
 
-	kvmppc_tce_settle(vcpu);
-	ret = kvmppc_tce_put(vcpu, liobn, ioba, tce, false);
+	if (kvmppc_tce_begin(&c, vcpu->kvm, H_PUT_TCE, liobn, ioba, tce, 1))
+		ret = kvmppc_tce_do(&c);
+	kvmppc_tce_end(vcpu, &c, liobn, ret);
 	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
-	kvmppc_tce_count(vcpu, put, ret);
-	trace_kvm_tce_hcall(H_PUT_TCE, liobn, ioba, tce, 1, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_put_tce);
 
-/* Where H_PUT_TCE_INDIRECT copies its list to, for real mode too. Kept for the next. */
-static struct kvmppc_tce_list *kvmppc_tce_list(struct kvm_vcpu *vcpu)
+/* Copy the guest's list at @gpa, check it, do the call. */
+static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, struct kvmppc_tce_call *c,
+				    unsigned long gpa)
 {
-	if (!vcpu->arch.tce_list)
-		vcpu->arch.tce_list = kmalloc(sizeof(*vcpu->arch.tce_list),
-					      GFP_KERNEL_ACCOUNT);
-	return vcpu->arch.tce_list;
-}
-
-static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
-				    unsigned long ioba, unsigned long tce_list,
-				    unsigned long npages)
-{
-	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
+	long ret = kvmppc_tce_list_args(c, gpa);
 	struct kvm_memory_slot *slot;
-	struct kvmppc_tce_list *list;
-	unsigned long idx, ua;
+	unsigned long ua;
 
-	if (!stt)
-		return kvmppc_tce_too_hard(vcpu, liobn);
-	if (npages > KVM_TCE_LIST || (tce_list & (SZ_4K - 1)) ||
-	    !kvmppc_tce_in_window(stt, ioba, npages, &idx))
-		return H_PARAMETER;
-
-	slot = gfn_to_memslot(vcpu->kvm, tce_list >> PAGE_SHIFT);
+	if (ret != H_SUCCESS)
+		return ret;
+	slot = __gfn_to_memslot(c->slots, gpa >> PAGE_SHIFT);
 	if (!slot)
 		return H_PARAMETER;
+	c->lack = KVM_TCE_LACK_MEMORY;
 	if (slot->flags & KVM_MEMSLOT_INVALID)
-		return kvmppc_tce_too_hard(vcpu, args);
-	ua = __gfn_to_hva_memslot(slot, tce_list >> PAGE_SHIFT) | offset_in_page(tce_list);
+		return H_TOO_HARD;
+	ua = __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) | offset_in_page(gpa);
 
-	list = kvmppc_tce_list(vcpu);
-	if (!list)
+	/* Kept for the next call, and for real mode, which can't allocate it. */
+	if (!vcpu->arch.tce_list)
+		vcpu->arch.tce_list = kmalloc(sizeof(*vcpu->arch.tce_list), GFP_KERNEL_ACCOUNT);
+	c->list = vcpu->arch.tce_list;
+	if (!c->list)
 		return H_NOT_ENOUGH_RESOURCES;
-	if (copy_from_user(list->tce, (void __user *)ua, npages * sizeof(u64)))
-		return kvmppc_tce_too_hard(vcpu, args);
+	if (copy_from_user(c->list->tce, (void __user *)ua, c->n * sizeof(u64)))
+		return H_TOO_HARD;
 
-	return kvmppc_tce_put_list(vcpu, stt, idx, (__be64 *)list->tce, list, npages,
-				   false);
+	scoped_guard(rcu)
+		ret = kvmppc_tce_list_check(c, (__be64 *)c->list->tce);
+	return ret == H_SUCCESS ? kvmppc_tce_do(c) : ret;
 }
 
 /**
@@ -774,39 +963,27 @@ long kvmppc_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 			       unsigned long ioba, unsigned long tce_list,
 			       unsigned long npages)
 {
+	struct kvmppc_tce_call c __uninitialized;
 	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
-	long ret;
+	long ret = H_TOO_HARD;
 
-	kvmppc_tce_settle(vcpu);
-	ret = kvmppc_tce_put_indirect(vcpu, liobn, ioba, tce_list, npages);
+	if (kvmppc_tce_begin(&c, vcpu->kvm, H_PUT_TCE_INDIRECT, liobn, ioba, tce_list, npages))
+		ret = kvmppc_tce_put_indirect(vcpu, &c, tce_list);
+	kvmppc_tce_end(vcpu, &c, liobn, ret);
 	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
-	kvmppc_tce_count(vcpu, indirect, ret);
-	trace_kvm_tce_hcall(H_PUT_TCE_INDIRECT, liobn, ioba, tce_list, npages, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_put_tce_indirect);
 
-/* Some of @npages, which are reduced by what was done. */
-static long kvmppc_tce_stuff_some(struct kvm_vcpu *vcpu, unsigned long liobn,
-				  unsigned long *ioba, unsigned long value,
-				  unsigned long *npages)
+/* The first of an H_STUFF_TCE's TCEs; @c->n becomes how many. */
+static long kvmppc_tce_stuff_some(struct kvmppc_tce_call *c)
 {
-	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
-	unsigned long idx, n;
-	long ret;
+	unsigned long most = KVM_TCE_STUFF_MAX >> (c->stt->page_shift - IOMMU_PAGE_SHIFT_4K);
 
-	if (!stt)
-		return kvmppc_tce_too_hard(vcpu, liobn);
-	n = max(KVM_TCE_STUFF_MAX >> (stt->page_shift - IOMMU_PAGE_SHIFT_4K), 1UL);
-	n = min(*npages, n);
-	if ((value & KVM_TCE_PERM) ||
-	    !kvmppc_tce_in_window(stt, *ioba, *npages, &idx))
+	if (!kvmppc_tce_in_window(c->stt, c->ioba, c->n))
 		return H_PARAMETER;
-
-	ret = kvmppc_tce_stuff(vcpu, stt, idx, value, n, false);
-	*ioba += n << stt->page_shift;
-	*npages -= n;
-	return ret;
+	c->n = min(c->n, max(most, 1UL));
+	return kvmppc_tce_do(c);
 }
 
 /**
@@ -824,107 +1001,72 @@ long kvmppc_h_stuff_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 			unsigned long npages)
 {
 	unsigned long at = ioba, left = npages;
+	struct kvmppc_tce_call c __uninitialized;
 	long ret;
 	int srcu;
 
 	for (;;) {
 		srcu = srcu_read_lock(&vcpu->kvm->srcu);
-		ret = kvmppc_tce_stuff_some(vcpu, liobn, &at, tce_value, &left);
+		ret = H_TOO_HARD;
+		if (kvmppc_tce_begin(&c, vcpu->kvm, H_STUFF_TCE, liobn, at, tce_value, left)) {
+			ret = kvmppc_tce_stuff_some(&c);
+			at += c.n << c.stt->page_shift;
+		}
 		srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+		left -= c.n;
 		if (ret != H_SUCCESS || !left)
 			break;
 		if (fatal_signal_pending(current)) {
+			c.lack = KVM_TCE_LACK_TIME;
 			ret = H_TOO_HARD;
 			break;
 		}
 		cond_resched();
 	}
-	kvmppc_tce_count(vcpu, stuff, ret);
-	trace_kvm_tce_hcall(H_STUFF_TCE, liobn, ioba, tce_value, npages, ret);
+	c.ioba = ioba;
+	c.n = npages;
+	kvmppc_tce_end(vcpu, &c, liobn, ret);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);
-
-/* H_PUT_TCE, if everything is there. Else what has been done is right to do again. */
-static __always_inline bool
-kvmppc_tce_put_at_once(struct kvm_vcpu *vcpu, struct kvmppc_spapr_tce_table *stt,
-		       unsigned long idx, unsigned long tce)
-{
-	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce & ~KVM_TCE_PERM;
-	unsigned long size = BIT(stt->page_shift), ua = 0;
-	struct kvmppc_spapr_tce_iommu_table *hw;
-	u64 *word = kvmppc_tce_word(stt, idx);
-
-	if (!word && tce)
-		return false;
-	if (perm) {
-		if (gpa & (size - 1))
-			return false;
-		ua = kvmppc_tce_page_ua(vcpu->kvm, gpa, perm, size, false);
-		if (!ua)
-			return false;
-	}
-	list_for_each_entry_lockless(hw, &stt->iommu_tables, next) {
-		if (hw->tbl->it_page_shift != stt->page_shift ||
-		    kvmppc_tce_put_one(hw->tbl, stt->offset + idx, ua, perm, false))
-			return false;
-	}
-	if (word)
-		WRITE_ONCE(*word, tce);
-	return true;
-}
 
 /**
  * kvmppc_tce_hcall_at_once() - serve a TCE hypercall on the way out of the guest
  * @vcpu: the caller, whose registers hold an H_GET_TCE, H_PUT_TCE or H_STUFF_TCE
  *
  * For POWER9 and later, which have no real mode handlers: most of such a call's price is
- * the way to kvmppc_pseries_do_hcall() and back. What takes long, may sleep or ends in
- * an error goes there.
+ * the way to kvmppc_pseries_do_hcall() and back. What a try can't do goes there.
  *
  * Context: kvm->srcu held, interrupts off.
- * Return: true if it is done and the guest can go on; false if nobody need know that
- * this was tried.
+ * Return: true if it is done and the guest can go on. False if not: it is as if it had not
+ * been tried.
  */
 bool kvmppc_tce_hcall_at_once(struct kvm_vcpu *vcpu)
 {
-	unsigned long req = kvmppc_get_gpr(vcpu, 3);
-	unsigned long liobn = kvmppc_get_gpr(vcpu, 4);
-	unsigned long ioba = kvmppc_get_gpr(vcpu, 5);
-	unsigned long value = kvmppc_get_gpr(vcpu, 6);
-	struct kvmppc_spapr_tce_table *stt;
-	unsigned long n = 1, idx;
-	u64 *word;
+	struct kvmppc_tce_call c __uninitialized;
+	unsigned long nr = kvmppc_get_gpr(vcpu, 3), liobn = kvmppc_get_gpr(vcpu, 4), n = 1;
+	long ret;
 
-	if (!test_bit(req / 4, vcpu->kvm->arch.enabled_hcalls))
+	lockdep_assert(srcu_read_lock_held(&vcpu->kvm->srcu));
+	if (!test_bit(nr / 4, vcpu->kvm->arch.enabled_hcalls))
 		return false;
-	stt = kvmppc_tce_find(vcpu->kvm, liobn);
-	if (!stt || !kvmppc_tce_in_window(stt, ioba, 1, &idx))
-		return false;
-
-	switch (req) {
-	case H_PUT_TCE:
-		if (!kvmppc_tce_put_at_once(vcpu, stt, idx, value))
-			return false;
-		kvmppc_tce_count(vcpu, put, H_SUCCESS);
-		break;
-	case H_GET_TCE:
-		word = kvmppc_tce_word(stt, idx);
-		value = word ? READ_ONCE(*word) : 0;
-		kvmppc_set_gpr(vcpu, 4, value);
-		kvmppc_tce_count(vcpu, get, H_SUCCESS);
-		break;
-	default:
+	if (nr == H_STUFF_TCE)
 		n = kvmppc_get_gpr(vcpu, 7);
-		if (value || n > KVM_TCE_LIST || n > stt->size - idx ||
-		    !list_empty(&stt->iommu_tables))
-			return false;
-		kvmppc_tce_view_fill(stt, idx, 0, n);
-		kvmppc_tce_count(vcpu, stuff, H_SUCCESS);
-		break;
-	}
-	trace_kvm_tce_hcall(req, liobn, ioba, value, n, H_SUCCESS);
-	kvmppc_set_gpr(vcpu, 3, H_SUCCESS);
+	if (n > KVM_TCE_LIST ||
+	    !kvmppc_tce_begin(&c, vcpu->kvm, nr, liobn, kvmppc_get_gpr(vcpu, 5),
+			      kvmppc_get_gpr(vcpu, 6), n))
+		return false;
+
+	iommu_user_enter();
+	ret = kvmppc_tce_try(&c);
+	iommu_user_leave();
+	if (ret == H_TOO_HARD)
+		return false;
+
+	if (nr == H_GET_TCE)
+		kvmppc_set_gpr(vcpu, 4, c.value);
+	kvmppc_set_gpr(vcpu, 3, ret);
+	kvmppc_tce_end(vcpu, &c, liobn, ret);
 	return true;
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_hcall_at_once);

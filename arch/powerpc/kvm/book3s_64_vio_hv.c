@@ -1,45 +1,827 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * TCE hypercalls in real mode: POWER8 guests, MMU off, guest context loaded.
+ * TCE hypercalls: the tries, one body for all modes, and the entries of real mode.
  *
- * Only what real mode needs differently is here; the rest is book3s_64_vio.h, compiled
- * for this context. Always built in and never instrumented (see the Makefile): nothing
- * outside the linear map may be touched, nothing may be printed, nothing may sleep.
+ * book3s_64_vio.h tells what a try is. Always built in and never instrumented (see the
+ * Makefile), because it runs with the MMU off, too: it touches nothing outside the linear
+ * map, prints nothing, never sleeps, and its loops are bounded. What it may call is in
+ * workbench/static/realmode-symbols.
  *
- * Goes up to virtual mode (H_TOO_HARD): a level of a hardware table or a page of the
- * view is missing, memory is not registered, an entry is being changed by someone else,
- * the table has no real-mode invalidation or is revoked, RCU doesn't cover real mode
- * (context tracking), more than 512 entries. Where that shows only half way, the
- * entries done so far are complete, and doing them again is right.
+ * What makes doing a call again right: entries and words of the view are set to values,
+ * not changed by differences, so a second time ends where a first one would have. Nothing
+ * of a list is used before all of it has been checked, and what it leads to is looked up in
+ * the memory slots of the call's beginning.
  */
 #include <linux/context_tracking_state.h>
+#include <linux/export.h>
 #include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/rculist.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+#include <asm/cache.h>
+#include <asm/iommu_levels.h>
+#include <asm/iommu_user.h>
+#include <asm/kvm_book3s.h>
+#include <asm/kvm_ppc.h>
 #include <asm/mm_iommu.h>
+
 #include "book3s_64_vio.h"
 
-static __always_inline long kvmppc_rm_count(long ret, u64 *count)
+/* The call needs what virtual mode or user space has. */
+static long tce_lacks(struct kvmppc_tce_call *c, enum kvmppc_tce_lack lack)
 {
-	if (ret != H_TOO_HARD)
-		(*count)++;
-	return ret;
-}
-
-/* Out of line: it needs a gather on the stack. */
-noinline long kvmppc_rm_tce_put_hw(struct kvm_vcpu *vcpu, struct iommu_table *tbl,
-				   unsigned long entry, unsigned long n,
-				   unsigned long ua, unsigned long perm)
-{
-	return kvmppc_tce_put_range(vcpu, tbl, entry, n, ua, perm, true);
+	c->lack = lack;
+	return H_TOO_HARD;
 }
 
 /*
- * With context tracking RCU doesn't wait for this core, and regions are looked up for
- * lists before any hardware table is. Radix guests never get here, but nothing below
- * would be right for one.
+ * LIOBNs by name
  */
-static __always_inline bool kvmppc_rm_refuses(struct kvm_vcpu *vcpu)
+
+static __always_inline int liobn_cmp(void *key, struct latch_tree_node *node)
 {
-	return kvm_is_radix(vcpu->kvm) || context_tracking_enabled();
+	unsigned long liobn = (unsigned long)key;
+	u64 other = container_of(node, struct kvmppc_spapr_tce_table, node)->liobn;
+
+	return liobn < other ? -1 : liobn > other;
+}
+
+static const struct latch_tree_ops liobn_ops = { .comp = liobn_cmp };
+
+static __always_inline struct kvmppc_spapr_tce_table *
+tce_find(struct kvm *kvm, unsigned long liobn)
+{
+	struct latch_tree_node *node = latch_tree_find((void *)liobn, &kvm->arch.tce_index,
+						       &liobn_ops);
+
+	return node ? container_of(node, struct kvmppc_spapr_tce_table, node) : NULL;
+}
+
+/**
+ * kvmppc_tce_find() - a LIOBN of a VM
+ * @kvm: the VM
+ * @liobn: its name
+ *
+ * O(log n); never waits for a change of the index, and misses nothing that is in it.
+ *
+ * Context: any, MMU off included; kvm->srcu or kvm->arch.tce_lock held.
+ * Return: the LIOBN, NULL if there is none.
+ */
+struct kvmppc_spapr_tce_table *kvmppc_tce_find(struct kvm *kvm, unsigned long liobn)
+{
+	return tce_find(kvm, liobn);
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_find);
+
+/*
+ * The view
+ */
+
+/* Are @n TCEs from @ioba in the window? Then *@idx is the first, from the window's start. */
+static __always_inline bool tce_in_window(const struct kvmppc_spapr_tce_table *stt,
+					  unsigned long ioba, unsigned long n,
+					  unsigned long *idx)
+{
+	if (ioba & (BIT(stt->page_shift) - 1))
+		return false;
+	*idx = (ioba >> stt->page_shift) - stt->offset;
+	if (__builtin_constant_p(n) && n == 1)
+		return *idx < stt->size;
+	return *idx <= stt->size && n <= stt->size - *idx;
+}
+
+/**
+ * kvmppc_tce_in_window() - are TCEs in a LIOBN's window?
+ * @stt: the LIOBN
+ * @ioba: bus address of the first
+ * @n: how many
+ *
+ * Context: any.
+ * Return: true if @ioba is aligned and all of them are.
+ */
+bool kvmppc_tce_in_window(const struct kvmppc_spapr_tce_table *stt, unsigned long ioba,
+			  unsigned long n)
+{
+	unsigned long idx;
+
+	return tce_in_window(stt, ioba, n, &idx);
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_in_window);
+
+/* The word of TCE @idx in the view, NULL if its page is missing. Never out of bounds. */
+static __always_inline u64 *view_word(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
+{
+	unsigned int shift = stt->shift;
+	void *p = READ_ONCE(stt->view);
+
+	while (shift && p) {
+		p = READ_ONCE(((void **)p)[(idx >> shift) & (KVM_TCE_VIEW_WORDS - 1)]);
+		shift -= KVM_TCE_VIEW_SHIFT;
+		/* A step or two: gcc would go to great lengths to do two at a time. */
+		OPTIMIZER_HIDE_VAR(shift);
+	}
+	return p ? (u64 *)p + (idx & (KVM_TCE_VIEW_WORDS - 1)) : NULL;
+}
+
+static long view_lacks(struct kvmppc_tce_call *c, unsigned long idx)
+{
+	c->entry = idx;
+	return tce_lacks(c, KVM_TCE_LACK_VIEW);
+}
+
+/* Are all pages of the view there for @n TCEs from @idx on? H_SUCCESS if so. */
+static long view_ready(struct kvmppc_tce_call *c, unsigned long idx, unsigned long n)
+{
+	unsigned long i;
+
+	for (i = idx; i < idx + n; i = (i | (KVM_TCE_VIEW_WORDS - 1)) + 1)
+		if (!view_word(c->stt, i))
+			return view_lacks(c, i);
+	return H_SUCCESS;
+}
+
+/* Words from TCE @idx to the end of its page, @n at most */
+static __always_inline unsigned long view_part(unsigned long idx, unsigned long n)
+{
+	return min(n, KVM_TCE_VIEW_WORDS - (idx & (KVM_TCE_VIEW_WORDS - 1)));
+}
+
+/* Write @n words from TCE @idx on, whose pages are there. */
+static void view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
+		       const u64 *list, unsigned long n)
+{
+	unsigned long i, part;
+	u64 *word;
+
+	for (; n; n -= part, idx += part, list += part) {
+		part = view_part(idx, n);
+		word = view_word(stt, idx);
+		/* User space may look at any time: no word is written in parts. */
+#pragma GCC unroll 8
+		for (i = 0; i < part; i++)
+			WRITE_ONCE(word[i], list[i]);
+	}
+}
+
+/* Zero @n words, by cache lines. Nobody may rely on what a word reads as meanwhile. */
+static void view_zero(u64 *word, unsigned long n)
+{
+	const unsigned int shift = l1_dcache_shift() - ilog2(sizeof(*word));
+	const unsigned long line = BIT(shift);
+	unsigned long i;
+
+	for (; n && !IS_ALIGNED((unsigned long)word, line * sizeof(*word)); n--)
+		WRITE_ONCE(*word++, 0);
+	for (i = n >> shift; i; i--, word += line)
+		dcbz(word);
+	for (n &= line - 1; n; n--)
+		WRITE_ONCE(*word++, 0);
+}
+
+/* Write @value into @n words from TCE @idx on; a missing page reads as zeros already. */
+static void view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx, u64 value,
+		      unsigned long n)
+{
+	unsigned long part;
+	u64 *word;
+
+	for (; n; n -= part, idx += part) {
+		part = view_part(idx, n);
+		word = view_word(stt, idx);
+		/* memset64() stores doublewords, as these are aligned. */
+		if (word && !value)
+			view_zero(word, part);
+		else if (word)
+			memset64(word, value, part);
+	}
+}
+
+/*
+ * Guest memory
+ */
+
+/*
+ * The memory slot of the last address that was looked up: its first guest address, how far
+ * behind that an IOMMU page may begin, its first user address, what devices may do there
+ */
+struct tce_slot {
+	unsigned long first;
+	unsigned long span;
+	unsigned long ua;
+	unsigned long perm;
+};
+
+/* Is the guest's IOMMU page at @gpa in memory that a device may access so? */
+static __always_inline bool slot_find(const struct kvmppc_tce_call *c, unsigned long gpa,
+				      unsigned long perm, unsigned long size,
+				      struct tce_slot *s)
+{
+	struct kvm_memory_slot *slot;
+	unsigned long len;
+
+	if (gpa - s->first < s->span)
+		return !(perm & ~s->perm);
+	slot = __gfn_to_memslot(c->slots, gpa >> PAGE_SHIFT);
+	if (!slot || (slot->flags & KVM_MEMSLOT_INVALID))
+		return false;
+	len = slot->npages << PAGE_SHIFT;
+	s->first = slot->base_gfn << PAGE_SHIFT;
+	s->span = len >= size ? len - size + 1 : 0;
+	s->ua = slot->userspace_addr;
+	s->perm = slot->flags & KVM_MEM_READONLY ? TCE_PCI_READ : KVM_TCE_PERM;
+	return gpa - s->first < s->span && !(perm & ~s->perm);
+}
+
+/* The user address of @gpa, for which slot_find() is true. */
+static __always_inline unsigned long slot_ua(const struct tce_slot *s, unsigned long gpa)
+{
+	return s->ua + array_index_nospec(gpa - s->first, s->span);
+}
+
+/* Both for one page of @size only; 0 if there is none. */
+static __always_inline unsigned long page_ua(const struct kvmppc_tce_call *c,
+					     unsigned long gpa, unsigned long perm,
+					     unsigned long size)
+{
+	struct kvm_memory_slot *slot = __gfn_to_memslot(c->slots, gpa >> PAGE_SHIFT);
+	struct tce_slot s = { };
+
+	if (unlikely(!slot))
+		return 0;
+	if (unlikely(size > PAGE_SIZE ||
+		     (slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY))))
+		return slot_find(c, gpa, perm, size, &s) ? slot_ua(&s, gpa) : 0;
+	return __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
+}
+
+/* iommu_tce_direction() for both modes */
+static __always_inline enum dma_data_direction tce_dir(unsigned long perm)
+{
+	if (likely(perm == KVM_TCE_PERM))
+		return DMA_BIDIRECTIONAL;
+	if (!perm)
+		return DMA_NONE;
+	return perm == TCE_PCI_READ ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
+}
+
+/**
+ * kvmppc_tce_registered() - can entries of a hardware table lead to user memory?
+ * @tbl: the table
+ * @ua: user address behind the first entry
+ * @n: entries that follow each other in user memory
+ *
+ * Asked before anything is changed, so that memory which is not registered leaves
+ * everything as it was. Pins (v1) can't be foreseen.
+ *
+ * Context: RCU read side, or MMU off. Takes a look-up for each contiguous part.
+ * Return: true if so.
+ */
+bool kvmppc_tce_registered(struct iommu_table *tbl, unsigned long ua, unsigned long n)
+{
+	unsigned long hpa, mask = BIT(tbl->it_page_shift) - 1;
+	unsigned long left = n << tbl->it_page_shift;
+	long len;
+
+	if (tbl->it_pins)
+		return true;
+	for (; left; left -= len, ua += len) {
+		len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
+		if (len <= (long)mask || (hpa & mask))
+			return false;
+		len = min((unsigned long)len & ~mask, left);
+	}
+	return true;
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_registered);
+
+/*
+ * Lists
+ */
+
+/**
+ * kvmppc_tce_list_args() - the arguments of H_PUT_TCE_INDIRECT
+ * @c: the call
+ * @gpa: guest physical address of the list
+ *
+ * Context: any, MMU off included.
+ * Return: H_SUCCESS, or H_PARAMETER if it ends here.
+ */
+long kvmppc_tce_list_args(struct kvmppc_tce_call *c, unsigned long gpa)
+{
+	if (c->n > KVM_TCE_LIST || (gpa & (SZ_4K - 1)) ||
+	    !kvmppc_tce_in_window(c->stt, c->ioba, c->n))
+		return H_PARAMETER;
+	return H_SUCCESS;
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_list_args);
+
+/*
+ * Limit what begins at *@first and is *@span long, in guest memory of @slot, to the region
+ * that the page at @gpa is wholly in. False if there is none.
+ */
+static __always_inline bool span_in_region(struct mm_struct *mm, const struct tce_slot *slot,
+					   unsigned long gpa, unsigned long size,
+					   unsigned long *first, unsigned long *span)
+{
+	unsigned long ua = slot->ua + (gpa - slot->first), start, len, before, after;
+
+	if (!mm_iommu_extent(mm, ua, &start, &len))
+		return false;
+	before = ua - start;
+	after = len - before;
+	if (after < size)
+		return false;
+	after = min(after - size + 1, slot->span - (gpa - slot->first));
+	before = min(before, gpa - slot->first);
+	*first = gpa - before;
+	*span = before + after;
+	return true;
+}
+
+/*
+ * Which entries can be in one run with @tce, an aligned one with permissions? Those that are
+ * *@from plus 0 to *@last pages. The run is @tce alone where a device can't be given it.
+ */
+static __always_inline void list_span(struct kvmppc_tce_call *c, u64 tce, bool regions,
+				      struct tce_slot *slot, u64 *from, u64 *last)
+{
+	const unsigned int shift = c->stt->page_shift;
+	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce ^ perm, before;
+	unsigned long first = gpa, span = 1;
+
+	if (unlikely(!slot_find(c, gpa, perm, BIT(shift), slot))) {
+		c->lack = KVM_TCE_LACK_MEMORY;
+	} else if (!regions) {
+		first = slot->first;
+		span = slot->span;
+	} else if (!span_in_region(c->stt->kvm->mm, slot, gpa, BIT(shift), &first, &span)) {
+		c->list->unregistered = true;
+	}
+	before = (gpa - first) >> shift;
+	*last = before + ((first + span - 1 - gpa) >> shift);
+	*from = tce - (before << shift);
+}
+
+/* Does any hardware table behind the LIOBN hold regions (v2)? */
+static bool tce_has_regions(const struct kvmppc_spapr_tce_table *stt)
+{
+	struct kvmppc_spapr_tce_iommu_table *hw;
+
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next)
+		if (!hw->tbl->it_pins)
+			return true;
+	return false;
+}
+
+/**
+ * kvmppc_tce_list_check() - copy a list and check it before any of it is used
+ * @c: the call, with @list and @n
+ * @src: the guest's list, or @list->tce itself
+ *
+ * Reads each entry once: what the guest does to its page meanwhile makes no difference.
+ * Entries that clear make runs, and so do entries with the same permissions whose pages are
+ * in one slot, in whatever order; where regions matter, in one region too.
+ *
+ * Context: RCU read side, or MMU off.
+ * Return: H_SUCCESS if all are good; H_PARAMETER; H_TOO_HARD if a device can't be given
+ * some. Nothing has been changed.
+ */
+long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
+{
+	const unsigned int shift = c->stt->page_shift, back = BITS_PER_LONG - shift;
+	const u64 odd = (BIT(shift) - 1) & ~KVM_TCE_PERM;
+	const bool regions = tce_has_regions(c->stt);
+	struct kvmppc_tce_list *list = c->list;
+	unsigned long i = 0, first;
+	struct tce_slot slot = { };
+	u64 tce, from, last;
+
+	c->lack = KVM_TCE_LACK_NOTHING;
+	list->unregistered = false;
+	if (!c->n)
+		return H_SUCCESS;
+	tce = iommu_tce_load(src);
+	do {
+		first = i;
+		if (!(tce & KVM_TCE_PERM)) {
+			do {
+				list->tce[i] = tce;
+				if (++i == c->n)
+					break;
+				tce = iommu_tce_load(++src);
+			} while (!(tce & KVM_TCE_PERM));
+		} else {
+			if (unlikely(tce & odd))
+				return H_PARAMETER;
+			list_span(c, tce, regions, &slot, &from, &last);
+			do {
+				list->tce[i] = tce;
+				if (++i == c->n)
+					break;
+				tce = iommu_tce_load(++src);
+				/* Rotated, an address that is not aligned is too far as well. */
+			} while (rol64(tce - from, back) <= last);
+		}
+		list->run[first] = i - first;
+	} while (i < c->n);
+
+	return c->lack ? H_TOO_HARD : H_SUCCESS;
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_list_check);
+
+/* See kvmppc_tce_list_run(); @slot is the caller's, for the whole list. */
+static __always_inline void list_run(const struct kvmppc_tce_call *c, unsigned long i,
+				     struct tce_slot *slot, struct kvmppc_tce_run *run)
+{
+	u64 tce = c->list->tce[i];
+
+	run->n = c->list->run[i];
+	run->perm = tce & KVM_TCE_PERM;
+	/* It was found before in the same slots, so it is found again. */
+	if (run->perm &&
+	    slot_find(c, tce ^ run->perm, run->perm, BIT(c->stt->page_shift), slot))
+		run->delta = slot_ua(slot, tce ^ run->perm) - tce;
+}
+
+/**
+ * kvmppc_tce_list_run() - a run of a checked list
+ * @c: the call
+ * @i: where it begins
+ * @run: what it is
+ *
+ * Context: any, MMU off included.
+ */
+void kvmppc_tce_list_run(struct kvmppc_tce_call *c, unsigned long i,
+			 struct kvmppc_tce_run *run)
+{
+	struct tce_slot slot = { };
+
+	list_run(c, i, &slot, run);
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_list_run);
+
+/**
+ * kvmppc_tce_list_row() - how many entries lead to pages that follow each other?
+ * @tce: the first
+ * @n: how many there are
+ * @size: of a page
+ *
+ * Context: any, MMU off included.
+ * Return: 1 or more.
+ */
+unsigned long kvmppc_tce_list_row(const u64 *tce, unsigned long n, unsigned long size)
+{
+	unsigned long i = 1;
+
+	while (i < n && tce[i] == tce[i - 1] + size)
+		i++;
+	return i;
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_list_row);
+
+/* May a hardware table be given the checked list? */
+static bool list_registered(struct kvmppc_tce_call *c, struct iommu_table *tbl)
+{
+	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
+	const u64 *tce = c->list->tce;
+	struct tce_slot slot = { };
+	struct kvmppc_tce_run run;
+	unsigned long i, k, end;
+
+	for (i = 0; i < c->n; i = end) {
+		list_run(c, i, &slot, &run);
+		end = i + run.n;
+		for (; run.perm && i < end; i += k) {
+			k = kvmppc_tce_list_row(tce + i, end - i, BIT(c->stt->page_shift));
+			if (!kvmppc_tce_registered(tbl, tce[i] + run.delta, k << sub))
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Tries
+ */
+
+/* A hardware table's part is not done; @entry is where it stopped. */
+static noinline long hw_lacks(struct kvmppc_tce_call *c,
+			      struct kvmppc_spapr_tce_iommu_table *hw, int err)
+{
+	c->hw = hw;
+	c->err = err;
+	switch (err) {
+	case -ENOENT:
+		return tce_lacks(c, KVM_TCE_LACK_LEVEL);
+	case -EAGAIN:
+		return tce_lacks(c, KVM_TCE_LACK_LOCK);
+	case -EOPNOTSUPP:
+		return tce_lacks(c, KVM_TCE_LACK_SLEEP);
+	case -ENODEV:
+		return tce_lacks(c, KVM_TCE_LACK_TABLE);
+	}
+	return tce_lacks(c, KVM_TCE_LACK_REGION);
+}
+
+/*
+ * Set @n entries from @entry on to lead to @ua, or clear them without @perm. Out of line: it
+ * needs a gather on the stack. Return: 0, or why entry @c->entry could not be changed.
+ */
+static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
+			     unsigned long entry, unsigned long n, unsigned long ua,
+			     unsigned long perm)
+{
+	struct iommu_user_gather g __uninitialized;
+	int err, ret;
+
+	c->entry = entry;
+	if (n > IOMMU_USER_TRY)
+		return -EOPNOTSUPP;
+	if (perm && !kvmppc_tce_registered(tbl, ua, n))
+		return iommu_user_try_ready(tbl, tce_dir(perm), c->mmu_off) ?: -EFAULT;
+	iommu_user_begin_mode(&g, tbl, c->mmu_off);
+	if (perm)
+		err = iommu_user_try_map(&g, entry, n, ua, tce_dir(perm));
+	else
+		err = iommu_user_try_unmap(&g, entry, n);
+	c->entry = entry + g.done;
+	ret = iommu_user_try_finish(&g);
+	return err ?: ret;
+}
+
+/* H_GET_TCE */
+static __always_inline long try_get(struct kvmppc_tce_call *c, unsigned long ioba)
+{
+	unsigned long idx;
+	u64 *word;
+
+	if (!tce_in_window(c->stt, ioba, 1, &idx))
+		return H_PARAMETER;
+	word = view_word(c->stt, idx);
+	c->value = word ? READ_ONCE(*word) : 0;
+	return H_SUCCESS;
+}
+
+/* H_PUT_TCE; real mode does not fill in all of @c */
+static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long ioba,
+				    unsigned long tce)
+{
+	struct kvmppc_spapr_tce_table *stt = c->stt;
+	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce ^ perm;
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	unsigned long idx, entry, ua = 0;
+	unsigned int sub;
+	u64 *word;
+	int err;
+
+	if (!tce_in_window(stt, ioba, 1, &idx))
+		return H_PARAMETER;
+	if (perm) {
+		if (gpa & (BIT(stt->page_shift) - 1))
+			return H_PARAMETER;
+		ua = page_ua(c, gpa, perm, BIT(stt->page_shift));
+		if (unlikely(!ua))
+			return tce_lacks(c, KVM_TCE_LACK_MEMORY);
+	}
+	/* First the view's page: nothing may fail once hardware can use the TCE. */
+	word = view_word(stt, idx);
+	if (unlikely(!word && tce))
+		return view_lacks(c, idx);
+
+	hw = list_entry(c->at, struct kvmppc_spapr_tce_iommu_table, next);
+	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		entry = (stt->offset + idx) << sub;
+		if (likely(!sub))
+			err = iommu_user_try_one(hw->tbl, entry, ua, tce_dir(perm), c->mmu_off);
+		else
+			err = hw_range(c, hw->tbl, entry, 1UL << sub, ua, perm);
+		if (unlikely(err < 0)) {
+			c->ua = ua;
+			if (!sub)
+				c->entry = entry;
+			return hw_lacks(c, hw, err);
+		}
+		c->at = &hw->next;
+	}
+	if (word)
+		WRITE_ONCE(*word, tce);
+	return H_SUCCESS;
+}
+
+/* Map a run of a list, from @entry on; see hw_range(). */
+static __always_inline int hw_run(struct kvmppc_tce_call *c, struct iommu_user_gather *g,
+				  unsigned long entry, const u64 *tce,
+				  const struct kvmppc_tce_run *run)
+{
+	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
+	enum dma_data_direction dir = tce_dir(run->perm);
+	unsigned long i, k;
+	int err = 0;
+
+	c->entry = entry;
+	if (!run->perm) {
+		err = iommu_user_try_unmap(g, entry, run->n << sub);
+	} else if (likely(!sub)) {
+		err = iommu_user_try_map_list(g, entry, run->n, tce, run->delta, dir);
+	} else {
+		for (i = 0; i < run->n && !err; i += k) {
+			k = kvmppc_tce_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
+			c->entry = entry + (i << sub);
+			err = iommu_user_try_map(g, c->entry, k << sub, tce[i] + run->delta, dir);
+		}
+	}
+	c->entry += g->done;
+	return err;
+}
+
+/* Bring a checked list into a hardware table, by runs; see hw_range(). */
+static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
+			    unsigned long idx)
+{
+	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
+	struct iommu_user_gather g __uninitialized;
+	struct kvmppc_tce_run run;
+	struct tce_slot slot = { };
+	unsigned long i;
+	int err = 0, ret;
+
+	if (c->n << sub > IOMMU_USER_TRY)
+		return -EOPNOTSUPP;
+	iommu_user_begin_mode(&g, tbl, c->mmu_off);
+	for (i = 0; i < c->n && !err; i += run.n) {
+		list_run(c, i, &slot, &run);
+		err = hw_run(c, &g, (c->stt->offset + idx + i) << sub, c->list->tce + i, &run);
+	}
+	ret = iommu_user_try_finish(&g);
+	return err ?: ret;
+}
+
+/*
+ * Before anything is changed: is all that a checked list leads to registered? Only where the
+ * check has left that open. More than a try does at a time is looked at where it is done.
+ */
+static __always_inline bool hw_takes_list(struct kvmppc_tce_call *c, struct iommu_table *tbl)
+{
+	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
+
+	if (likely(!c->list->unregistered && tbl->it_page_shift <= PAGE_SHIFT))
+		return true;
+	return tbl->it_pins || c->n << sub > IOMMU_USER_TRY || list_registered(c, tbl);
+}
+
+/* H_PUT_TCE_INDIRECT of a list that kvmppc_tce_list_check() found good */
+static long try_list(struct kvmppc_tce_call *c)
+{
+	struct kvmppc_spapr_tce_table *stt = c->stt;
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	unsigned long idx;
+	long ret;
+	int err;
+
+	if (!tce_in_window(stt, c->ioba, c->n, &idx))
+		return H_PARAMETER;
+	ret = view_ready(c, idx, c->n);
+	if (ret != H_SUCCESS)
+		return ret;
+	list_for_each_entry_lockless(hw, &stt->iommu_tables, next)
+		if (unlikely(!hw_takes_list(c, hw->tbl)))
+			return tce_lacks(c, KVM_TCE_LACK_REGION);
+
+	hw = list_entry(c->at, struct kvmppc_spapr_tce_iommu_table, next);
+	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
+		err = hw_list(c, hw->tbl, idx);
+		if (unlikely(err))
+			return hw_lacks(c, hw, err);
+		c->at = &hw->next;
+	}
+	view_write(stt, idx, c->list->tce, c->n);
+	return H_SUCCESS;
+}
+
+/* H_STUFF_TCE */
+static __always_inline long try_stuff(struct kvmppc_tce_call *c)
+{
+	struct kvmppc_spapr_tce_table *stt = c->stt;
+	struct kvmppc_spapr_tce_iommu_table *hw;
+	unsigned long idx;
+	unsigned int sub;
+	long ret;
+	int err;
+
+	if ((c->value & KVM_TCE_PERM) || !tce_in_window(stt, c->ioba, c->n, &idx))
+		return H_PARAMETER;
+	if (c->mmu_off && c->n > KVM_TCE_LIST)
+		return tce_lacks(c, KVM_TCE_LACK_SLEEP);
+	if (c->value) {
+		ret = view_ready(c, idx, c->n);
+		if (ret != H_SUCCESS)
+			return ret;
+	}
+	hw = list_entry(c->at, struct kvmppc_spapr_tce_iommu_table, next);
+	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
+		sub = stt->page_shift - hw->tbl->it_page_shift;
+		err = hw_range(c, hw->tbl, (stt->offset + idx) << sub, c->n << sub, 0, 0);
+		if (unlikely(err))
+			return hw_lacks(c, hw, err);
+		c->at = &hw->next;
+	}
+	view_fill(stt, idx, c->value, c->n);
+	return H_SUCCESS;
+}
+
+/* What every try needs */
+static __always_inline bool tce_begin(struct kvmppc_tce_call *c, struct kvm *kvm,
+				      unsigned long liobn, bool mmu_off)
+{
+	c->mmu_off = mmu_off;
+	c->slots = rcu_dereference_raw_check(kvm->memslots[0]);
+	c->stt = tce_find(kvm, liobn);
+	if (unlikely(!c->stt)) {
+		c->lack = KVM_TCE_LACK_LIOBN;
+		return false;
+	}
+	c->at = &c->stt->iommu_tables;
+	return true;
+}
+
+/**
+ * kvmppc_tce_begin() - begin a hypercall
+ * @c: the call, uninitialised
+ * @kvm: the VM
+ * @nr: H_*
+ * @liobn: which window
+ * @ioba: bus address of the first TCE
+ * @value: TCE, or what to stuff
+ * @n: TCEs
+ *
+ * Context: kvm->srcu held, until the call is done.
+ * Return: false if the VM has no such LIOBN: the call is user space's.
+ */
+bool kvmppc_tce_begin(struct kvmppc_tce_call *c, struct kvm *kvm, unsigned long nr,
+		      unsigned long liobn, unsigned long ioba, unsigned long value,
+		      unsigned long n)
+{
+	c->nr = nr;
+	c->ioba = ioba;
+	c->value = value;
+	c->n = n;
+	return tce_begin(c, kvm, liobn, false);
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_begin);
+
+/**
+ * kvmppc_tce_try() - try a hypercall
+ * @c: the call, begun; for H_PUT_TCE_INDIRECT with a checked list
+ *
+ * Repeated, it goes on behind the last hardware table that is done.
+ *
+ * Context: kvm->srcu held, and in a section of iommu_user_enter(), or MMU off.
+ * Return: what the guest is to be told, or H_TOO_HARD: @c tells what is lacking.
+ */
+long kvmppc_tce_try(struct kvmppc_tce_call *c)
+{
+	switch (c->nr) {
+	case H_GET_TCE:
+		return try_get(c, c->ioba);
+	case H_PUT_TCE:
+		return try_put(c, c->ioba, c->value);
+	case H_PUT_TCE_INDIRECT:
+		return try_list(c);
+	}
+	return try_stuff(c);
+}
+EXPORT_SYMBOL_GPL(kvmppc_tce_try);
+
+/*
+ * Real mode
+ */
+
+#ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
+
+/*
+ * With context tracking RCU doesn't wait for this core. Radix guests never get here, but
+ * nothing below would be right for one.
+ */
+static __always_inline bool rm_begin(struct kvmppc_tce_call *c, struct kvm_vcpu *vcpu,
+				     unsigned long liobn)
+{
+	if (unlikely(kvm_is_radix(vcpu->kvm) || context_tracking_enabled())) {
+		c->lack = KVM_TCE_LACK_SLEEP;
+		return false;
+	}
+	return tce_begin(c, vcpu->kvm, liobn, true);
+}
+
+static __always_inline long rm_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *c,
+				   long ret, u64 *count)
+{
+	if (likely(ret != H_TOO_HARD))
+		(*count)++;
+	else
+		vcpu->arch.tce_rm_lack = c->lack;
+	return ret;
 }
 
 /**
@@ -54,8 +836,14 @@ static __always_inline bool kvmppc_rm_refuses(struct kvm_vcpu *vcpu)
 long kvmppc_rm_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 			 unsigned long ioba)
 {
-	return kvmppc_rm_count(kvmppc_tce_get(vcpu, liobn, ioba),
-			       &vcpu->stat.tce_get_rm);
+	struct kvmppc_tce_call c __uninitialized;
+	long ret = H_TOO_HARD;
+
+	if (rm_begin(&c, vcpu, liobn))
+		ret = try_get(&c, ioba);
+	if (ret == H_SUCCESS)
+		vcpu->arch.regs.gpr[4] = c.value;
+	return rm_end(vcpu, &c, ret, &vcpu->stat.tce_get_rm);
 }
 
 /**
@@ -65,30 +853,58 @@ long kvmppc_rm_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
  * @ioba: bus address
  * @tce: guest physical address and permission bits
  *
- * Context: hypervisor real mode, from hcall_real_table. Return: H_* code.
+ * Context: hypervisor real mode, from hcall_real_table.
+ * Return: H_* code.
  */
 long kvmppc_rm_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 			 unsigned long ioba, unsigned long tce)
 {
-	if (unlikely(kvmppc_rm_refuses(vcpu)))
-		return kvmppc_tce_too_hard(vcpu, mode);
-	return kvmppc_rm_count(kvmppc_tce_put(vcpu, liobn, ioba, tce, true),
-			       &vcpu->stat.tce_put_rm);
+	struct kvmppc_tce_call c __uninitialized;
+	long ret = H_TOO_HARD;
+
+	if (rm_begin(&c, vcpu, liobn))
+		ret = try_put(&c, ioba, tce);
+	return rm_end(vcpu, &c, ret, &vcpu->stat.tce_put_rm);
 }
 
 /*
  * The guest's list at an address the MMU is not needed for: in a region, whose pages
- * are pinned, and in memory proper, not in a device's.
+ * are pinned, and in memory proper, not in a device's. NULL: only virtual mode gets at it.
  */
-static const __be64 *kvmppc_rm_list(struct kvm_vcpu *vcpu, unsigned long ua)
+static const __be64 *rm_list(struct kvmppc_tce_call *c, unsigned long gpa)
 {
+	struct tce_slot slot = { };
 	unsigned long hpa;
 
-	if (mm_iommu_translate(vcpu->kvm->mm, ua, &hpa) < (long)SZ_4K)
+	if (!slot_find(c, gpa, 0, SZ_4K, &slot)) {
+		c->lack = KVM_TCE_LACK_MEMORY;
+		return NULL;
+	}
+	c->lack = KVM_TCE_LACK_REGION;
+	if (mm_iommu_translate(c->stt->kvm->mm, slot_ua(&slot, gpa), &hpa) < (long)SZ_4K)
 		return NULL;
 	if (!realmode_pfn_to_page(hpa >> PAGE_SHIFT))
 		return NULL;
 	return __va(hpa);
+}
+
+static long rm_put_list(struct kvmppc_tce_call *c, struct kvmppc_tce_list *list,
+			unsigned long gpa)
+{
+	long ret = kvmppc_tce_list_args(c, gpa);
+	const __be64 *src;
+
+	if (ret != H_SUCCESS)
+		return ret;
+	/* A vCPU's first call has nowhere to copy to yet: virtual mode provides it. */
+	if (!list)
+		return tce_lacks(c, KVM_TCE_LACK_SLEEP);
+	src = rm_list(c, gpa);
+	if (!src)
+		return H_TOO_HARD;
+	c->list = list;
+	ret = kvmppc_tce_list_check(c, src);
+	return ret == H_SUCCESS ? try_list(c) : ret;
 }
 
 /**
@@ -99,37 +915,21 @@ static const __be64 *kvmppc_rm_list(struct kvm_vcpu *vcpu, unsigned long ua)
  * @tce_list: guest physical address of a 4K page of TCEs
  * @npages: how many TCEs
  *
- * Context: hypervisor real mode, from hcall_real_table. Return: H_* code.
+ * Context: hypervisor real mode, from hcall_real_table.
+ * Return: H_* code.
  */
 long kvmppc_rm_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 				  unsigned long ioba, unsigned long tce_list,
 				  unsigned long npages)
 {
-	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
-	struct kvmppc_tce_slot slot = { .slots = kvmppc_tce_memslots(vcpu->kvm, true) };
-	unsigned long idx;
-	const __be64 *src;
+	struct kvmppc_tce_call c __uninitialized;
+	long ret = H_TOO_HARD;
 
-	if (kvmppc_rm_refuses(vcpu))
-		return kvmppc_tce_too_hard(vcpu, mode);
-	if (!stt)
-		return kvmppc_tce_too_hard(vcpu, liobn);
-	if (npages > KVM_TCE_LIST || (tce_list & (SZ_4K - 1)) ||
-	    !kvmppc_tce_in_window(stt, ioba, npages, &idx))
-		return kvmppc_rm_count(H_PARAMETER, &vcpu->stat.tce_indirect_rm);
-	/* A vCPU's first call has nowhere to copy to yet: virtual mode sees to it. */
-	if (!vcpu->arch.tce_list ||
-	    !kvmppc_tce_slot_find(tce_list, 0, SZ_4K, &slot))
-		return kvmppc_tce_too_hard(vcpu, args);
-
-	src = kvmppc_rm_list(vcpu, kvmppc_tce_slot_ua(&slot, tce_list));
-	if (!src)
-		return kvmppc_tce_too_hard(vcpu, unregistered);
-
-	return kvmppc_rm_count(kvmppc_tce_put_list(vcpu, stt, idx, src,
-						   vcpu->arch.tce_list,
-						   npages, true),
-			       &vcpu->stat.tce_indirect_rm);
+	c.ioba = ioba;
+	c.n = npages;
+	if (rm_begin(&c, vcpu, liobn))
+		ret = rm_put_list(&c, vcpu->arch.tce_list, tce_list);
+	return rm_end(vcpu, &c, ret, &vcpu->stat.tce_indirect_rm);
 }
 
 /**
@@ -138,28 +938,24 @@ long kvmppc_rm_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
  * @liobn: which window
  * @ioba: bus address of the first
  * @tce_value: what to put, without permission bits
- * @npages: how many TCEs; more than 512 go up
+ * @npages: how many TCEs; more than 512 are virtual mode's
  *
- * Context: hypervisor real mode, from hcall_real_table. Return: H_* code.
+ * Context: hypervisor real mode, from hcall_real_table.
+ * Return: H_* code.
  */
 long kvmppc_rm_h_stuff_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 			   unsigned long ioba, unsigned long tce_value,
 			   unsigned long npages)
 {
-	struct kvmppc_spapr_tce_table *stt = kvmppc_tce_find(vcpu->kvm, liobn);
-	unsigned long idx;
+	struct kvmppc_tce_call c __uninitialized;
+	long ret = H_TOO_HARD;
 
-	if (kvmppc_rm_refuses(vcpu))
-		return kvmppc_tce_too_hard(vcpu, mode);
-	if (!stt)
-		return kvmppc_tce_too_hard(vcpu, liobn);
-	if ((tce_value & KVM_TCE_PERM) ||
-	    !kvmppc_tce_in_window(stt, ioba, npages, &idx))
-		return kvmppc_rm_count(H_PARAMETER, &vcpu->stat.tce_stuff_rm);
-	if (npages > KVM_TCE_LIST)
-		return kvmppc_tce_too_hard(vcpu, args);
-
-	return kvmppc_rm_count(kvmppc_tce_stuff(vcpu, stt, idx, tce_value,
-						npages, true),
-			       &vcpu->stat.tce_stuff_rm);
+	c.ioba = ioba;
+	c.value = tce_value;
+	c.n = npages;
+	if (rm_begin(&c, vcpu, liobn))
+		ret = try_stuff(&c);
+	return rm_end(vcpu, &c, ret, &vcpu->stat.tce_stuff_rm);
 }
+
+#endif /* CONFIG_KVM_BOOK3S_HV_POSSIBLE */

@@ -4,18 +4,31 @@
 
 #include <linux/tracepoint.h>
 #include <asm/hvcall.h>
+#include "book3s_64_vio.h"
 
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kvm_vio
 
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_NOTHING);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_LIOBN);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_MEMORY);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_REGION);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_TABLE);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_TIME);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_VIEW);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_LEVEL);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_LOCK);
+TRACE_DEFINE_ENUM(KVM_TCE_LACK_SLEEP);
+
 /*
- * A TCE hypercall that virtual mode has seen to. @value: the TCE, the list's guest address, or
- * what was stuffed. @ret H_TOO_HARD: user space does it.
+ * A TCE hypercall that ended in virtual mode (on the way out of the guest included), or for
+ * @ret H_TOO_HARD is left to user space. value: the TCE, the list's guest address, or what was
+ * stuffed. @lack: what real mode lacked, or what KVM lacks for user space to do it.
  */
 TRACE_EVENT(kvm_tce_hcall,
-	TP_PROTO(unsigned long hcall, unsigned long liobn, unsigned long ioba,
-		 unsigned long value, unsigned long npages, long ret),
-	TP_ARGS(hcall, liobn, ioba, value, npages, ret),
+	TP_PROTO(const struct kvmppc_tce_call *c, unsigned long liobn,
+		 enum kvmppc_tce_lack lack, long ret),
+	TP_ARGS(c, liobn, lack, ret),
 
 	TP_STRUCT__entry(
 		__field(unsigned long,	hcall)
@@ -23,26 +36,39 @@ TRACE_EVENT(kvm_tce_hcall,
 		__field(unsigned long,	ioba)
 		__field(unsigned long,	value)
 		__field(unsigned long,	npages)
+		__field(unsigned int,	lack)
 		__field(long,		ret)
 	),
 
 	TP_fast_assign(
-		__entry->hcall	= hcall;
+		__entry->hcall	= c->nr;
 		__entry->liobn	= liobn;
-		__entry->ioba	= ioba;
-		__entry->value	= value;
-		__entry->npages	= npages;
+		__entry->ioba	= c->ioba;
+		__entry->value	= c->value;
+		__entry->npages	= c->n;
+		__entry->lack	= lack;
 		__entry->ret	= ret;
 	),
 
-	TP_printk("%s liobn=0x%lx ioba=0x%lx value=0x%lx npages=%lu ret=%ld",
+	TP_printk("%s liobn=0x%lx ioba=0x%lx value=0x%lx npages=%lu ret=%ld lack=%s",
 		  __print_symbolic(__entry->hcall,
 				   { H_GET_TCE, "H_GET_TCE" },
 				   { H_PUT_TCE, "H_PUT_TCE" },
 				   { H_PUT_TCE_INDIRECT, "H_PUT_TCE_INDIRECT" },
 				   { H_STUFF_TCE, "H_STUFF_TCE" }),
 		  __entry->liobn, __entry->ioba, __entry->value,
-		  __entry->npages, __entry->ret)
+		  __entry->npages, __entry->ret,
+		  __print_symbolic(__entry->lack,
+				   { KVM_TCE_LACK_NOTHING, "nothing" },
+				   { KVM_TCE_LACK_LIOBN, "liobn" },
+				   { KVM_TCE_LACK_MEMORY, "memory" },
+				   { KVM_TCE_LACK_REGION, "region" },
+				   { KVM_TCE_LACK_TABLE, "table" },
+				   { KVM_TCE_LACK_TIME, "time" },
+				   { KVM_TCE_LACK_VIEW, "view" },
+				   { KVM_TCE_LACK_LEVEL, "level" },
+				   { KVM_TCE_LACK_LOCK, "lock" },
+				   { KVM_TCE_LACK_SLEEP, "sleep" }))
 );
 
 /* A hardware table put behind a LIOBN for an IOMMU group, or taken away (@attached 0) */

@@ -22,6 +22,8 @@
 #include <linux/uaccess.h>
 #include <asm/iommu_levels.h>
 #include <asm/iommu_user.h>
+#include <asm/kvm_book3s.h>
+#include <asm/kvm_ppc.h>
 #include <asm/mm_iommu.h>
 #include "../../mm/book3s64/mm_iommu_core.h"
 #include "../../mm/book3s64/tests/iommu_kunit.h"
@@ -100,9 +102,7 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 
 static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
-	struct fake *f = container_of(tbl, struct fake, tbl);
-
-	look(f, index, pages);
+	look(container_of(tbl, struct fake, tbl), index, pages);
 	return 0;
 }
 
@@ -561,7 +561,7 @@ static void not_ready_rm(struct kunit *test)
 	warm_up(test);
 	KUNIT_EXPECT_EQ(test, real(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_TOO_HARD);
 	KUNIT_EXPECT_EQ(test, real(v, STUFF, LIOBN, IOBA(0), 0, 1), H_TOO_HARD);
-	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, 2ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_rm_lack, KVM_TCE_LACK_SLEEP);
 	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_put_rm, 0ULL);
 }
 
@@ -639,7 +639,7 @@ static void order_p9(struct kunit *test)
 	struct vio *v = test->priv;
 
 	order(test, p9);
-	KUNIT_EXPECT_EQ(test, v->at_once, 3U + 2 * 512);
+	KUNIT_EXPECT_EQ(test, v->at_once, 4U + 2 * 512);
 }
 
 static void order_rm(struct kunit *test)
@@ -1000,7 +1000,6 @@ static void pins(struct kunit *test)
 	rm = call == real;
 	KUNIT_EXPECT_EQ(test, pins_live(), before);
 
-	v->vcpu->stat.tce_too_hard_mode = 0;
 	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(9), UNREG | R, 0),
 			rm ? H_TOO_HARD : H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, pins_live(), before + !rm);
@@ -1008,7 +1007,8 @@ static void pins(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, ARRAY_SIZE(list)),
 			rm ? H_TOO_HARD : H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, pins_live(), before + (rm ? 0 : 5));
-	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, rm ? 2ULL : 0ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_rm_lack,
+			rm ? KVM_TCE_LACK_SLEEP : KVM_TCE_LACK_NOTHING);
 	/* Registered or not, it isn't by regions that these are held. */
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 
@@ -1024,7 +1024,6 @@ static void pins(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(9), 0, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(1), 0, 2), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, pins_live(), before + 2);
-	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, rm ? 2ULL : 0ULL);
 	/* One to be dirtied: if it isn't already, real mode can't. */
 	rcu_read_lock();
 	KUNIT_EXPECT_GT(test, mm_iommu_translate(v->mm, v->ua + 2 * P, &hpa), 0L);
@@ -1032,7 +1031,8 @@ static void pins(struct kunit *test)
 	dirty = PageDirty(pfn_to_page(hpa >> PAGE_SHIFT));
 	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(3), 0, 0),
 			rm && !dirty ? H_TOO_HARD : H_SUCCESS);
-	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, rm ? 3ULL - dirty : 0ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_rm_lack,
+			rm && !dirty ? KVM_TCE_LACK_SLEEP : KVM_TCE_LACK_NOTHING);
 	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 512), H_SUCCESS);
 	KUNIT_EXPECT_TRUE(test, PageDirty(pfn_to_page(hpa >> PAGE_SHIFT)));
 	KUNIT_EXPECT_EQ(test, pins_live(), before);
@@ -1063,31 +1063,19 @@ static void device_memory(struct kunit *test)
 
 /* ---- why a call goes up ---- */
 
-#define WHY(name)	offsetof(struct kvm_vcpu_stat, tce_too_hard_##name)
-#define KILLED		0UL	/* nobody is left to be told */
-
-static const unsigned long reasons[] = {
-	WHY(liobn), WHY(args), WHY(level), WHY(contended), WHY(unregistered), WHY(mode),
-};
-
-/* The call goes up, for this reason and no other, and leaves nothing behind. */
-static void goes_up(struct kunit *test, hcall_t call, unsigned long why, enum hcall h,
+/* The call is passed on, for this reason and no other, and leaves nothing behind. */
+static void goes_up(struct kunit *test, hcall_t call, enum kvmppc_tce_lack lack, enum hcall h,
 		    unsigned long liobn, unsigned long ioba, unsigned long arg,
 		    unsigned long n)
 {
-	struct vio *v = test->priv;
-	u64 was[ARRAY_SIZE(reasons)], *count;
-	int i;
+	struct kvm_vcpu *vcpu = ((struct vio *)test->priv)->vcpu;
 
-	for (i = 0; i < ARRAY_SIZE(reasons); i++)
-		was[i] = *(u64 *)((void *)&v->vcpu->stat + reasons[i]);
-	KUNIT_EXPECT_EQ_MSG(test, call(v, h, liobn, ioba, arg, n), H_TOO_HARD,
-			    "call %d, reason %lu", h, why);
-	for (i = 0; i < ARRAY_SIZE(reasons); i++) {
-		count = (void *)&v->vcpu->stat + reasons[i];
-		KUNIT_EXPECT_EQ_MSG(test, *count, was[i] + (reasons[i] == why),
-				    "call %d, reason %lu: reason %lu", h, why, reasons[i]);
-	}
+	vcpu->arch.tce_rm_lack = KVM_TCE_LACK_NOTHING;
+	vcpu->arch.tce_lack = KVM_TCE_LACK_NOTHING;
+	KUNIT_EXPECT_EQ_MSG(test, call(test->priv, h, liobn, ioba, arg, n), H_TOO_HARD,
+			    "call %d, lack %d", h, lack);
+	KUNIT_EXPECT_EQ_MSG(test, call == real ? vcpu->arch.tce_rm_lack : vcpu->arch.tce_lack,
+			    lack, "call %d", h);
 }
 
 /* All of @n pages from @gpa on in the guest's list, one after the other */
@@ -1101,98 +1089,158 @@ static void put_run(struct kunit *test, unsigned long gpa, unsigned int n)
 	put_list(test, list, n);
 }
 
+static void set_lock(struct vio *v, unsigned long i, bool locked)
+{
+	struct iommu_span span;
+	u64 *head;
+
+	rcu_read_lock();
+	iommu_levels_walk(&v->hw[0]->tbl, i, &span);
+	head = iommu_view_head(span.view);
+	if (locked)
+		WRITE_ONCE(*head, *head | IOMMU_VIEW_LOCK);
+	else
+		WRITE_ONCE(*head, *head & ~IOMMU_VIEW_LOCK);
+	rcu_read_unlock();
+}
+
+static void why_rm(struct kunit *test)
+{
+	const enum kvmppc_tce_lack level = KVM_TCE_VIEW_WORDS > 600 ? KVM_TCE_LACK_LEVEL :
+								      KVM_TCE_LACK_VIEW;
+	struct vio *v = test->priv;
+
+	goes_up(test, real, KVM_TCE_LACK_MEMORY, INDIRECT, LIOBN, IOBA(0), RAM, 1);
+	goes_up(test, real, KVM_TCE_LACK_REGION, INDIRECT, LIOBN, IOBA(0), UNREG, 1);
+	goes_up(test, real, KVM_TCE_LACK_SLEEP, STUFF, LIOBN, IOBA(0), 0, 513);
+
+	/* The next leaf; the view's first page has room for it, or not. */
+	goes_up(test, real, level, PUT, LIOBN, IOBA(600), A | RW, 0);
+	goes_up(test, real, KVM_TCE_LACK_VIEW, PUT, LIOBN, IOBA(SIZE - 1), A | RW, 0);
+	put_run(test, A, 16);
+	goes_up(test, real, level, INDIRECT, LIOBN, IOBA(504), LIST_GPA, 16);
+	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(500), 0, 20), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+
+	/* Somebody else changes an entry. */
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), A | RW, 0), H_SUCCESS);
+	set_lock(v, 1, true);
+	goes_up(test, real, KVM_TCE_LACK_LOCK, PUT, LIOBN, IOBA(1), A | RW, 0);
+	goes_up(test, real, KVM_TCE_LACK_LOCK, PUT, LIOBN, IOBA(1), 0, 0);
+	put_run(test, A, 2);
+	goes_up(test, real, KVM_TCE_LACK_LOCK, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	goes_up(test, real, KVM_TCE_LACK_LOCK, STUFF, LIOBN, IOBA(0), 0, 2);
+	set_lock(v, 1, false);
+}
+
 static void why(struct kunit *test)
 {
 	struct vio *v = test->priv;
-	struct iommu_span span;
 	hcall_t call;
-	bool rm;
 
 	attach(test, 0, SHIFT, false);
 	call = mode_call(test);
-	rm = call == real;
-	/* At once is tried, and passed on. */
-	goes_up(test, call, WHY(liobn), PUT, LIOBN + 1, IOBA(0), A | RW, 0);
-	goes_up(test, call, WHY(liobn), STUFF, LIOBN + 1, IOBA(0), 0, 1);
-	goes_up(test, call, WHY(args), PUT, LIOBN, IOBA(0), RAM | RW, 0);
-	goes_up(test, call, WHY(unregistered), PUT, LIOBN, IOBA(0), UNREG | RW, 0);
+	/* On the way out it is tried, and passed on. */
+	goes_up(test, call, KVM_TCE_LACK_LIOBN, PUT, LIOBN + 1, IOBA(0), A | RW, 0);
+	goes_up(test, call, KVM_TCE_LACK_LIOBN, STUFF, LIOBN + 1, IOBA(0), 0, 1);
+	goes_up(test, call, KVM_TCE_LACK_MEMORY, PUT, LIOBN, IOBA(0), RAM | RW, 0);
+	goes_up(test, call, KVM_TCE_LACK_REGION, PUT, LIOBN, IOBA(0), UNREG | RW, 0);
 	put_run(test, UNREG - PG, 2);
-	goes_up(test, call, WHY(unregistered), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
-	if (rm) {
-		goes_up(test, call, WHY(args), INDIRECT, LIOBN, IOBA(0), RAM, 1);
-		goes_up(test, call, WHY(unregistered), INDIRECT, LIOBN, IOBA(0), UNREG, 1);
-		goes_up(test, call, WHY(args), STUFF, LIOBN, IOBA(0), 0, 513);
-
-		/* The next leaf; the first one of the view has room for it, or not. */
-		goes_up(test, call, WHY(level), PUT, LIOBN, IOBA(600), A | RW, 0);
-		goes_up(test, call, WHY(level), PUT, LIOBN, IOBA(SIZE - 1), A | RW, 0);
-		put_run(test, A, 16);
-		goes_up(test, call, WHY(level), INDIRECT, LIOBN, IOBA(504), LIST_GPA, 16);
-		KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(500), 0, 20), H_SUCCESS);
-		KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
-
-		/* Somebody is at an entry. */
-		KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), A | RW, 0), H_SUCCESS);
-		rcu_read_lock();
-		iommu_levels_walk(&v->hw[0]->tbl, 1, &span);
-		rcu_read_unlock();
-		span.view = iommu_view_head(span.view);
-		WRITE_ONCE(*span.view, READ_ONCE(*span.view) | IOMMU_VIEW_LOCK);
-		goes_up(test, call, WHY(contended), PUT, LIOBN, IOBA(1), A | RW, 0);
-		goes_up(test, call, WHY(contended), PUT, LIOBN, IOBA(1), 0, 0);
-		put_run(test, A, 2);
-		goes_up(test, call, WHY(contended), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
-		goes_up(test, call, WHY(contended), STUFF, LIOBN, IOBA(0), 0, 2);
-		WRITE_ONCE(*span.view, READ_ONCE(*span.view) & ~IOMMU_VIEW_LOCK);
+	goes_up(test, call, KVM_TCE_LACK_REGION, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	if (call == real) {
+		why_rm(test);
 	} else {
 		/* The thread is being killed: seen where there was more to do than entries. */
 		put_run(test, A, 2);
 		sigaddset(&current->pending.signal, SIGKILL);
 		set_thread_flag(TIF_SIGPENDING);
-		goes_up(test, call, KILLED, INDIRECT, LIOBN, IOBA(600), LIST_GPA, 2);
+		goes_up(test, call, KVM_TCE_LACK_TIME, INDIRECT, LIOBN, IOBA(600), LIST_GPA, 2);
 		sigdelset(&current->pending.signal, SIGKILL);
 		clear_thread_flag(TIF_SIGPENDING);
 	}
 	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, 1024), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 
+	/* What VFIO has taken back takes nothing any more, but is cleared. */
 	iommu_user_revoke(&v->hw[0]->tbl);
-	goes_up(test, call, WHY(mode), PUT, LIOBN, IOBA(1), A | RW, 0);
+	goes_up(test, call, KVM_TCE_LACK_TABLE, PUT, LIOBN, IOBA(1), A | RW, 0);
 	put_run(test, A, 2);
-	goes_up(test, call, WHY(mode), INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	goes_up(test, call, KVM_TCE_LACK_TABLE, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	KUNIT_EXPECT_EQ(test, call(v, STUFF, LIOBN, IOBA(0), 0, 2), H_SUCCESS);
 }
 
-/* Guest memory goes between the look at a list and its use: what was looked at is used. */
+/* Guest memory goes between the check of a list and its use: what was checked is used. */
 static void list_slots(struct kunit *test)
 {
 	struct vio *v = test->priv;
 	struct kvmppc_tce_list *list = kunit_kzalloc(test, sizeof(*list), GFP_KERNEL);
 	const u64 tce[] = { A | RW, (B + PG) | RW, B | RW, 0, (ROM + A) | R };
 	const unsigned int n = ARRAY_SIZE(tce);
-	struct iommu_table *tbl;
+	struct kvmppc_tce_call c;
 	__be64 src[ARRAY_SIZE(tce)];
 	int i, srcu;
 
 	KUNIT_ASSERT_NOT_NULL(test, list);
 	attach(test, 0, SHIFT, false);
-	tbl = &v->hw[0]->tbl;
+	warm_up(test);
 	for (i = 0; i < n; i++)
 		src[i] = cpu_to_be64(tce[i]);
 
 	srcu = srcu_read_lock(&v->kvm->srcu);
-	KUNIT_EXPECT_EQ(test, kvmppc_tce_list_check(v->vcpu, v->stt, src, list, n, true, false),
-			H_SUCCESS);
+	KUNIT_EXPECT_TRUE(test, kvmppc_tce_begin(&c, v->kvm, H_PUT_TCE_INDIRECT, LIOBN, IOBA(0),
+						 0, n));
+	c.list = list;
+	rcu_read_lock();
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_list_check(&c, src), H_SUCCESS);
+	rcu_read_unlock();
 	/* An empty set */
 	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][1]);
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_TOO_HARD);
-	KUNIT_EXPECT_TRUE(test, kvmppc_tce_list_known(v->stt, tbl, list, n, false));
-	KUNIT_EXPECT_EQ(test, kvmppc_tce_list_apply(v->vcpu, v->stt, tbl, list, 0, n, false), 0L);
+	iommu_user_enter();
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_try(&c), H_SUCCESS);
+	iommu_user_leave();
 	rcu_assign_pointer(v->kvm->memslots[0], &v->kvm->__memslots[0][0]);
 	srcu_read_unlock(&v->kvm->srcu, srcu);
 	for (i = 0; i < n; i++)
 		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i),
 				tce[i] ? v->ua + (tce[i] & ~RW & ~ROM) : -1UL);
 	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(0), 0, n), H_SUCCESS);
+}
+
+/* Whatever is missing, a call goes on behind the hardware tables that are done. */
+static void goes_on(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct kvmppc_tce_call c;
+	unsigned int kills;
+	int srcu;
+
+	attach(test, 0, SHIFT, false);
+	warm_up(test);
+	/* The one attached last comes first. */
+	attach(test, 1, SHIFT, false);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(3), A | RW, 0), H_SUCCESS);
+	set_lock(v, 3, true);
+	kills = v->hw[1]->kills;
+
+	srcu = srcu_read_lock(&v->kvm->srcu);
+	KUNIT_EXPECT_TRUE(test, kvmppc_tce_begin(&c, v->kvm, H_PUT_TCE, LIOBN, IOBA(3), B | RW, 1));
+	iommu_user_enter();
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_try(&c), H_TOO_HARD);
+	KUNIT_EXPECT_EQ(test, c.lack, KVM_TCE_LACK_LOCK);
+	KUNIT_EXPECT_PTR_EQ(test, c.hw->tbl, &v->hw[0]->tbl);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[1], 3), v->ua + B);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 3), v->ua + A);
+	KUNIT_EXPECT_EQ(test, get(v, 3), (u64)(A | RW));
+	set_lock(v, 3, false);
+	KUNIT_EXPECT_EQ(test, kvmppc_tce_try(&c), H_SUCCESS);
+	iommu_user_leave();
+	srcu_read_unlock(&v->kvm->srcu, srcu);
+	KUNIT_EXPECT_EQ(test, v->hw[1]->kills, kills + 1);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 3), v->ua + B);
+	KUNIT_EXPECT_EQ(test, get(v, 3), (u64)(B | RW));
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 3L);
 }
 
 static unsigned int tables_behind(struct vio *v)
@@ -1401,7 +1449,7 @@ static void close_bounded(struct kunit *test)
 		kvmppc_tce_table_free(v->stt);
 		v->stt = liobn(test, SHIFT, OFFSET, SIZE);
 		most = max_t(unsigned long, most,
-			   atomic_long_read(&v->kvm->arch.tce_free_pages));
+			     atomic_long_read(&v->kvm->arch.tce_free_pages));
 	}
 	KUNIT_EXPECT_LE(test, most, SZ_64M / P);
 	KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED + pages);
@@ -1491,7 +1539,7 @@ static void revoked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), B | RW, 0), H_TOO_HARD);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
 	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
-	KUNIT_EXPECT_EQ(test, v->vcpu->stat.tce_too_hard_mode, 2ULL);
+	KUNIT_EXPECT_EQ(test, v->vcpu->arch.tce_lack, KVM_TCE_LACK_TABLE);
 }
 
 static unsigned long pages_there(void *page, unsigned int shift)
@@ -1647,11 +1695,12 @@ static void at_once_none(struct kunit *test)
 	is_at_once(test, false, PUT, 4, BEYOND | RW, 0, "no memory");
 	is_at_once(test, false, PUT, 4, ROM | RW, 0, "ROM, to write");
 	is_at_once(test, true, PUT, 4, ROM | R, 0, "ROM, to read");
-	is_at_once(test, false, PUT, SIZE, 0, 0, "after the last");
+	is_at_once(test, true, PUT, SIZE, 0, 0, "after the last");
 	is_at_once(test, true, STUFF, 0, 0, 512, "stuff");
 	is_at_once(test, false, STUFF, 0, 0, 513, "too many");
-	is_at_once(test, false, STUFF, 0, 0x10, 512, "stuff poison");
-	is_at_once(test, false, STUFF, SIZE - 2, 0, 3, "over the end");
+	is_at_once(test, true, STUFF, 0, 0x10, 512, "stuff poison");
+	is_at_once(test, false, STUFF, SIZE - 2, 0x10, 2, "stuff poison, no page");
+	is_at_once(test, true, STUFF, SIZE - 2, 0, 3, "over the end");
 
 	/* User space wants to see these itself. */
 	clear_bit(H_PUT_TCE / 4, v->kvm->arch.enabled_hcalls);
@@ -1661,7 +1710,7 @@ static void at_once_none(struct kunit *test)
 static void at_once_one(struct kunit *test)
 {
 	struct vio *v = test->priv;
-	struct iommu_span span;
+	int srcu;
 
 	attach(test, 0, SHIFT, false);
 	is_at_once(test, false, PUT, 0, A | RW, 0, "no level");
@@ -1669,23 +1718,21 @@ static void at_once_one(struct kunit *test)
 	is_at_once(test, true, PUT, 0, B | RW, 0, "replace from another region");
 	is_at_once(test, false, PUT, 0, UNREG | RW, 0, "not registered");
 	is_at_once(test, true, GET, 0, 0, 0, "get");
-	is_at_once(test, false, STUFF, 0, 0, 1, "stuff");
+	is_at_once(test, true, STUFF, 0, 0, 1, "stuff");
 	is_at_once(test, true, PUT, 1, A | RW, 0, "map");
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
 
-	/* Someone else is at the entry: it neither waits nor changes anything. */
-	rcu_read_lock();
-	iommu_levels_walk(&v->hw[0]->tbl, 1, &span);
-	rcu_read_unlock();
+	/* Somebody else changes the entry: it waits a little, and changes nothing. */
 	kvmppc_set_gpr(v->vcpu, 3, H_PUT_TCE);
 	kvmppc_set_gpr(v->vcpu, 4, LIOBN);
 	kvmppc_set_gpr(v->vcpu, 5, IOBA(1));
 	kvmppc_set_gpr(v->vcpu, 6, 0);
-	span.view = iommu_view_head(span.view);
-	WRITE_ONCE(*span.view, READ_ONCE(*span.view) | IOMMU_VIEW_LOCK);
+	set_lock(v, 1, true);
+	srcu = srcu_read_lock(&v->kvm->srcu);
 	KUNIT_EXPECT_FALSE(test, kvmppc_tce_hcall_at_once(v->vcpu));
+	srcu_read_unlock(&v->kvm->srcu, srcu);
 	KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 3), (unsigned long)H_PUT_TCE);
-	WRITE_ONCE(*span.view, READ_ONCE(*span.view) & ~IOMMU_VIEW_LOCK);
+	set_lock(v, 1, false);
 	KUNIT_EXPECT_EQ(test, get(v, 1), (u64)(A | RW));
 	is_at_once(test, true, PUT, 1, 0, 0, "clear");
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
@@ -1762,6 +1809,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE_PARAM(device_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(why, mode_gen_params),
 	KUNIT_CASE(list_slots),
+	KUNIT_CASE(goes_on),
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),
 	KUNIT_CASE(waits_for_readers),

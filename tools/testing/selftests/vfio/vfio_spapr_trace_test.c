@@ -150,6 +150,7 @@ TEST_F(trace, hypercalls)
 {
 	const unsigned long liobn = 0x80000001, page = MAP_FROM, start = self->c.window;
 	struct vcpu *v = &self->vm.vcpu[0];
+	const bool rm = host_has_real_mode();
 	int ret, table;
 
 	if (access("/dev/kvm", R_OK | W_OK))
@@ -171,20 +172,20 @@ TEST_F(trace, hypercalls)
 	/* Nothing is there yet, so virtual mode does these on every machine. */
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE, liobn, start + 0x3000, page | TCE_RW, 0));
 	EXPECT_TRACED("kvm_tce_hcall",
-		      "H_PUT_TCE liobn=0x%lx ioba=0x%lx value=0x%lx npages=1 ret=0",
-		      liobn, start + 0x3000, page | TCE_RW);
+		      "H_PUT_TCE liobn=0x%lx ioba=0x%lx value=0x%lx npages=1 ret=0 lack=%s",
+		      liobn, start + 0x3000, page | TCE_RW, rm ? "view" : "nothing");
 	v->list[0] = htobe64(page | TCE_RW);
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE_INDIRECT, liobn, start, v->list_gpa, 2));
 	EXPECT_TRACED("kvm_tce_hcall",
-		      "H_PUT_TCE_INDIRECT liobn=0x%lx ioba=0x%lx value=0x%lx npages=2 ret=0",
-		      liobn, start, (long)v->list_gpa);
+		      "H_PUT_TCE_INDIRECT liobn=0x%lx ioba=0x%lx value=0x%lx npages=2 ret=0 lack=%s",
+		      liobn, start, (long)v->list_gpa, rm ? "sleep" : "nothing");
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_STUFF_TCE, liobn, start, 0x770, 600));
 	EXPECT_TRACED("kvm_tce_hcall",
-		      "H_STUFF_TCE liobn=0x%lx ioba=0x%lx value=0x770 npages=600 ret=0",
-		      liobn, start);
+		      "H_STUFF_TCE liobn=0x%lx ioba=0x%lx value=0x770 npages=600 ret=0 lack=%s",
+		      liobn, start, rm ? "sleep" : "nothing");
 	EXPECT_EQ(WENT_UP, vcpu_hcall(v, H_GET_TCE, liobn + 1, start, 0, 0));
 	EXPECT_TRACED("kvm_tce_hcall",
-		      "H_GET_TCE liobn=0x%lx ioba=0x%lx value=0x0 npages=1 ret=9999",
+		      "H_GET_TCE liobn=0x%lx ioba=0x%lx value=0x0 npages=1 ret=9999 lack=liobn",
 		      liobn + 1, start);
 	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
 	EXPECT_TRACED("kvm_tce_table", "liobn=0x%lx group=%d attached=0", liobn, groups[0]);
