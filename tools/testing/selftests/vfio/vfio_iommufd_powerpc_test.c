@@ -322,7 +322,7 @@ TEST_F(device, map_and_unmap)
 		long pins = pages_pinned();
 
 		ASSERT_NE(MAP_FAILED, big);
-		big[79 * MiB] = 1;
+		memset(big + 79 * MiB, 1, 1);
 		ASSERT_EQ(0, do_ioas_map(self->fd, self->ioas, 4 * GiB - MiB + i * page + 2 * MiB,
 					 big, 80 * MiB, MAP_RW));
 		EXPECT_EQ(80 * MiB / page, pages_pinned() - pins);
