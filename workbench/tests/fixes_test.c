@@ -10,7 +10,6 @@
 #include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include "kselftest_harness.h"
 
@@ -331,108 +330,6 @@ TEST(close_table_during_hypercall)
 	close(table);
 	pthread_join(t, NULL);
 	vm_destroy(&vm);
-}
-
-#define TABLES	2048
-
-static int tables[TABLES];
-static bool hog_runs, hog_stop, go;
-
-static bool is_set(const bool *flag)
-{
-	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
-}
-
-static void set_to(bool *flag, bool value)
-{
-	__atomic_store_n(flag, value, __ATOMIC_RELEASE);
-}
-
-static void stay_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-static void *close_tables(void *arg)
-{
-	int i;
-
-	stay_on(1);
-	while (!is_set(&go))
-		;
-	for (i = TABLES - 1; i >= 0; i--)
-		close(tables[i]);
-	return arg;
-}
-
-/* Takes CPU 0 from whoever runs there, each time for longer than closing some tables takes. */
-static void *take_cpu(void *arg)
-{
-	const struct sched_param rt = { .sched_priority = 1 };
-	struct timespec t;
-	long until;
-
-	stay_on(0);
-	sched_setscheduler(0, SCHED_FIFO, &rt);
-	while (!is_set(&hog_stop)) {
-		usleep(200);
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		until = t.tv_sec * 1000 + t.tv_nsec / 1000000 + 100;
-		do {
-			clock_gettime(CLOCK_MONOTONIC, &t);
-		} while (t.tv_sec * 1000 + t.tv_nsec / 1000000 < until);
-		set_to(&hog_runs, true);
-	}
-	return arg;
-}
-
-/* KVM's tables are closed while the walk over them, as the group leaves the VM, is interrupted. */
-TEST_F_TIMEOUT(slow, close_against_detach, 120)
-{
-	const struct rlimit files = { 2 * TABLES, 2 * TABLES };
-	struct container co;
-	pthread_t closer, other;
-	struct vm vm;
-	int round, i;
-	__u64 start;
-
-	if (vm_create(&vm, 1, 32 * MiB))
-		SKIP(return, "no KVM-HV");
-	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
-	ASSERT_EQ(0, container_open(&co, 0, VFIO_SPAPR_TCE_v2_IOMMU));
-	ASSERT_EQ(0, do_register(&co, vm.ram, 32 * MiB));
-	ASSERT_EQ(0, do_remove(&co, co.window));
-	ASSERT_EQ(0, do_create(&co, 12, 64 * MiB, 1, &start));
-	/* Else others have their turn at the end of each second. */
-	put("/proc/sys/kernel/sched_rt_runtime_us", "-1");
-	for (round = 0; round < 4; round++) {
-		set_to(&hog_runs, false);
-		set_to(&hog_stop, false);
-		set_to(&go, false);
-		ASSERT_EQ(0, vm_group_add(&vm, co.group));
-		for (i = 0; i < TABLES; i++) {
-			tables[i] = vm_create_table(&vm, LIOBN + i, 12, start, 512);
-			ASSERT_LE(0, tables[i]);
-			if (i < 8)
-				ASSERT_EQ(0, vm_group_attach(&vm, co.group, tables[i]));
-		}
-		stay_on(0);
-		ASSERT_EQ(0, pthread_create(&closer, NULL, close_tables, NULL));
-		ASSERT_EQ(0, pthread_create(&other, NULL, take_cpu, NULL));
-		while (!is_set(&hog_runs))
-			usleep(1000);
-		set_to(&go, true);
-		EXPECT_EQ(0, vm_group_del(&vm, co.group));
-		set_to(&hog_stop, true);
-		pthread_join(closer, NULL);
-		pthread_join(other, NULL);
-	}
-	vm_destroy(&vm);
-	container_close(&co);
 }
 
 /* The second half of a guest page cannot be mapped: nothing is left of the first half. */
