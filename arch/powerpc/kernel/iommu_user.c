@@ -185,7 +185,7 @@ static void assert_section(void)
  * @mem: the region of all of them (v2), of which each has a reference
  * @hpa: v1: contiguous from here
  * @dir: what the device may do; DMA_NONE to clear
- * @only: address range: change only entries that lead there
+ * @only: to clear: only entries that lead into this range of addresses, if it has a size
  */
 struct target {
 	unsigned long ua;
@@ -201,6 +201,15 @@ struct target {
 static unsigned long target_ua(const struct target *t, unsigned long i, unsigned int shift)
 {
 	return t->list ? t->list[i] + t->ua : t->ua + (i << shift);
+}
+
+/* Is there something to change in an entry with this view word? */
+static bool target_concerns(const struct target *t, u64 word)
+{
+	if (t->dir != DMA_NONE)
+		return true;
+	return word & IOMMU_VIEW_LIVE &&
+	       (!t->only.size || (word & IOMMU_VIEW_UA) - t->only.ua < t->only.size);
 }
 
 /* Where entry @i is to lead. False: an IOMMU page cannot lead there. */
@@ -277,16 +286,13 @@ static int entry_change(struct iommu_user_gather *g, const struct iommu_span *sp
 	unsigned long hpa = 0;
 	int why = 0;
 
-	if (t->only.size && (!(old & IOMMU_VIEW_LIVE) ||
-			     (old & IOMMU_VIEW_UA) - t->only.ua >= t->only.size))
+	if (!target_concerns(t, old))
 		return 0;
 	if (t->dir != DMA_NONE) {
 		if (!target_hpa(t, i, shift, &hpa))
 			return -EINVAL;
 		target_dirty(t, i, shift);
 		word = iommu_user_word(g->tbl, target_ua(t, i, shift), t->dir);
-	} else if (!(old & IOMMU_VIEW_LIVE)) {
-		return 0;
 	}
 	/* Where to gather must be known before the entry is changed. */
 	if (old & IOMMU_VIEW_PIN) {
@@ -328,7 +334,7 @@ static unsigned long leaf_change_each(struct iommu_user_gather *g,
 
 	assert_section();
 	for (i = 0; i < n; i++) {
-		if (t->dir == DMA_NONE && !(READ_ONCE(span->view[i]) & IOMMU_VIEW_LIVE))
+		if (!target_concerns(t, READ_ONCE(span->view[i])))
 			continue;
 		head = iommu_view_head(span->view + i);
 		*why = iommu_line_lock(head);
@@ -382,8 +388,7 @@ static void fill_old(void *arg, __be64 *list, unsigned long n)
 	struct mm_iommu_run run;
 
 	mm_iommu_resolve(mem, ua, &run);
-	list[0] = cpu_to_be64(run.hpa | iommu_user_perm(f->word & IOMMU_VIEW_WRITE ?
-							DMA_BIDIRECTIONAL : DMA_TO_DEVICE));
+	list[0] = cpu_to_be64(run.hpa | iommu_user_word_perm(f->word));
 }
 
 /* Lock the lines of up to @n entries in ascending order; returns of how many. */

@@ -47,6 +47,12 @@ static __always_inline u64 iommu_user_perm(enum dma_data_direction dir)
 	return dir == DMA_TO_DEVICE ? TCE_PCI_READ : TCE_PCI_READ | TCE_PCI_WRITE;
 }
 
+/* The same of an entry with this view word */
+static __always_inline u64 iommu_user_word_perm(u64 word)
+{
+	return word & IOMMU_VIEW_WRITE ? TCE_PCI_READ | TCE_PCI_WRITE : TCE_PCI_READ;
+}
+
 static __always_inline void
 iommu_user_gather_range(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
 {

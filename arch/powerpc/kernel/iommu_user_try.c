@@ -520,7 +520,7 @@ leaf_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 	struct source src = {
 		.word = word,
 		.mem = mem,
-		.perm = word & IOMMU_VIEW_WRITE ? TCE_PCI_READ | TCE_PCI_WRITE : TCE_PCI_READ,
+		.perm = iommu_user_word_perm(word),
 		.dirty = word & IOMMU_VIEW_WRITE ? MM_IOMMU_DIRTY : 0,
 	};
 
@@ -566,7 +566,7 @@ static unsigned long leaf_map(struct iommu_user_gather *g, struct iommu_span *sp
 	unsigned int shift = g->tbl->it_page_shift;
 	unsigned long done = 0, k, words, ua;
 	struct mm_iommu_run run __uninitialized;
-	u64 perm = word & IOMMU_VIEW_WRITE ? TCE_PCI_READ | TCE_PCI_WRITE : TCE_PCI_READ;
+	u64 perm = iommu_user_word_perm(word);
 
 	while (done < n && !*why) {
 		k = n - done;
@@ -964,8 +964,7 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, unsigned long
 		/* region-words: its @mapped was read before the lock was taken */
 		if (unlikely(run_find(tbl, mem, ua, &run, &one)))
 			return -EINVAL;
-		tce = run.hpa | (word & IOMMU_VIEW_WRITE ? TCE_PCI_READ | TCE_PCI_WRITE :
-				 TCE_PCI_READ);
+		tce = run.hpa | iommu_user_word_perm(word);
 	}
 	if (old & IOMMU_VIEW_LIVE) {
 		/* Live regions do not overlap: then the old entry has what the new one needs. */
