@@ -60,7 +60,6 @@
 #include <linux/kmemleak.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/poison.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -90,72 +89,16 @@ static unsigned long block_bytes(struct iommu_table *tbl, unsigned int level)
 	return level_bytes(tbl) << pair;
 }
 
-#if IS_ENABLED(CONFIG_PNV_TCE_KUNIT_TEST)
-struct iommu_levels_probe iommu_levels_probe = {
-	.fail_after = ATOMIC_LONG_INIT(-1),
-};
-
-static bool probe_fails(unsigned long bytes)
-{
-	const struct iommu_levels_probe *probe = &iommu_levels_probe;
-
-	if (probe->fail_bytes && bytes >= probe->fail_bytes)
-		return true;
-	return atomic_long_read(&probe->fail_after) >= 0 &&
-	       atomic_long_dec_if_positive(&iommu_levels_probe.fail_after) < 0;
-}
-
-static void probe_alloc(void *block)
-{
-	atomic_long_inc(&iommu_levels_probe.blocks);
-	atomic_long_add(ksize(block), &iommu_levels_probe.bytes);
-}
-
-static void probe_free(void *block)
-{
-	if (iommu_levels_probe.poison)
-		memset(block, POISON_FREE, ksize(block));
-	atomic_long_dec(&iommu_levels_probe.blocks);
-	atomic_long_sub(ksize(block), &iommu_levels_probe.bytes);
-}
-#else
-static bool probe_fails(unsigned long bytes)
-{
-	return false;
-}
-
-static void probe_alloc(void *block)
-{
-}
-
-static void probe_free(void *block)
-{
-}
-#endif
-
 /*
  * A power of two from kmalloc is naturally aligned, which the hardware wants; its
  * links hold physical addresses, where kmemleak wouldn't find the block.
  */
 static void *block_alloc(unsigned long bytes, int nid, gfp_t gfp)
 {
-	void *block = NULL;
+	void *block = kmalloc_node(bytes, gfp | __GFP_ZERO | __GFP_NOWARN, nid);
 
-	if (!probe_fails(bytes))
-		block = kmalloc_node(bytes, gfp | __GFP_ZERO | __GFP_NOWARN, nid);
-	if (block) {
-		kmemleak_ignore(block);
-		probe_alloc(block);
-	}
+	kmemleak_ignore(block);
 	return block;
-}
-
-static void block_free(void *block)
-{
-	if (!block)
-		return;
-	probe_free(block);
-	kfree(block);
 }
 
 static unsigned int level_shift(struct iommu_table *tbl)
@@ -202,7 +145,7 @@ static void tree_free(struct iommu_table *tbl, __be64 *block, unsigned int level
 		if (below)
 			tree_free(tbl, below, level - 1);
 	}
-	block_free(block);
+	kfree(block);
 	if (iommu_table_has_view(tbl))
 		cond_resched();
 }
@@ -372,7 +315,7 @@ static void reclaim_free(struct rcu_head *rcu)
 	struct reclaim_batch *batch = container_of(rcu, struct reclaim_batch, rcu);
 
 	while (batch->nr)
-		block_free(batch->block[--batch->nr]);
+		kfree(batch->block[--batch->nr]);
 	kfree(batch);
 }
 
@@ -392,7 +335,7 @@ static bool reclaim_room(struct reclaim *r)
 {
 	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
 		reclaim_flush(r);
-	if (!r->batch && !probe_fails(sizeof(*r->batch)))
+	if (!r->batch)
 		r->batch = kzalloc(sizeof(*r->batch), r->gfp | __GFP_NOWARN);
 	return r->batch;
 }
@@ -705,8 +648,8 @@ static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
 	tbl->it_root = block_alloc(level_bytes(tbl), tbl->it_nid, gfp);
 	view = block_alloc(level_bytes(tbl), tbl->it_nid, gfp);
 	if (!tbl->it_root || !view) {
-		block_free(tbl->it_root);
-		block_free(view);
+		kfree(tbl->it_root);
+		kfree(view);
 		tbl->it_root = NULL;
 		return -ENOMEM;
 	}
@@ -801,7 +744,7 @@ void iommu_levels_destroy(struct iommu_table *tbl)
 	if (!tbl->it_root)
 		return;
 	if (leaf_is_split(tbl))
-		block_free((u64 __force *)tbl->it_root + tbl->it_view_off);
+		kfree((u64 __force *)tbl->it_root + tbl->it_view_off);
 	tree_free(tbl, tbl->it_root, tbl->it_indirect_levels);
 	tbl->it_root = NULL;
 	if (mm) {

@@ -225,24 +225,4 @@ void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
 			unsigned long nr);
 
-#if IS_ENABLED(CONFIG_PNV_TCE_KUNIT_TEST)
-/**
- * struct iommu_levels_probe - the KUnit suites' view of all tables' allocations
- * @blocks: levels that are allocated now
- * @bytes: what they take
- * @fail_after: so many allocations succeed, then all fail; none if negative
- * @fail_bytes: allocations of so many bytes fail; 0: none
- * @poison: overwrite what is freed, so that a late reader is found out
- */
-struct iommu_levels_probe {
-	atomic_long_t blocks;
-	atomic_long_t bytes;
-	atomic_long_t fail_after;
-	unsigned long fail_bytes;
-	bool poison;
-};
-
-extern struct iommu_levels_probe iommu_levels_probe;
-#endif
-
 #endif /* _ASM_POWERPC_IOMMU_LEVELS_H */

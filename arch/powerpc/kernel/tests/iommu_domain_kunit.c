@@ -11,7 +11,22 @@
  * TCEs and of links, which only an invalidation empties. So an unmap that comes without
  * one, or a level that is freed while the hardware still knows it, is seen: freed
  * levels are poisoned, and poison reads as a valid TCE.
+ *
+ * The code under test is built into this file once more, by other names and instrumented.
  */
+#define spapr_tce_domain_alloc		kunit_spapr_tce_domain_alloc
+#define spapr_tce_domain_free		kunit_spapr_tce_domain_free
+#define spapr_tce_domain_leave		kunit_spapr_tce_domain_leave
+#define spapr_tce_domain_attach		kunit_spapr_tce_domain_attach
+#define spapr_tce_domain_map		kunit_spapr_tce_domain_map
+#define spapr_tce_domain_unmap		kunit_spapr_tce_domain_unmap
+#define spapr_tce_domain_iova_to_phys	kunit_spapr_tce_domain_iova_to_phys
+#define spapr_tce_domain_sync_map	kunit_spapr_tce_domain_sync_map
+#define spapr_tce_domain_sync		kunit_spapr_tce_domain_sync
+#define spapr_tce_domain_flush_all	kunit_spapr_tce_domain_flush_all
+#define spapr_tce_get_resv_regions	kunit_spapr_tce_get_resv_regions
+
+#include "../../platforms/powernv/tests/iommu_levels_kunit.h"
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/iommu.h>
@@ -26,6 +41,7 @@
 #include <asm/iommu_levels.h>
 #include <asm/tce.h>
 #include "../../platforms/powernv/pci.h"
+#include "../iommu_domain.c"
 
 #define RW		(TCE_PCI_READ | TCE_PCI_WRITE)
 #define APERTURE_SHIFT	50

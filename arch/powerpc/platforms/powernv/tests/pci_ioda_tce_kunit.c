@@ -9,12 +9,14 @@
  * top level, its size, number of levels, IOMMU page size. What the code says and
  * what the hardware finds must be what the model knows.
  *
+ * The code under test is built into this file once more, by other names and instrumented.
  * iommu_levels_probe counts every level of every table. No case leaves one behind,
  * and where a table says how many bytes it has, they are counted as well.
  *
  * Entries of user's tables are changed here by user_set() and user_clear(): the
  * shortest code that keeps the rules of asm/iommu_levels.h.
  */
+#include "iommu_levels_kunit.h"
 #include <kunit/test.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
