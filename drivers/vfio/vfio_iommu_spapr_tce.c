@@ -10,33 +10,43 @@
  *   region   pre-registered memory of the mm (asm/mm_iommu.h), of which the container
  *            owns one registration.
  *
- * Version 1 has one group and the default window, accounts for the whole window when
- * it is enabled, and pins pages as they are mapped. Version 2 maps registered memory only.
+ * Version 1 has one group and the default window, charges the whole window when it is
+ * enabled, and pins pages as they are mapped. Version 2 maps registered memory only.
  *
- * The *default window* exists from the first attach in the eyes of user space, but is
- * made when it is first used; until then it is pending, and its slot is taken.
+ * The *default window* exists for user space from the first attach on, but is created
+ * when it is first used. Until then it is pending, and its slot is taken.
  *
- * How an entry is mapped and unmapped is told in asm/iommu_user.h. Nothing here touches
+ * asm/iommu_user.h describes how an entry is mapped and unmapped. Nothing here touches
  * an entry otherwise.
  *
- * Locking. container->lock is held
+ * Locking.
  *
- *   shared     to work inside of windows: map, unmap, GET_INFO, EEH, register and
- *              unregister. Calls on the same entries are ordered by the entries'
- *              lock bits, all others run in parallel.
- *   exclusive  to change which groups and windows there are, and what is accounted:
- *              create, remove, the default window's making, enable, disable, attach,
- *              detach.
+ *   container->lock  groups, windows and the charge of version 1: create, remove, enable,
+ *                    disable, attach, detach. Detaching a group needs it, and so does
+ *                    unbinding a driver. So nothing waits under it for user memory, for a
+ *                    device's lock or for the end of an EEH operation.
+ *   region_lock      the tree of registrations. Memory is pinned without it: the tree
+ *                    node itself is the claim.
+ *   RCU              map and unmap find a window under RCU and reference its table.
+ *                    Entries have locks of their own.
  *
- * region_lock protects the tree of regions; not held while memory is pinned: the
- * tree node itself is the claim. VFIO's container keeps release away from ioctls.
+ *   eeh_lock         one EEH operation at a time. Held while it waits for firmware or for
+ *                    a device's lock, so nothing but EEH operations takes it.
  *
- * Order: vfio_container::group_lock, container->lock, region_lock.
- * mmap_lock is taken inside of the first two (pinning, charging, copying), never around.
+ * Order: vfio_container::group_lock, container->lock, region_lock. eeh_lock comes before
+ * container->lock, and before device locks. mmap_lock nests inside of all but eeh_lock
+ * (charging). An ioctl references the container (struct
+ * vfio_container_iommu), so release comes after it.
  *
- * A window goes in this order: revoked, so that nobody (KVM may hold the table, too) can
- * set an entry any more; cleared and invalidated, which drops all that its entries held;
- * taken from the groups; put. In version 1 it is revoked while the container isn't enabled.
+ * A window is removed in these steps:
+ *
+ *   1. tables[] loses it, so that no call finds it;
+ *   2. it is revoked, so that nobody can set an entry, KVM neither. The grace period is
+ *      that of step 1 as well, and one is enough for all windows that go at once;
+ *   3. it is cleared and invalidated, which drops all that its entries held;
+ *   4. it is taken from the groups, and put.
+ *
+ * In version 1 a window is revoked also while the container is not enabled.
  */
 #define pr_fmt(fmt) "vfio_spapr_tce: " fmt
 
@@ -49,7 +59,7 @@
 #include <linux/nospec.h>
 #include <linux/pci.h>
 #include <linux/rbtree.h>
-#include <linux/rwsem.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -84,9 +94,11 @@ struct tce_group {
 /**
  * struct tce_region - a registration that a container owns
  * @node: in container->regions
- * @vaddr: as registered
- * @size: as registered
- * @mem: the region; NULL while it is being registered
+ * @vaddr: as registered; immutable
+ * @size: as registered; immutable
+ * @mem: the region; NULL while a call registers it
+ *
+ * All but the immutable is protected by container->region_lock.
  */
 struct tce_region {
 	struct rb_node node;
@@ -99,25 +111,29 @@ struct tce_region {
  * struct tce_container - IOMMU data of a VFIO container
  * @lock: see the top of this file
  * @v2: version 2; immutable
- * @enabled: DMA may be mapped. v1: ENABLE has been called (@lock). v2: memory has been
- *	registered; never goes back
- * @def_window_pending: the default window is still to be made (@lock)
- * @locked_pages: charged by ENABLE (@lock)
- * @mm: whose container it is; set once, by the first call that needs it, and held
- * @tables: windows; NULL: none (@lock)
- * @groups: of struct tce_group (@lock)
- * @region_lock: protects @regions and what is in it
- * @regions: of struct tce_region, by address and size
+ * @enabled: DMA may be mapped. v1: between ENABLE and DISABLE. v2: memory has been
+ *	registered; never reset. Changed under @lock (v1) or @region_lock (v2). A reader
+ *	without a lock gets a hint: what counts is whether the table is revoked (v1) or the
+ *	memory registered (v2)
+ * @def_window_pending: the default window is to be created; @lock
+ * @locked_pages: charged by ENABLE; @lock
+ * @mm: whose container it is, referenced; set once, by the first call that needs it
+ * @tables: windows, NULL for none; changed under @lock, read under it or RCU
+ * @groups: of struct tce_group; @lock
+ * @eeh_lock: serializes EEH operations
+ * @region_lock: protects @regions
+ * @regions: of struct tce_region, by address and size; @region_lock
  */
 struct tce_container {
-	struct rw_semaphore lock;	/* see the top of this file */
+	struct mutex lock;		/* windows, groups, the charge of v1 */
 	bool v2;
 	bool enabled;
 	bool def_window_pending;
 	unsigned long locked_pages;
 	struct mm_struct *mm;
-	struct iommu_table *tables[IOMMU_TABLE_GROUP_MAX_TABLES];
+	struct iommu_table __rcu *tables[IOMMU_TABLE_GROUP_MAX_TABLES];
 	struct list_head groups;
+	struct mutex eeh_lock;		/* one EEH operation at a time */
 	struct mutex region_lock;	/* regions */
 	struct rb_root regions;
 };
@@ -144,8 +160,8 @@ static int tce_mm_set(struct tce_container *container)
 }
 
 /*
- * Is it current's? The dispatcher lets a container without owner pass, which may get
- * another one meanwhile: to be asked by calls that don't set the owner themselves.
+ * Is it current's? The dispatcher accepts a container without owner, which may get one
+ * concurrently. For calls that don't set the owner themselves.
  */
 static bool tce_mm_is_ours(struct tce_container *container)
 {
@@ -176,11 +192,40 @@ static int tce_region_add_cmp(struct rb_node *new, const struct rb_node *node)
 	return tce_region_find_cmp(rb_entry(new, struct tce_region, node), node);
 }
 
+static struct tce_region *tce_region_find(struct tce_container *container,
+					  const struct tce_region *want)
+{
+	lockdep_assert_held(&container->region_lock);
+	return rb_entry_safe(rb_find(want, &container->regions, tce_region_find_cmp),
+			     struct tce_region, node);
+}
+
+/* The table of a window, referenced; NULL if there is no such window */
+static struct iommu_table *tce_window_get(struct tce_container *container,
+					  unsigned int num)
+{
+	struct iommu_table *tbl;
+
+	guard(rcu)();
+	tbl = rcu_dereference(container->tables[num]);
+	return tbl ? iommu_tce_table_get(tbl) : NULL;
+}
+
+/* The range is claimed by the node in the tree: a second caller with it fails at once. */
+static int tce_region_claim(struct tce_container *container, struct tce_region *region)
+{
+	struct rb_node *found;
+
+	mutex_lock(&container->region_lock);
+	found = rb_find_add(&region->node, &container->regions, tce_region_add_cmp);
+	mutex_unlock(&container->region_lock);
+	return found ? -EBUSY : 0;
+}
+
 static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct mm_iommu_region *mem;
 	struct tce_region *region;
-	struct rb_node *found;
 	int ret;
 
 	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
@@ -188,40 +233,34 @@ static int tce_region_register(struct tce_container *container, u64 vaddr, u64 s
 		return -ENOMEM;
 	region->vaddr = vaddr;
 	region->size = size;
-
-	/* In the tree first: a second caller with the same range is told at once. */
-	mutex_lock(&container->region_lock);
-	found = rb_find_add(&region->node, &container->regions, tce_region_add_cmp);
-	mutex_unlock(&container->region_lock);
-	if (found) {
+	ret = tce_region_claim(container, region);
+	if (ret) {
 		kfree(region);
-		return -EBUSY;
+		return ret;
 	}
 
+	/* Pins, perhaps for long, and may wait for user memory: no lock is held. */
 	ret = mm_iommu_register(container->mm, vaddr, size, &mem);
 
 	mutex_lock(&container->region_lock);
 	if (ret) {
 		rb_erase(&region->node, &container->regions);
+		kfree(region);
 	} else {
 		region->mem = mem;
 		WRITE_ONCE(container->enabled, true);
 	}
 	mutex_unlock(&container->region_lock);
-	if (ret)
-		kfree(region);
 	return ret;
 }
 
 static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct tce_region want = { .vaddr = vaddr, .size = size }, *region;
-	struct rb_node *node;
 	int ret = -ENOENT;
 
 	mutex_lock(&container->region_lock);
-	node = rb_find(&want, &container->regions, tce_region_find_cmp);
-	region = rb_entry_safe(node, struct tce_region, node);
+	region = tce_region_find(container, &want);
 	if (region && region->mem) {
 		ret = mm_iommu_unregister(container->mm, region->mem);
 		if (!ret) {
@@ -233,7 +272,7 @@ static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64
 	return ret;
 }
 
-/* At release: no window, no call. What others still map is left to them. */
+/* At release: no window and no call is left. What others still map stays for them. */
 static void tce_regions_release(struct tce_container *container)
 {
 	struct tce_region *region, *next;
@@ -275,50 +314,72 @@ static u64 tce_window_start(struct iommu_table *tbl)
 	return (u64)tbl->it_offset << tbl->it_page_shift;
 }
 
+/* The window's table for a holder of container->lock */
+static struct iommu_table *tce_window(struct tce_container *container, unsigned int num)
+{
+	return rcu_dereference_protected(container->tables[num],
+					 lockdep_is_held(&container->lock));
+}
+
+/* The table of the window that has @iova, good until rcu_read_unlock() */
 static struct iommu_table *tce_window_find(struct tce_container *container, u64 iova)
 {
 	struct iommu_table *tbl;
 	unsigned int num;
 
 	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
-		tbl = container->tables[num];
+		tbl = rcu_dereference(container->tables[num]);
 		if (tbl && (iova >> tbl->it_page_shift) - tbl->it_offset < tbl->it_size)
 			return tbl;
 	}
 	return NULL;
 }
 
-/* A slot for a new window. That of the pending default window is taken. */
+/* A slot for a new window. The pending default window has one. */
 static int tce_window_slot(struct tce_container *container)
 {
 	unsigned int num;
 
 	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
-		if (!container->tables[num] && (num || !container->def_window_pending))
+		if (!tce_window(container, num) && (num || !container->def_window_pending))
 			return num;
 	return -ENOSPC;
 }
 
-/* Clear all of @tbl; what the entries held has been dropped when this returns. */
-static unsigned long tce_window_clear(struct iommu_table *tbl)
+/* iommu_user_revoke() for several tables, some NULL, with one grace period for all */
+static void tce_windows_revoke(struct iommu_table **tbl, unsigned int nr)
 {
-	struct iommu_user_gather g __uninitialized;
-	unsigned long live;
+	struct iommu_table *last = NULL;
 
-	iommu_user_begin(&g, tbl);
-	live = iommu_user_unmap(&g, tbl->it_offset, tbl->it_size);
-	iommu_user_finish(&g);
-	return live;
+	for (; nr; nr--, tbl++) {
+		if (!*tbl)
+			continue;
+		if (last)
+			WRITE_ONCE(last->it_revoked, true);
+		last = *tbl;
+	}
+	if (last)
+		iommu_user_revoke(last);
 }
 
-/* Take @tbl away from the groups before @end in the list, or from all. */
-static void tce_window_unset(struct tce_container *container, unsigned int num,
-			     struct iommu_table *tbl, struct tce_group *end)
+/* Clear all of @tbl; what the entries held has been dropped when this returns. */
+static void tce_window_clear(struct iommu_table *tbl)
+{
+	struct iommu_user_gather g __uninitialized;
+
+	iommu_user_begin(&g, tbl);
+	iommu_user_unmap(&g, tbl->it_offset, tbl->it_size);
+	iommu_user_finish(&g);
+}
+
+/* Clear a revoked table, take it from the groups before @end (NULL: from all), put it. */
+static void tce_window_drop(struct tce_container *container, unsigned int num,
+			    struct iommu_table *tbl, struct tce_group *end)
 {
 	struct iommu_table_group *table_group;
 	struct tce_group *group;
 
-	iommu_user_revoke(tbl);
+	lockdep_assert_held(&container->lock);
 	tce_window_clear(tbl);
 	list_for_each_entry(group, &container->groups, next) {
 		if (group == end)
@@ -329,105 +390,162 @@ static void tce_window_unset(struct tce_container *container, unsigned int num,
 	iommu_tce_table_put(tbl);
 }
 
-static int tce_window_create(struct tce_container *container, unsigned int num,
-			     u32 page_shift, u64 size, u32 levels)
+/* From now on no call finds the window. */
+static struct iommu_table *tce_window_take(struct tce_container *container,
+					   unsigned int num)
+{
+	return rcu_replace_pointer(container->tables[num], NULL,
+				   lockdep_is_held(&container->lock));
+}
+
+/* Remove the windows of @mask, a bit per slot; slots without a window are skipped. */
+static void tce_windows_remove(struct tce_container *container, unsigned int mask)
+{
+	struct iommu_table *tbl[IOMMU_TABLE_GROUP_MAX_TABLES] = {};
+	unsigned int num;
+
+	lockdep_assert_held(&container->lock);
+	for (num = 0; num < ARRAY_SIZE(tbl); num++)
+		if (mask & BIT(num))
+			tbl[num] = tce_window_take(container, num);
+	tce_windows_revoke(tbl, ARRAY_SIZE(tbl));
+	for (num = 0; num < ARRAY_SIZE(tbl); num++) {
+		if (!tbl[num])
+			continue;
+		trace_vfio_spapr_tce_window_remove(container, tce_window_start(tbl[num]),
+						   0);
+		tce_window_drop(container, num, tbl[num], NULL);
+	}
+}
+
+/* Set all windows into a group that joins; on error none of them is. */
+static int tce_group_set_windows(struct tce_container *container,
+				 struct iommu_table_group *table_group)
+{
+	struct iommu_table *tbl;
+	int num, ret = 0;
+
+	lockdep_assert_held(&container->lock);
+	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
+		tbl = tce_window(container, num);
+		if (!tbl)
+			continue;
+		ret = iommu_tce_table_check_mm(tbl, container->mm) ?:
+		      tce_errno(table_group->ops->set_window(table_group, num, tbl));
+		if (ret)
+			break;
+	}
+	while (ret && num--)
+		if (tce_window(container, num))
+			table_group->ops->unset_window(table_group, num);
+	return ret;
+}
+
+/* What create_table() is asked for */
+struct tce_window_shape {
+	u32 page_shift;
+	u32 levels;
+	u64 size;
+};
+
+/* Set a new table into all groups; on error into none, and it has been put. */
+static int tce_window_set(struct tce_container *container, unsigned int num,
+			  struct iommu_table *tbl)
 {
 	struct iommu_table_group *table_group;
-	struct iommu_table *tbl = NULL;
 	struct tce_group *group;
 	int ret;
 
-	lockdep_assert_held_write(&container->lock);
-
-	table_group = tce_first_table_group(container);
-	if (!table_group)
-		return -ENXIO;
-	if (!tce_has_windows_ops(table_group))
-		return -EPERM;
-	if (page_shift >= 64 || !(table_group->pgsizes & BIT_ULL(page_shift)) ||
-	    !size || size & (BIT_ULL(page_shift) - 1))
-		return -EINVAL;
-
-	/* Charges what it allocates, and undoes all of it on error. */
-	ret = tce_errno(table_group->ops->create_table(table_group, num, page_shift,
-						       size, levels, container->mm,
-						       &tbl));
-	if (ret)
-		return ret;
-	/* Nobody but us knows the table before it is set into a group. */
-	tbl->it_pins = !container->v2;
-	tbl->it_revoked = tbl->it_pins && !container->enabled;
-
+	lockdep_assert_held(&container->lock);
 	list_for_each_entry(group, &container->groups, next) {
 		table_group = tce_table_group(group);
 		ret = tce_errno(table_group->ops->set_window(table_group, num, tbl));
 		if (ret) {
-			tce_window_unset(container, num, tbl, group);
+			/* KVM may have found it in a group. */
+			iommu_user_revoke(tbl);
+			tce_window_drop(container, num, tbl, group);
 			return ret;
 		}
 	}
-	container->tables[num] = tbl;
+	rcu_assign_pointer(container->tables[num], tbl);
 	return 0;
 }
 
-static void tce_window_remove(struct tce_container *container, unsigned int num)
+static int tce_window_create(struct tce_container *container, unsigned int num,
+			     const struct tce_window_shape *shape)
 {
-	struct iommu_table *tbl = container->tables[num];
+	struct iommu_table_group *table_group = tce_first_table_group(container);
+	struct iommu_table *tbl = NULL;
+	int ret;
 
-	lockdep_assert_held_write(&container->lock);
-	trace_vfio_spapr_tce_window_remove(container, tce_window_start(tbl), 0);
-	container->tables[num] = NULL;
-	tce_window_unset(container, num, tbl, NULL);
-}
+	if (!table_group)
+		return -ENXIO;
+	if (!tce_has_windows_ops(table_group))
+		return -EPERM;
+	if (shape->page_shift >= 64 ||
+	    !(table_group->pgsizes & BIT_ULL(shape->page_shift)) ||
+	    !shape->size || shape->size & (BIT_ULL(shape->page_shift) - 1))
+		return -EINVAL;
 
-static void tce_windows_remove(struct tce_container *container)
-{
-	unsigned int num;
-
-	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
-		if (container->tables[num])
-			tce_window_remove(container, num);
-	container->def_window_pending = false;
+	/* Charges what it allocates, and undoes all of it on error. */
+	ret = tce_errno(table_group->ops->create_table(table_group, num,
+						       shape->page_shift, shape->size,
+						       shape->levels, container->mm, &tbl));
+	if (ret)
+		return ret;
+	tbl->it_pins = !container->v2;
+	tbl->it_revoked = tbl->it_pins && !container->enabled;
+	return tce_window_set(container, num, tbl);
 }
 
 static int tce_default_window_create(struct tce_container *container)
 {
 	struct iommu_table_group *table_group = tce_first_table_group(container);
+	struct tce_window_shape shape = { .page_shift = IOMMU_PAGE_SHIFT_4K, .levels = 1 };
 	int ret;
 
-	if (!container->def_window_pending)
-		return 0;
 	if (!table_group)
 		return -ENODEV;
-	ret = tce_window_create(container, 0, IOMMU_PAGE_SHIFT_4K,
-				table_group->tce32_size, 1);
-	trace_vfio_spapr_tce_window_create(container, table_group->tce32_start,
-					   table_group->tce32_size,
-					   IOMMU_PAGE_SHIFT_4K, 1, ret);
+	shape.size = table_group->tce32_size;
+	ret = tce_window_create(container, 0, &shape);
+	trace_vfio_spapr_tce_window_create(container, table_group->tce32_start, shape.size,
+					   shape.page_shift, shape.levels, ret);
 	if (!ret)
 		container->def_window_pending = false;
 	return ret;
 }
 
-/* Get container->lock shared, with the default window in place. */
-static int tce_windows_lock(struct tce_container *container)
+static struct iommu_table *tce_window_find_get(struct tce_container *container, u64 iova)
 {
-	int ret;
+	struct iommu_table *tbl;
 
-	if (down_read_killable(&container->lock))
-		return -EINTR;
-	if (likely(!container->def_window_pending))
-		return 0;
-	up_read(&container->lock);
+	guard(rcu)();
+	tbl = tce_window_find(container, iova);
+	return tbl ? iommu_tce_table_get(tbl) : NULL;
+}
 
-	if (down_write_killable(&container->lock))
-		return -EINTR;
-	ret = tce_default_window_create(container);
-	if (ret)
-		up_write(&container->lock);
-	else
-		downgrade_write(&container->lock);
-	return ret;
+/*
+ * The table of the window that has @iova, referenced. Where there is none, the pending
+ * default window is created. -ENXIO: no window has the address.
+ */
+static struct iommu_table *tce_window_get_at(struct tce_container *container, u64 iova)
+{
+	struct iommu_table *tbl = tce_window_find_get(container, iova);
+	int ret = 0;
+
+	if (tbl)
+		return tbl;
+
+	if (mutex_lock_killable(&container->lock))
+		return ERR_PTR(-EINTR);
+	/* Another call may have created it since. */
+	tbl = tce_window_find_get(container, iova);
+	if (!tbl && container->def_window_pending) {
+		ret = tce_default_window_create(container);
+		tbl = tce_window_find_get(container, iova);
+	}
+	mutex_unlock(&container->lock);
+	return tbl ?: ERR_PTR(ret ?: -ENXIO);
 }
 
 /* ---- ioctls ---- */
@@ -458,7 +576,7 @@ static int tce_ioctl_get_info(struct tce_container *container, union tce_param *
 	info->flags = 0;
 	memset(&info->ddw, 0, sizeof(info->ddw));
 
-	if (down_read_killable(&container->lock))
+	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
 	table_group = tce_first_table_group(container);
 	if (table_group) {
@@ -472,7 +590,7 @@ static int tce_ioctl_get_info(struct tce_container *container, union tce_param *
 			info->ddw.levels = table_group->max_levels;
 		}
 	}
-	up_read(&container->lock);
+	mutex_unlock(&container->lock);
 
 	if (!table_group)
 		return -ENXIO;
@@ -491,18 +609,33 @@ static int tce_range(struct iommu_table *tbl, u64 iova, u64 size,
 				    iova, *n);
 }
 
-static int tce_map(struct tce_container *container,
-		   const struct vfio_iommu_type1_dma_map *map,
+/*
+ * One entry, the most frequent case: in one section, without a reference on the table.
+ * @dir is DMA_NONE to unmap. Returns whether it was mapped before, or < 0: do it the
+ * general way.
+ */
+static int tce_one(struct tce_container *container, u64 iova, u64 size, u64 vaddr,
 		   enum dma_data_direction dir)
 {
-	unsigned long entry, n, done;
-	struct iommu_user_gather g __uninitialized;
 	struct iommu_table *tbl;
+	int ret = -EAGAIN;
+
+	iommu_user_enter();
+	tbl = tce_window_find(container, iova);
+	if (tbl && size == BIT_ULL(tbl->it_page_shift) && !((iova | vaddr) & (size - 1)))
+		ret = iommu_user_try_one(tbl, iova >> tbl->it_page_shift, vaddr, dir,
+					 false);
+	iommu_user_leave();
+	return ret;
+}
+
+static int tce_map(struct iommu_table *tbl, const struct vfio_iommu_type1_dma_map *map,
+		   enum dma_data_direction dir)
+{
+	struct iommu_user_gather g __uninitialized;
+	unsigned long entry, n, done;
 	int ret;
 
-	tbl = tce_window_find(container, map->iova);
-	if (!tbl)
-		return -ENXIO;
 	ret = tce_range(tbl, map->iova, map->size, &entry, &n);
 	if (ret)
 		return ret;
@@ -516,6 +649,24 @@ static int tce_map(struct tce_container *container,
 	if (ret && done)
 		iommu_user_unmap(&g, entry, done);
 	iommu_user_finish(&g);
+	return ret;
+}
+
+/* Map into the window that has the address, without any lock of the container. */
+static int tce_window_map(struct tce_container *container,
+			  const struct vfio_iommu_type1_dma_map *map,
+			  enum dma_data_direction dir)
+{
+	struct iommu_table *tbl;
+	int ret;
+
+	if (tce_one(container, map->iova, map->size, map->vaddr, dir) >= 0)
+		return 0;
+	tbl = tce_window_get_at(container, map->iova);
+	if (IS_ERR(tbl))
+		return PTR_ERR(tbl);
+	ret = tce_map(tbl, map, dir);
+	iommu_tce_table_put(tbl);
 	return ret;
 }
 
@@ -541,12 +692,7 @@ static int tce_ioctl_map(struct tce_container *container, union tce_param *param
 	}
 	if (!tce_mm_is_ours(container) || !READ_ONCE(container->enabled))
 		return -EPERM;
-	ret = tce_windows_lock(container);
-	if (ret)
-		return ret;
-	/* v1: not if it has been disabled meanwhile */
-	ret = container->enabled ? tce_map(container, map, dir) : -EPERM;
-	up_read(&container->lock);
+	ret = tce_window_map(container, map, dir);
 	trace_vfio_spapr_tce_map(container, map->iova, map->size, map->vaddr,
 				 map->flags, ret);
 	return ret;
@@ -575,31 +721,45 @@ static int tce_unmap_entries(struct iommu_table *tbl, unsigned long entry,
 	return ret;
 }
 
+static int tce_unmap_all(struct tce_container *container, u64 *size)
+{
+	struct iommu_table *tbl;
+	unsigned int num;
+	int ret = 0;
+
+	for (num = 0; !ret && num < ARRAY_SIZE(container->tables); num++) {
+		tbl = tce_window_get(container, num);
+		if (!tbl)
+			continue;
+		ret = tce_unmap_entries(tbl, tbl->it_offset, tbl->it_size, size);
+		iommu_tce_table_put(tbl);
+	}
+	return ret;
+}
+
 static int tce_unmap(struct tce_container *container,
 		     const struct vfio_iommu_type1_dma_unmap *unmap, u64 *size)
 {
 	unsigned long entry, n;
 	struct iommu_table *tbl;
-	unsigned int num;
-	int ret = 0;
+	int ret;
 
-	if (unmap->flags & VFIO_DMA_UNMAP_FLAG_ALL) {
-		if (unmap->iova || unmap->size)
-			return -EINVAL;
-		for (num = 0; !ret && num < ARRAY_SIZE(container->tables); num++) {
-			tbl = container->tables[num];
-			if (tbl)
-				ret = tce_unmap_entries(tbl, tbl->it_offset,
-							tbl->it_size, size);
-		}
-		return ret;
+	if (unmap->flags & VFIO_DMA_UNMAP_FLAG_ALL)
+		return unmap->iova || unmap->size ? -EINVAL : tce_unmap_all(container, size);
+	ret = tce_one(container, unmap->iova, unmap->size, 0, DMA_NONE);
+	if (ret >= 0) {
+		*size = ret ? unmap->size : 0;
+		return 0;
 	}
 
-	tbl = tce_window_find(container, unmap->iova);
-	if (!tbl)
-		return -ENXIO;
+	tbl = tce_window_get_at(container, unmap->iova);
+	if (IS_ERR(tbl))
+		return PTR_ERR(tbl);
 	ret = tce_range(tbl, unmap->iova, unmap->size, &entry, &n);
-	return ret ?: tce_unmap_entries(tbl, entry, n, size);
+	if (!ret)
+		ret = tce_unmap_entries(tbl, entry, n, size);
+	iommu_tce_table_put(tbl);
+	return ret;
 }
 
 static int tce_ioctl_unmap(struct tce_container *container, union tce_param *param,
@@ -612,11 +772,7 @@ static int tce_ioctl_unmap(struct tce_container *container, union tce_param *par
 
 	if (!tce_mm_is_ours(container) || !READ_ONCE(container->enabled))
 		return -EPERM;
-	ret = tce_windows_lock(container);
-	if (ret)
-		return ret;
 	ret = tce_unmap(container, unmap, &size);
-	up_read(&container->lock);
 	trace_vfio_spapr_tce_unmap(container, unmap->iova, unmap->size, unmap->flags,
 				   size, ret);
 	/* Mostly all of it was mapped, and size says so already. */
@@ -633,10 +789,7 @@ static int tce_ioctl_register(struct tce_container *container, union tce_param *
 
 	if (ret)
 		return ret;
-	if (down_read_killable(&container->lock))
-		return -EINTR;
 	ret = tce_region_register(container, memory->vaddr, memory->size);
-	up_read(&container->lock);
 	trace_vfio_spapr_tce_register(container, memory->vaddr, memory->size, ret);
 	return ret;
 }
@@ -651,71 +804,74 @@ static int tce_ioctl_unregister(struct tce_container *container, union tce_param
 		return -EPERM;
 	if ((memory->vaddr | memory->size) & ~PAGE_MASK)
 		return -EINVAL;
-	if (down_read_killable(&container->lock))
-		return -EINTR;
 	ret = tce_region_unregister(container, memory->vaddr, memory->size);
-	up_read(&container->lock);
 	trace_vfio_spapr_tce_unregister(container, memory->vaddr, memory->size, ret);
 	return ret;
+}
+
+/* v1: charge the window, and let entries be set. */
+static int tce_enable(struct tce_container *container)
+{
+	struct iommu_table_group *table_group = tce_first_table_group(container);
+	unsigned long pages;
+	unsigned int num;
+	int ret;
+
+	if (container->enabled)
+		return -EBUSY;
+	if (!table_group)
+		return -ENODEV;
+	if (!table_group->tce32_size)
+		return -EPERM;
+	ret = tce_mm_set(container);
+	if (ret)
+		return ret;
+
+	/*
+	 * The whole window is charged now: charging page by page would cost more than
+	 * mapping, and a guest's H_PUT_TCE has no good way to fail.
+	 */
+	pages = table_group->tce32_size >> PAGE_SHIFT;
+	ret = account_locked_vm(container->mm, pages, true);
+	if (ret)
+		return ret;
+	container->locked_pages = pages;
+	WRITE_ONCE(container->enabled, true);
+	/* tce_disable() has left the tables, but without entries. */
+	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
+		if (tce_window(container, num))
+			WRITE_ONCE(tce_window(container, num)->it_revoked, false);
+	return 0;
 }
 
 static int tce_ioctl_enable(struct tce_container *container, union tce_param *param,
 			    void __user *arg)
 {
-	struct iommu_table_group *table_group;
-	unsigned long pages;
-	unsigned int num;
 	int ret;
 
-	if (down_write_killable(&container->lock))
+	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
-	table_group = tce_first_table_group(container);
-	if (container->enabled)
-		ret = -EBUSY;
-	else if (!table_group)
-		ret = -ENODEV;
-	else if (!table_group->tce32_size)
-		ret = -EPERM;
-	else
-		ret = tce_mm_set(container);
-	if (ret)
-		goto unlock;
-
-	/*
-	 * What may be mapped is charged now, the whole window: charging page by page
-	 * would cost more than mapping, and a guest's H_PUT_TCE has no good way to fail.
-	 */
-	pages = table_group->tce32_size >> PAGE_SHIFT;
-	ret = account_locked_vm(container->mm, pages, true);
-	if (!ret) {
-		container->locked_pages = pages;
-		WRITE_ONCE(container->enabled, true);
-		/* Those that tce_disable() has left, but for their entries */
-		for (num = 0; num < ARRAY_SIZE(container->tables); num++)
-			if (container->tables[num])
-				WRITE_ONCE(container->tables[num]->it_revoked, false);
-	}
-unlock:
-	up_write(&container->lock);
+	ret = tce_enable(container);
+	mutex_unlock(&container->lock);
 	return ret;
 }
 
-/* v1: nothing stays mapped, or can be mapped by KVM, that is not accounted for. */
+/* v1: nothing stays mapped, or can be mapped by KVM, that is not charged. */
 static void tce_disable(struct tce_container *container)
 {
-	struct iommu_table *tbl;
+	struct iommu_table *tbl[IOMMU_TABLE_GROUP_MAX_TABLES];
 	unsigned int num;
 
+	lockdep_assert_held(&container->lock);
 	if (!container->locked_pages)
 		return;
 	WRITE_ONCE(container->enabled, false);
-	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
-		tbl = container->tables[num];
-		if (!tbl)
-			continue;
-		iommu_user_revoke(tbl);
-		tce_window_clear(tbl);
-	}
+	for (num = 0; num < ARRAY_SIZE(tbl); num++)
+		tbl[num] = tce_window(container, num);
+	tce_windows_revoke(tbl, ARRAY_SIZE(tbl));
+	for (num = 0; num < ARRAY_SIZE(tbl); num++)
+		if (tbl[num])
+			tce_window_clear(tbl[num]);
 	account_locked_vm(container->mm, container->locked_pages, false);
 	container->locked_pages = 0;
 }
@@ -723,11 +879,11 @@ static void tce_disable(struct tce_container *container)
 static int tce_ioctl_disable(struct tce_container *container, union tce_param *param,
 			     void __user *arg)
 {
-	if (down_write_killable(&container->lock))
+	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
 	if (tce_mm_is_ours(container))
 		tce_disable(container);
-	up_write(&container->lock);
+	mutex_unlock(&container->lock);
 	return 0;
 }
 
@@ -736,34 +892,53 @@ static int tce_ioctl_create(struct tce_container *container, union tce_param *pa
 {
 	struct vfio_iommu_spapr_tce_create *create = &param->create;
 	u64 __user *out = arg + offsetof(typeof(*create), start_addr);
+	struct tce_window_shape shape = {
+		.page_shift = create->page_shift,
+		.levels = create->levels,
+		.size = create->window_size,
+	};
 	int ret = tce_mm_set(container), num;
+	struct iommu_table *tbl = NULL;
 	u64 start = 0;
 
 	if (ret)
 		return ret;
-	if (down_write_killable(&container->lock))
+	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
 	num = tce_window_slot(container);
-	ret = num < 0 ? num : tce_window_create(container, num, create->page_shift,
-						create->window_size, create->levels);
+	ret = num < 0 ? num : tce_window_create(container, num, &shape);
 	if (!ret) {
-		start = tce_window_start(container->tables[num]);
-		trace_vfio_spapr_tce_window_create(container, start,
-						   create->window_size,
-						   create->page_shift,
-						   create->levels, 0);
-		/* A window whose start nobody knows is of no use. */
-		if (put_user(start, out)) {
-			tce_window_remove(container, num);
-			ret = -EFAULT;
-		}
-	} else {
-		trace_vfio_spapr_tce_window_create(container, 0, create->window_size,
-						   create->page_shift,
-						   create->levels, ret);
+		tbl = iommu_tce_table_get(tce_window(container, num));
+		start = tce_window_start(tbl);
 	}
-	up_write(&container->lock);
+	trace_vfio_spapr_tce_window_create(container, start, shape.size, shape.page_shift,
+					   shape.levels, ret);
+	mutex_unlock(&container->lock);
+	if (ret)
+		return ret;
+
+	/* A window whose start nobody knows is of no use. May wait for user memory. */
+	if (put_user(start, out)) {
+		ret = -EFAULT;
+		mutex_lock(&container->lock);
+		if (tce_window(container, num) == tbl)
+			tce_windows_remove(container, BIT(num));
+		mutex_unlock(&container->lock);
+	}
+	iommu_tce_table_put(tbl);
 	return ret;
+}
+
+/* The slots of the windows that start at @start, a bit each */
+static unsigned int tce_windows_at(struct tce_container *container, u64 start)
+{
+	unsigned int num, mask = 0;
+
+	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
+		if (tce_window(container, num) &&
+		    tce_window_start(tce_window(container, num)) == start)
+			mask |= BIT(num);
+	return mask;
 }
 
 static int tce_ioctl_remove(struct tce_container *container, union tce_param *param,
@@ -771,31 +946,26 @@ static int tce_ioctl_remove(struct tce_container *container, union tce_param *pa
 {
 	u64 start = param->remove.start_addr;
 	struct iommu_table_group *table_group;
-	struct iommu_table *tbl;
 	int ret = tce_mm_set(container);
-	unsigned int num;
+	unsigned int mask;
 
 	if (ret)
 		return ret;
-	if (down_write_killable(&container->lock))
+	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
 	table_group = tce_first_table_group(container);
+	mask = tce_windows_at(container, start);
 	if (!table_group) {
 		ret = -ENXIO;
 	} else if (container->def_window_pending && start == table_group->tce32_start) {
 		container->def_window_pending = false;
 		trace_vfio_spapr_tce_window_remove(container, start, 0);
+	} else if (mask) {
+		tce_windows_remove(container, mask);
 	} else {
 		ret = -EINVAL;
-		for (num = 0; ret && num < ARRAY_SIZE(container->tables); num++) {
-			tbl = container->tables[num];
-			if (!tbl || tce_window_start(tbl) != start)
-				continue;
-			tce_window_remove(container, num);
-			ret = 0;
-		}
 	}
-	up_write(&container->lock);
+	mutex_unlock(&container->lock);
 	return ret;
 }
 
@@ -833,14 +1003,80 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
 	}
 }
 
+/*
+ * What an EEH operation works on. It may take device locks and pci_rescan_remove_lock,
+ * and waits for firmware; a thread that holds these may wait to detach the group. So no
+ * lock is held meanwhile: the PE is referenced, and so are its devices, whose buses and
+ * bridges stay with them. A group may leave in the middle of an operation, but none
+ * starts on a group that has left.
+ */
+struct tce_eeh_target {
+	struct eeh_pe *pe;
+	struct pci_dev **pdev;
+	unsigned int nr;
+};
+
+static int tce_eeh_hold_dev(struct device *dev, void *data)
+{
+	struct tce_eeh_target *target = data;
+	struct pci_dev **pdev;
+
+	if (!dev_is_pci(dev))
+		return 0;
+	pdev = krealloc_array(target->pdev, target->nr + 1, sizeof(*pdev), GFP_KERNEL);
+	if (!pdev)
+		return -ENOMEM;
+	pdev[target->nr++] = pci_dev_get(to_pci_dev(dev));
+	target->pdev = pdev;
+	return 0;
+}
+
+static void tce_eeh_release(struct tce_eeh_target *target)
+{
+	while (target->nr)
+		pci_dev_put(target->pdev[--target->nr]);
+	kfree(target->pdev);
+	if (target->pe)
+		eeh_pe_put(target->pe);
+}
+
+/*
+ * Reference what the container's group number @which needs. Returns 1; 0: there are fewer
+ * groups; -ENODEV: there is none at all, or it has no PE.
+ */
+static int tce_eeh_hold(struct tce_container *container, unsigned int which,
+			struct tce_eeh_target *target)
+{
+	struct tce_group *group;
+	int ret = 0;
+
+	*target = (struct tce_eeh_target){};
+	if (mutex_lock_killable(&container->lock))
+		return -EINTR;
+	if (list_empty(&container->groups))
+		ret = -ENODEV;
+	list_for_each_entry(group, &container->groups, next) {
+		if (which--)
+			continue;
+		target->pe = eeh_iommu_group_to_pe(group->grp);
+		ret = target->pe ? iommu_group_for_each_dev(group->grp, target,
+							    tce_eeh_hold_dev) : -ENODEV;
+		break;
+	}
+	mutex_unlock(&container->lock);
+	if (ret)
+		tce_eeh_release(target);
+	return ret ?: !!target->pe;
+}
+
 /* Every group in turn, until one fails or, for GET_STATE, is not in normal state. */
 static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param,
 			 void __user *arg)
 {
 	struct vfio_eeh_pe_op *op = &param->eeh;
 	size_t size = offsetofend(typeof(*op), err.mask);
-	struct tce_group *group;
-	struct eeh_pe *pe;
+	struct tce_eeh_target target;
+	unsigned int which;
 	int ret = 0;
 
 	if (op->op == VFIO_EEH_PE_INJECT_ERR) {
@@ -850,15 +1086,16 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 				   sizeof(op->err)))
 			return -EFAULT;
 	}
-	if (down_read_killable(&container->lock))
+	if (mutex_lock_killable(&container->eeh_lock))
 		return -EINTR;
-	list_for_each_entry(group, &container->groups, next) {
-		pe = eeh_iommu_group_to_pe(group->grp);
-		ret = pe ? tce_eeh_op(pe, op) : -ENODEV;
-		if (ret)
+	for (which = 0; !ret; which++) {
+		ret = tce_eeh_hold(container, which, &target);
+		if (ret <= 0)
 			break;
+		ret = tce_eeh_op(target.pe, op);
+		tce_eeh_release(&target);
 	}
-	up_read(&container->lock);
+	mutex_unlock(&container->eeh_lock);
 	return ret;
 }
 
@@ -935,26 +1172,31 @@ static const struct tce_ioctl tce_ioctls[] = {
 	TCE_IOCTL(VFIO_EEH_PE_OP, TCE_V1 | TCE_V2, tce_ioctl_eeh, TCE_SIZE(eeh.op), 0),
 };
 
+static int tce_check_extension(unsigned long extension)
+{
+	switch (extension) {
+	case VFIO_SPAPR_TCE_IOMMU:
+	case VFIO_SPAPR_TCE_v2_IOMMU:
+	case VFIO_UNMAP_ALL:
+		return 1;
+	case VFIO_EEH:
+		return eeh_enabled();
+	default:
+		return 0;
+	}
+}
+
 static long tce_iommu_ioctl(void *iommu_data, unsigned int cmd, unsigned long arg)
 {
 	struct tce_container *container = iommu_data;
 	unsigned int nr = TCE_IOCTL_NR(cmd);
 	const struct tce_ioctl *ioctl;
+	struct mm_struct *mm;
 	union tce_param param;
 
 	/* Asked without a container, too */
-	if (cmd == VFIO_CHECK_EXTENSION) {
-		switch (arg) {
-		case VFIO_SPAPR_TCE_IOMMU:
-		case VFIO_SPAPR_TCE_v2_IOMMU:
-		case VFIO_UNMAP_ALL:
-			return 1;
-		case VFIO_EEH:
-			return eeh_enabled();
-		default:
-			return 0;
-		}
-	}
+	if (cmd == VFIO_CHECK_EXTENSION)
+		return tce_check_extension(arg);
 
 	if (nr >= ARRAY_SIZE(tce_ioctls))
 		return -ENOTTY;
@@ -962,7 +1204,8 @@ static long tce_iommu_ioctl(void *iommu_data, unsigned int cmd, unsigned long ar
 	if (!(ioctl->versions & (container->v2 ? TCE_V2 : TCE_V1)))
 		return -ENOTTY;
 	/* Addresses mean something in one mm only. */
-	if (READ_ONCE(container->mm) && container->mm != current->mm)
+	mm = READ_ONCE(container->mm);
+	if (mm && mm != current->mm)
 		return -EPERM;
 	if (ioctl->size) {
 		if (copy_from_user(&param, (void __user *)arg, ioctl->size))
@@ -982,7 +1225,8 @@ static void *tce_iommu_open(unsigned long arg)
 	container = kzalloc(sizeof(*container), GFP_KERNEL_ACCOUNT);
 	if (!container)
 		return ERR_PTR(-ENOMEM);
-	init_rwsem(&container->lock);
+	mutex_init(&container->lock);
+	mutex_init(&container->eeh_lock);
 	INIT_LIST_HEAD(&container->groups);
 	mutex_init(&container->region_lock);
 	container->regions = RB_ROOT;
@@ -998,6 +1242,7 @@ static int tce_group_check(struct tce_container *container,
 	struct iommu_table_group *other;
 	struct tce_group *group;
 
+	lockdep_assert_held(&container->lock);
 	if (!table_group)
 		return -ENODEV;
 	/* v2 is about windows, and they come and go. */
@@ -1011,33 +1256,10 @@ static int tce_group_check(struct tce_container *container,
 			return -EBUSY;
 		other = tce_table_group(group);
 		/* Tables of one kind of hardware are of no use to another. */
-		if (!other->ops || !table_group->ops ||
-		    other->ops->create_table != table_group->ops->create_table)
+		if (!other->ops || other->ops != table_group->ops)
 			return -EPERM;
 	}
 	return 0;
-}
-
-/* Set all windows into a group that joins; on error none is. */
-static int tce_group_set_windows(struct tce_container *container,
-				 struct iommu_table_group *table_group)
-{
-	struct iommu_table *tbl;
-	int num, ret = 0;
-
-	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
-		tbl = container->tables[num];
-		if (!tbl)
-			continue;
-		ret = iommu_tce_table_check_mm(tbl, container->mm) ?:
-		      tce_errno(table_group->ops->set_window(table_group, num, tbl));
-		if (ret)
-			break;
-	}
-	while (ret && num--)
-		if (container->tables[num])
-			table_group->ops->unset_window(table_group, num);
-	return ret;
 }
 
 static int tce_iommu_attach_group(void *iommu_data, struct iommu_group *iommu_group,
@@ -1055,32 +1277,37 @@ static int tce_iommu_attach_group(void *iommu_data, struct iommu_group *iommu_gr
 		return -ENOMEM;
 	group->grp = iommu_group;
 
-	down_write(&container->lock);
+	mutex_lock(&container->lock);
 	ret = tce_group_check(container, iommu_group, table_group) ?:
 	      tce_group_set_windows(container, table_group);
 	if (ret) {
 		kfree(group);
 	} else {
-		if (list_empty(&container->groups) && !container->tables[0])
+		if (list_empty(&container->groups) && !tce_window(container, 0))
 			container->def_window_pending = true;
 		list_add_tail(&group->next, &container->groups);
 	}
-	up_write(&container->lock);
+	mutex_unlock(&container->lock);
 	return ret;
 }
 
-/* The others' mappings stay; the last group takes the windows along. */
+/*
+ * The others' mappings stay. With the last group the windows go, and in version 1 the
+ * charge; VFIO releases the container next.
+ */
 static void tce_group_detach(struct tce_container *container, struct tce_group *group)
 {
 	struct iommu_table_group *table_group = tce_table_group(group);
 	unsigned int num;
 
-	lockdep_assert_held_write(&container->lock);
+	lockdep_assert_held(&container->lock);
 	if (list_is_singular(&container->groups)) {
-		tce_windows_remove(container);
+		container->def_window_pending = false;
+		tce_windows_remove(container, ~0U);
+		tce_disable(container);
 	} else {
 		for (num = 0; num < ARRAY_SIZE(container->tables); num++)
-			if (container->tables[num])
+			if (tce_window(container, num))
 				table_group->ops->unset_window(table_group, num);
 	}
 	list_del(&group->next);
@@ -1092,31 +1319,31 @@ static void tce_iommu_detach_group(void *iommu_data, struct iommu_group *iommu_g
 	struct tce_container *container = iommu_data;
 	struct tce_group *group;
 
-	down_write(&container->lock);
+	mutex_lock(&container->lock);
 	list_for_each_entry(group, &container->groups, next) {
 		if (group->grp == iommu_group) {
 			tce_group_detach(container, group);
 			break;
 		}
 	}
-	up_write(&container->lock);
+	mutex_unlock(&container->lock);
 }
 
+/* All groups have been detached, and no call is under way. */
 static void tce_iommu_release(void *iommu_data)
 {
 	struct tce_container *container = iommu_data;
-	struct tce_group *group, *next;
+	unsigned int num;
 
-	down_write(&container->lock);
-	list_for_each_entry_safe(group, next, &container->groups, next)
-		tce_group_detach(container, group);
-	tce_disable(container);
-	up_write(&container->lock);
-
+	WARN_ON(!list_empty(&container->groups) || container->locked_pages);
+	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
+		WARN_ON(rcu_access_pointer(container->tables[num]));
 	tce_regions_release(container);
 	if (container->mm)
 		mmdrop(container->mm);
 	mutex_destroy(&container->region_lock);
+	mutex_destroy(&container->eeh_lock);
+	mutex_destroy(&container->lock);
 	kfree(container);
 }
 
