@@ -1256,7 +1256,8 @@ static int tce_group_check(struct tce_container *container,
 			return -EBUSY;
 		other = tce_table_group(group);
 		/* Tables of one kind of hardware are of no use to another. */
-		if (!other->ops || other->ops != table_group->ops)
+		if (!other->ops || other->ops != table_group->ops ||
+		    !other->ops->shares_tables)
 			return -EPERM;
 	}
 	return 0;
