@@ -375,6 +375,20 @@ static inline bool gup_finds(unsigned long huge_page)
 	return !hash || sysconf(_SC_PAGESIZE) != 4096 || huge_page <= 2 * MiB;
 }
 
+/* A hypervisor's guest: TCEs are the hypervisor's. */
+static inline bool is_pseries(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	bool found = false;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		found |= !strncmp(line, "platform", 8) && strstr(line, "pSeries");
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static inline char *anonymous(unsigned long size)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE,

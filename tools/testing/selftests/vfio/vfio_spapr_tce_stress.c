@@ -11,6 +11,10 @@
  * with the same seed each thread makes the same calls, though not at the same time.
  * SECONDS is for all cases together, ROUNDS is the most per case.
  *
+ * The last case resets the device by EEH operations, which take the locks of devices and
+ * wait for firmware, while the administrator unbinds and removes it and the group and the
+ * container are closed. All of that comes to an end, which a watchdog looks at.
+ *
  * No call may answer anything but 0 or one of the errors an ioctl of its kind may have.
  * After each round as many pages are pinned, as much memory is locked and as many
  * regions are known as before it.
@@ -299,6 +303,289 @@ static void run(const char *name, int type, bool second, long end)
 	munmap(s.m, (NR_REGIONS + 1) * REGION);
 }
 
+/* ---- EEH operations against all that takes the group away ---- */
+
+/* One that has the device's lock, one that waits for it, both with whatever else they hold */
+#define NR_EEH_THREADS	2
+#define EEH_STUCK_MS	40000	/* without any progress: more than the slowest reset takes */
+
+enum eeh_event { UNBIND, EEH_REMOVE, OVERRIDE, CLOSE, UNSET, NR_EVENTS };
+
+static const char * const event_name[NR_EVENTS] = {
+	"unbind", "remove and rescan", "driver_override", "close", "unset_container",
+};
+
+/* Shared with the child: a thread that is stuck in the kernel can't tell. */
+struct eeh {
+	char bdf[32];
+	struct container c;
+	bool stop;
+	unsigned long ops[VFIO_EEH_PE_CONFIGURE + 1], refused, others;
+	unsigned long events[NR_EVENTS];
+	int event;		/* under way, or -1 */
+	int wrong;
+	char why[80];
+};
+
+static int eeh_op(struct container *c, unsigned int op)
+{
+	struct vfio_eeh_pe_op o = { .argsz = sizeof(o), .op = op };
+	int ret = ioctl(c->fd, VFIO_EEH_PE_OP, &o);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static void *eeh_thread(void *arg)
+{
+	static const unsigned int op[] = {
+		VFIO_EEH_PE_RESET_HOT, VFIO_EEH_PE_RESET_DEACTIVATE, VFIO_EEH_PE_GET_STATE,
+		VFIO_EEH_PE_ENABLE, VFIO_EEH_PE_UNFREEZE_IO, VFIO_EEH_PE_CONFIGURE,
+	};
+	struct eeh *e = arg;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; !__atomic_load_n(&e->stop, __ATOMIC_RELAXED); i = (i + 1) % ARRAY_SIZE(op)) {
+		ret = eeh_op(&e->c, op[i]);
+		__atomic_fetch_add(ret < 0 ? &e->refused : &e->ops[op[i]], 1, __ATOMIC_RELAXED);
+		/* What is left half way through a reset is of no use to anybody. */
+		if (op[i] == VFIO_EEH_PE_RESET_HOT && ret < 0)
+			i++;
+	}
+	return NULL;
+}
+
+/* Other calls meanwhile: they are not held up for good, either. */
+static void *eeh_others(void *arg)
+{
+	struct vfio_iommu_spapr_tce_info info = { .argsz = sizeof(info) };
+	char *m = anonymous(REGION);
+	struct eeh *e = arg;
+
+	while (!__atomic_load_n(&e->stop, __ATOMIC_RELAXED)) {
+		do_register(&e->c, m, REGION);
+		do_map(&e->c, 0, m, IOMMU_PAGE);
+		do_unmap(&e->c, 0, IOMMU_PAGE);
+		do_unregister(&e->c, m, REGION);
+		do_get_info(e->c.fd, &info);
+		eeh_op(&e->c, VFIO_EEH_PE_GET_STATE);
+		__atomic_fetch_add(&e->others, 1, __ATOMIC_RELAXED);
+	}
+	munmap(m, REGION);
+	return NULL;
+}
+
+/* Write to a file of sysfs; @name may contain one %s for the device's address. */
+static int sysfs(struct eeh *e, const char *name, const char *text)
+{
+	char path[128];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), name, e->bdf);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static int eeh_bind(struct eeh *e)
+{
+	sysfs(e, "/sys/bus/pci/devices/%s/driver/unbind", e->bdf);
+	return sysfs(e, "/sys/bus/pci/devices/%s/driver_override", "vfio-pci") ?:
+	       sysfs(e, "/sys/bus/pci/drivers/vfio-pci/bind", e->bdf);
+}
+
+/* The group may have got another number. */
+static int eeh_group(struct eeh *e)
+{
+	char path[128], link[128];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", e->bdf);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -errno;
+	link[n] = 0;
+	groups[0] = atoi(strrchr(link, '/') + 1);
+	return 0;
+}
+
+static int eeh_event(struct eeh *e, enum eeh_event event)
+{
+	int ret = 0, i;
+
+	switch (event) {
+	case UNBIND:
+		ret = sysfs(e, "/sys/bus/pci/drivers/vfio-pci/unbind", e->bdf);
+		break;
+	case EEH_REMOVE:
+		ret = sysfs(e, "/sys/bus/pci/devices/%s/remove", "1");
+		break;
+	case OVERRIDE:
+		for (i = 0; !ret && i < 20; i++)
+			ret = sysfs(e, "/sys/bus/pci/devices/%s/driver_override",
+				    i % 2 ? "vfio-pci" : "\n");
+		break;
+	case CLOSE:
+		close(e->c.group);
+		close(e->c.fd);
+		e->c.group = -1;
+		e->c.fd = -1;
+		break;
+	case UNSET:
+		ret = result(ioctl(e->c.group, VFIO_GROUP_UNSET_CONTAINER));
+		break;
+	default:
+		break;
+	}
+	return ret;
+}
+
+static unsigned long eeh_resets(struct eeh *e)
+{
+	return __atomic_load_n(&e->ops[VFIO_EEH_PE_RESET_HOT], __ATOMIC_RELAXED);
+}
+
+static int eeh_round(struct eeh *e, enum eeh_event event)
+{
+	unsigned long before = eeh_resets(e);
+	pthread_t thread[NR_EEH_THREADS + 1];
+	int ret, ms, i;
+
+	ret = eeh_group(e) ?: container_open(&e->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret) {
+		snprintf(e->why, sizeof(e->why), "container: %s", strerror(-ret));
+		return ret;
+	}
+	e->stop = false;
+	for (i = 0; i <= NR_EEH_THREADS; i++)
+		if (pthread_create(&thread[i], NULL, i ? eeh_thread : eeh_others, e))
+			return -EAGAIN;
+	/* Resets have been made: the next ones meet the event. */
+	for (ms = 0; ms < EEH_STUCK_MS && eeh_resets(e) < before + NR_EEH_THREADS; ms++)
+		usleep(1000);
+	if (ms == EEH_STUCK_MS) {
+		snprintf(e->why, sizeof(e->why), "no reset succeeds");
+		return -ETIMEDOUT;
+	}
+	e->event = event;
+	ret = eeh_event(e, event);
+	e->event = -1;
+	if (ret)
+		snprintf(e->why, sizeof(e->why), "%s: %s", event_name[event], strerror(-ret));
+	else
+		e->events[event]++;
+	__atomic_store_n(&e->stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i <= NR_EEH_THREADS; i++)
+		pthread_join(thread[i], NULL);
+	container_close(&e->c);
+	if (ret)
+		return ret;
+	if (event == EEH_REMOVE)
+		ret = sysfs(e, "/sys/bus/pci/rescan", "1");
+	if (!ret && (event == UNBIND || event == EEH_REMOVE))
+		ret = eeh_bind(e);
+	if (ret)
+		snprintf(e->why, sizeof(e->why), "after %s: %s", event_name[event],
+			 strerror(-ret));
+	return ret;
+}
+
+/* The device of the first group */
+static int eeh_device(struct eeh *e)
+{
+	struct dirent *d;
+	char path[80];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", groups[0]);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			snprintf(e->bdf, sizeof(e->bdf), "%.31s", d->d_name);
+	if (dir)
+		closedir(dir);
+	return e->bdf[0] ? 0 : -ENODEV;
+}
+
+static unsigned long eeh_progress(struct eeh *e)
+{
+	unsigned long sum = e->refused;
+	unsigned int i;
+
+	for (i = 0; i <= VFIO_EEH_PE_CONFIGURE; i++)
+		sum += __atomic_load_n(&e->ops[i], __ATOMIC_RELAXED);
+	for (i = 0; i < NR_EVENTS; i++)
+		sum += __atomic_load_n(&e->events[i], __ATOMIC_RELAXED);
+	return sum;
+}
+
+/* 0, or that nothing gets on: a child in a deadlock can't be waited for. */
+static int eeh_watch(struct eeh *e, pid_t pid)
+{
+	unsigned long was = 0, is;
+	long since = now_ms();
+	int status;
+
+	while (waitpid(pid, &status, WNOHANG) != pid) {
+		is = eeh_progress(e);
+		/* An event that waits for ever counts, whatever the operations do. */
+		if (is != was && !(e->event >= 0 && now_ms() - since > EEH_STUCK_MS / 2)) {
+			if (e->event < 0)
+				since = now_ms();
+			was = is;
+		}
+		if (now_ms() - since > EEH_STUCK_MS) {
+			kill(pid, SIGKILL);
+			return -EDEADLK;
+		}
+		usleep(20000);
+	}
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
+}
+
+static void run_eeh(long end)
+{
+	static const char name[] = "eeh_against_detach";
+	struct eeh *e = mmap(NULL, sizeof(*e), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct container c;
+	unsigned int i;
+	pid_t pid;
+	int ret;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (!ret && ioctl(c.fd, VFIO_CHECK_EXTENSION, VFIO_EEH) != 1)
+		ret = -EOPNOTSUPP;
+	if (!ret)
+		ret = eeh_op(&c, VFIO_EEH_PE_GET_STATE) < 0 ? -EOPNOTSUPP : eeh_device(e);
+	container_close(&c);
+	if (ret || access("/sys/bus/pci/rescan", W_OK)) {
+		ksft_test_result_skip("%s: no EEH here, or not ours to unbind\n", name);
+		return;
+	}
+	e->event = -1;
+	pid = fork();
+	if (!pid) {
+		for (i = 0; !e->wrong && (i < NR_EVENTS || now_ms() < end); i++)
+			e->wrong = eeh_round(e, i % NR_EVENTS);
+		_exit(!!e->wrong);
+	}
+	ret = pid < 0 ? -errno : eeh_watch(e, pid);
+	if (ret == -EDEADLK)
+		ksft_print_msg("nothing gets on%s%s\n", e->event >= 0 ? ", in " : "",
+			       e->event >= 0 ? event_name[e->event] : "");
+	else if (ret)
+		ksft_print_msg("%s\n", e->why);
+	for (i = 0; i < NR_EVENTS; i++)
+		ksft_print_msg("  %-18s %4lu\n", event_name[i], e->events[i]);
+	ksft_print_msg("  %lu resets, %lu operations refused, %lu rounds of other calls\n",
+		       e->ops[VFIO_EEH_PE_RESET_HOT], e->refused, e->others);
+	ksft_test_result(!ret, "%s\n", name);
+}
+
 int main(int argc, char **argv)
 {
 	int o;
@@ -325,11 +612,13 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	if (nr_threads > MAX_THREADS)
 		nr_threads = MAX_THREADS;
-	ksft_set_plan(3);
+	ksft_set_plan(4);
 	ksft_print_msg("seed %u, %u threads, %u s\n", seed, nr_threads, seconds);
 	deadline = now_ms();
-	run("v1", VFIO_SPAPR_TCE_IOMMU, false, deadline + seconds * 1000L / 3);
-	run("v2", VFIO_SPAPR_TCE_v2_IOMMU, false, deadline + seconds * 2000L / 3);
-	run("v2_two_groups", VFIO_SPAPR_TCE_v2_IOMMU, true, deadline + seconds * 1000L);
+	run("v1", VFIO_SPAPR_TCE_IOMMU, false, deadline + seconds * 1000L / 4);
+	run("v2", VFIO_SPAPR_TCE_v2_IOMMU, false, deadline + seconds * 2000L / 4);
+	run("v2_two_groups", VFIO_SPAPR_TCE_v2_IOMMU, true, deadline + seconds * 3000L / 4);
+	/* The last one: the device may have got another group. */
+	run_eeh(deadline + seconds * 1000L);
 	ksft_finished();
 }

@@ -10,6 +10,9 @@
  *	create	arguments and charges of windows; v2
  *	shape	windows of every page size the PHB reports, 1 to 5 levels; v2
  *	group	several groups in a container
+ *	second	a group that joins a container which has no window yet
+ *	waits	memory that does not come: who waits for it, and who must not
+ *	limit	RLIMIT_MEMLOCK reached: what was given back is there at once
  *	sparse	windows of 2^25 entries; v2
  *	largest	windows of 2^31 entries; v2
  *	beyond	over the end of the default window; v1 and v2
@@ -18,8 +21,12 @@
  * for many minutes from the first, and writes past its table in the second.
  */
 #define _GNU_SOURCE
+#include <poll.h>
+#include <pthread.h>
+
 #include "vfio_spapr_memcg.h"
 #include "vfio_spapr_tce.h"
+#include <linux/userfaultfd.h>
 #include "kselftest_harness.h"
 
 #define MEMORY		(16 * MiB)
@@ -1255,12 +1262,8 @@ FIXTURE_SETUP(group)
 	self->c = &self->r.c;
 	self->second = group_open(1);
 	ASSERT_LE(0, self->second);
-	if (self->c->levels == 1) {
-		/* pSeries: a window belongs to one group. */
-		ASSERT_EQ(0, do_map(self->c, 0, self->r.m, IOMMU_PAGE));
-		if (result(ioctl(self->second, VFIO_GROUP_SET_CONTAINER, &self->c->fd)) == -EPERM)
-			SKIP_READY(&self->r, "the platform does not share windows");
-	}
+	if (is_pseries())
+		SKIP_READY(&self->r, "the platform does not share windows");
 }
 
 FIXTURE_TEARDOWN(group)
@@ -1529,6 +1532,443 @@ TEST_F(memcg, levels)
 	EXPECT_UNMAP(leaves * 64 * KiB, &self->c, start, reach << 13);
 	EXPECT_CHARGED(self->before);
 	EXPECT_EQ(0, do_remove(&self->c, start));
+}
+
+/* A window of a hypervisor's belongs to one group, which is said when another one comes. */
+FIXTURE(second) {
+	struct ready r;
+	int group;
+};
+
+FIXTURE_SETUP(second)
+{
+	if (nr_groups < 2)
+		SKIP(return, "needs a second group");
+	GET_READY(&self->r, VFIO_SPAPR_TCE_v2_IOMMU);
+	self->group = group_open(1);
+	ASSERT_LE(0, self->group);
+}
+
+FIXTURE_TEARDOWN(second)
+{
+	if (self->group >= 0)
+		close(self->group);
+	expect_as_before(_metadata, &self->r);
+}
+
+TEST_F(second, joins_or_is_refused_at_once)
+{
+	struct container *c = &self->r.c;
+	__u64 start;
+
+	EXPECT_EQ(is_pseries() ? -EPERM : 0, attach(self->group, c));
+	/* Either way the container goes on working. */
+	EXPECT_EQ(0, do_map(c, 0, self->r.m, MiB));
+	EXPECT_UNMAP(MiB, c, c->window, MiB);
+	EXPECT_EQ(0, do_remove(c, c->window));
+	EXPECT_EQ(0, do_create(c, 12, 64 * MiB, 1, &start));
+	EXPECT_EQ(0, do_map_at(c, start, self->r.m, MiB, RW));
+}
+
+/* ---- memory that does not come ---- */
+
+#define SOON_MS		8000	/* a call that waits for nothing has returned by then */
+
+/* A call in a thread of its own */
+struct call {
+	pthread_t thread;
+	int (*fn)(struct call *call);
+	struct container *c;
+	char *m;
+	int ret;
+	pid_t tid;
+};
+
+static void *call_thread(void *arg)
+{
+	struct call *call = arg;
+
+	__atomic_store_n(&call->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	call->ret = call->fn(call);
+	return NULL;
+}
+
+static void call_start(struct call *call, struct container *c, char *m,
+		       int (*fn)(struct call *call))
+{
+	*call = (struct call){ .c = c, .m = m, .fn = fn };
+	if (pthread_create(&call->thread, NULL, call_thread, call))
+		call->fn = NULL;
+}
+
+/* What it returned, or -ETIMEDOUT: it is waiting */
+static int call_end(struct call *call, unsigned int ms)
+{
+	struct timespec t;
+
+	if (!call->fn)
+		return -EAGAIN;
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000L) {
+		t.tv_nsec -= 1000000000L;
+		t.tv_sec++;
+	}
+	return pthread_timedjoin_np(call->thread, NULL, &t) ? -ETIMEDOUT : call->ret;
+}
+
+/* Until the thread sleeps in the kernel, or has ended: no more is known of it outside. */
+static void call_sleeps(struct call *call)
+{
+	char path[64], line[256];
+	pid_t tid;
+	FILE *f;
+	int ms;
+
+	for (ms = 0; ms < SOON_MS; ms++) {
+		usleep(1000);
+		tid = __atomic_load_n(&call->tid, __ATOMIC_ACQUIRE);
+		if (!tid)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+		f = fopen(path, "r");
+		if (!f)
+			return;
+		if (!fgets(line, sizeof(line), f))
+			line[0] = 0;
+		fclose(f);
+		if (strstr(line, ") S ") || strstr(line, ") D "))
+			return;
+	}
+}
+
+FIXTURE(waits) {
+	struct ready r;
+	struct container *c;
+	char *late;		/* MEMORY that comes when userfaultfd is told to */
+	int uffd;
+};
+
+FIXTURE_VARIANT(waits) {
+	int type;
+};
+
+FIXTURE_VARIANT_ADD(waits, v1) { .type = VFIO_SPAPR_TCE_IOMMU };
+FIXTURE_VARIANT_ADD(waits, v2) { .type = VFIO_SPAPR_TCE_v2_IOMMU };
+
+FIXTURE_SETUP(waits)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	GET_READY(&self->r, variant->type);
+	self->c = &self->r.c;
+	self->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (self->uffd < 0)
+		SKIP_READY(&self->r, "no userfaultfd");
+	self->late = anonymous(MEMORY);
+	ASSERT_NE(MAP_FAILED, self->late);
+	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_API, &api));
+	reg.range.start = (unsigned long)self->late;
+	reg.range.len = MEMORY;
+	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_REGISTER, &reg));
+}
+
+FIXTURE_TEARDOWN(waits)
+{
+	close(self->uffd);
+	munmap(self->late, MEMORY);
+	expect_as_before(_metadata, &self->r);
+}
+
+/* The call waits for the first page of @late. */
+static bool waits_for_page(int uffd)
+{
+	struct pollfd p = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	return poll(&p, 1, SOON_MS) == 1 && read(uffd, &msg, sizeof(msg)) == sizeof(msg);
+}
+
+static void pages_come(int uffd, char *m)
+{
+	struct uffdio_zeropage zero = { .range = { (unsigned long)m, MEMORY } };
+
+	ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
+}
+
+static int call_register(struct call *call)
+{
+	return do_register(call->c, call->m, MEMORY);
+}
+
+static int call_map(struct call *call)
+{
+	return do_map(call->c, 0, call->m, MiB);
+}
+
+static int call_unmap(struct call *call)
+{
+	return do_unmap_bytes(call->c, call->c->window, MiB) == MiB ? 0 : -EIO;
+}
+
+static int call_create(struct call *call)
+{
+	__u64 start;
+
+	return do_create(call->c, 12, 64 * MiB, 1, &start) ?: do_remove(call->c, start);
+}
+
+static int call_disable(struct call *call)
+{
+	return do_disable(call->c);
+}
+
+static int call_detach(struct call *call)
+{
+	return detach(call->c->group);
+}
+
+/* What pins waits; what changes windows, then what maps elsewhere, does not. */
+TEST_F(waits, others_go_on)
+{
+	bool v1 = variant->type == VFIO_SPAPR_TCE_IOMMU;
+	struct call pins, changes, maps, unmaps;
+
+	call_start(&pins, self->c, self->late, v1 ? call_map : call_register);
+	ASSERT_TRUE(waits_for_page(self->uffd));
+	call_start(&changes, self->c, NULL, v1 ? call_disable : call_create);
+	call_sleeps(&changes);
+	if (v1)
+		EXPECT_EQ(0, call_end(&changes, SOON_MS));
+	call_start(&maps, self->c, self->r.m, call_map);
+	EXPECT_EQ(v1 ? -EPERM : 0, call_end(&maps, SOON_MS));
+	call_start(&unmaps, self->c, NULL, call_unmap);
+	EXPECT_EQ(v1 ? -EIO : 0, call_end(&unmaps, SOON_MS));
+	if (!v1)
+		EXPECT_EQ(0, call_end(&changes, SOON_MS));
+
+	/* The first one has waited all the time, and ends when the pages are there. */
+	EXPECT_EQ(-ETIMEDOUT, call_end(&pins, 1));
+	pages_come(self->uffd, self->late);
+	EXPECT_EQ(v1 ? -ENODEV : 0, call_end(&pins, SOON_MS));
+	/* Whoever still waits for another, in a kernel that makes them wait */
+	call_end(&maps, SOON_MS);
+	call_end(&unmaps, SOON_MS);
+	call_end(&changes, SOON_MS);
+}
+
+/* The last group leaves, and is not held up; the call ends without its container. */
+TEST_F(waits, group_leaves)
+{
+	bool v1 = variant->type == VFIO_SPAPR_TCE_IOMMU;
+	struct call pins, leaves;
+
+	call_start(&pins, self->c, self->late, v1 ? call_map : call_register);
+	ASSERT_TRUE(waits_for_page(self->uffd));
+	call_start(&leaves, self->c, NULL, call_detach);
+	EXPECT_EQ(0, call_end(&leaves, SOON_MS));
+	EXPECT_EQ(-ETIMEDOUT, call_end(&pins, 1));
+	pages_come(self->uffd, self->late);
+	EXPECT_EQ(v1 ? -ENODEV : 0, call_end(&pins, SOON_MS));
+	call_end(&leaves, SOON_MS);
+}
+
+/*
+ * At RLIMIT_MEMLOCK. What a call gives back is there when it returns, whoever wants it:
+ * libvirt lowers the limit then, QEMU goes on with something else.
+ */
+#define CHARGE		(4 * MiB)
+#define LIMIT_ROUNDS	60
+
+FIXTURE(limit) {
+	struct container c;
+	char *a, *b;
+	long pinned, locked;
+};
+
+FIXTURE_SETUP(limit)
+{
+	int ret;
+
+	self->pinned = pages_pinned_steady();
+	self->locked = locked();
+	ret = container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "no such sPAPR TCE container here");
+	ASSERT_EQ(0, ret);
+	self->a = anonymous(2 * CHARGE);
+	ASSERT_NE(MAP_FAILED, self->a);
+	memset(self->a, 1, 2 * CHARGE);
+	self->b = self->a + CHARGE;
+}
+
+FIXTURE_TEARDOWN(limit)
+{
+	container_close(&self->c);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(self->locked, locked());
+}
+
+/* A window of a level whose table is about as large as CHARGE, and one that grows by a bit. */
+static int charge_window(struct container *c, bool grows)
+{
+	const unsigned int shift = __builtin_ctzl(sysconf(_SC_PAGESIZE));
+	__u64 start = 0;
+	int ret;
+
+	if (!grows)
+		ret = do_create(c, shift, 1ULL << (shift + 17), 1, &start);
+	else
+		ret = do_create(c, shift, 1ULL << (shift + 25), 2, &start);
+	return ret ?: do_remove(c, start);
+}
+
+static const char * const charge_name[] = { "register", "mlock", "create", "create of levels" };
+
+static int charge(struct container *c, char *m, unsigned int how)
+{
+	switch (how) {
+	case 0:
+		return do_register(c, m, CHARGE) ?: do_unregister(c, m, CHARGE);
+	case 1:
+		return result(mlock(m, CHARGE)) ?: result(munlock(m, CHARGE));
+	case 2:
+		return charge_window(c, false);
+	default:
+		return c->levels > 1 ? charge_window(c, true) : 0;
+	}
+}
+
+TEST_F(limit, unregister_gives_back)
+{
+	unsigned int i, how, failed[4] = {};
+
+	ASSERT_EQ(0, do_remove(&self->c, self->c.window));
+	ASSERT_EQ(0, do_register(&self->c, self->a, CHARGE));
+	ASSERT_EQ(0, limit_locked(0));
+	for (i = 0; i < LIMIT_ROUNDS; i++) {
+		how = i % 4;
+		ASSERT_EQ(0, do_unregister(&self->c, self->a, CHARGE));
+		failed[how] += !!charge(&self->c, self->b, how);
+		ASSERT_EQ(0, do_register(&self->c, self->a, CHARGE));
+	}
+	for (how = 0; how < 4; how++) {
+		EXPECT_EQ(0, failed[how])
+			TH_LOG("%s failed", charge_name[how]);
+	}
+}
+
+TEST_F(limit, remove_gives_back)
+{
+	const unsigned int shift = __builtin_ctzl(sysconf(_SC_PAGESIZE));
+	const __u64 size = 1ULL << (shift + 17);
+	unsigned int i, how, failed[4] = {};
+	__u64 start;
+
+	ASSERT_EQ(0, do_register(&self->c, self->a, CHARGE));
+	ASSERT_EQ(0, do_remove(&self->c, self->c.window));
+	ASSERT_EQ(0, do_create(&self->c, shift, size, 1, &start));
+	ASSERT_EQ(0, limit_locked(0));
+	for (i = 0; i < LIMIT_ROUNDS; i++) {
+		how = 1 + i % 2;
+		ASSERT_EQ(0, do_map_at(&self->c, start, self->a, MiB, RW));
+		ASSERT_EQ(0, do_remove(&self->c, start));
+		failed[how] += how == 1 ? !!result(mlock(self->b, MiB)) :
+					  !!charge(&self->c, self->b, how);
+		munlock(self->b, MiB);
+		ASSERT_EQ(0, do_create(&self->c, shift, size, 1, &start));
+	}
+	EXPECT_EQ(0, failed[1] + failed[2]);
+}
+
+TEST_F(limit, release_gives_back)
+{
+	unsigned int i;
+
+	ASSERT_EQ(0, do_register(&self->c, self->a, CHARGE));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->a, MiB));
+	ASSERT_EQ(0, limit_locked(0));
+	for (i = 0; i < LIMIT_ROUNDS / 3; i++) {
+		container_close(&self->c);
+		ASSERT_EQ(0, container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+		ASSERT_EQ(0, do_register(&self->c, i % 2 ? self->a : self->b, CHARGE));
+		ASSERT_EQ(0, do_unregister(&self->c, i % 2 ? self->a : self->b, CHARGE));
+		ASSERT_EQ(0, do_register(&self->c, self->a, CHARGE));
+		ASSERT_EQ(0, do_map(&self->c, 0, self->a, MiB));
+	}
+}
+
+TEST_F(limit, disable_gives_back)
+{
+	unsigned int i;
+
+	container_close(&self->c);
+	ASSERT_EQ(0, container_open(&self->c, 0, VFIO_SPAPR_TCE_IOMMU));
+	ASSERT_EQ(0, do_enable(&self->c));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->a, MiB));
+	ASSERT_EQ(0, limit_locked(0));
+	for (i = 0; i < LIMIT_ROUNDS / 3; i++) {
+		ASSERT_EQ(0, do_map(&self->c, 0, self->a, MiB));
+		ASSERT_EQ(0, do_disable(&self->c));
+		ASSERT_EQ(0, result(mlock(self->b, CHARGE)));
+		ASSERT_EQ(0, munlock(self->b, CHARGE));
+		ASSERT_EQ(0, do_enable(&self->c));
+		if (i % 4)
+			continue;
+		container_close(&self->c);
+		ASSERT_EQ(0, container_open(&self->c, 0, VFIO_SPAPR_TCE_IOMMU));
+		ASSERT_EQ(0, do_enable(&self->c));
+	}
+}
+
+struct turns {
+	struct container *c;
+	pthread_mutex_t lock;
+	unsigned int failed;
+};
+
+struct turn {
+	pthread_t thread;
+	struct turns *turns;
+	char *m;
+};
+
+static void *take_turns(void *arg)
+{
+	struct turn *turn = arg;
+	struct turns *turns = turn->turns;
+	unsigned int i;
+
+	for (i = 0; i < 4 * LIMIT_ROUNDS; i++) {
+		pthread_mutex_lock(&turns->lock);
+		if (do_register(turns->c, turn->m, MiB) || do_unregister(turns->c, turn->m, MiB))
+			turns->failed++;
+		pthread_mutex_unlock(&turns->lock);
+	}
+	return NULL;
+}
+
+/* Threads that take turns with memory of which only one can have its own. */
+TEST_F(limit, threads_in_turn)
+{
+	struct turns turns = { .c = &self->c, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct turn turn[4];
+	unsigned int n, i;
+
+	ASSERT_EQ(0, limit_locked(MiB));
+	for (n = 2; n <= 4; n += 2) {
+		for (i = 0; i < n; i++) {
+			turn[i].turns = &turns;
+			turn[i].m = self->a + i * MiB;
+			ASSERT_EQ(0, pthread_create(&turn[i].thread, NULL, take_turns,
+						    &turn[i]));
+		}
+		for (i = 0; i < n; i++)
+			pthread_join(turn[i].thread, NULL);
+		EXPECT_EQ(0, turns.failed);
+	}
 }
 
 FIXTURE(beyond) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Tracepoints of sPAPR TCE containers and of KVM's TCE hypercalls: on while things are done,
- * with the numbers that were asked for and the answers that came.
+ * with the numbers that were asked for and the answers that came. Grace periods that a
+ * container waits for, counted by a kprobe.
  *
  * Needs CONFIG_FTRACE with event tracing, and is skipped without it. Uses a trace instance
  * of its own.
@@ -143,6 +144,65 @@ TEST_F(trace, container)
 		    (long)start);
 	EXPECT_EQ(0, do_unregister(&self->c, self->m, MEMORY));
 	EXPECT_VFIO("unregister", "vaddr=0x%lx size=0x%lx ret=0", m, MEMORY);
+}
+
+/* A trace of the grace periods that this process waits for; -errno: no kprobes here. */
+static int grace_begin(void)
+{
+	static const char probe[] = "p:vfio_spapr/gp synchronize_rcu\n";
+	char pid[20];
+	int fd, ret;
+
+	if (access(TRACEFS "/instances", F_OK) && mount("none", TRACEFS, "tracefs", 0, NULL))
+		return -errno;
+	fd = open(TRACEFS "/kprobe_events", O_WRONLY | O_APPEND);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, probe, strlen(probe)) < 0 ? -errno : 0;
+	close(fd);
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	return ret ?: trace_begin("vfio_spapr") ?: trace_write("set_event_pid", pid);
+}
+
+static void grace_end(void)
+{
+	int fd = open(TRACEFS "/kprobe_events", O_WRONLY | O_TRUNC);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Grace periods of the container's last close, with a window in each of @windows slots */
+static int grace_periods(struct __test_metadata *_metadata, struct container *c, char *m,
+			 int windows)
+{
+	__u64 start;
+	int before;
+
+	EXPECT_EQ(0, do_register(c, m, MEMORY));
+	EXPECT_EQ(0, do_map(c, 0, m, MiB));
+	if (windows > 1)
+		EXPECT_EQ(0, do_create(c, 12, 64 * MiB, 1, &start));
+	before = lines_with("gp: (synchronize_rcu");
+	container_close(c);
+	return lines_with("gp: (synchronize_rcu") - before;
+}
+
+/* All windows go with the wait for one grace period. */
+TEST_F(trace, one_grace_period)
+{
+	int ret = grace_begin(), one, two;
+
+	if (ret)
+		SKIP(return, "no kprobe events: %s", strerror(-ret));
+	one = grace_periods(_metadata, &self->c, self->m, 1);
+	EXPECT_LE(1, one);
+	ASSERT_EQ(0, container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+	two = grace_periods(_metadata, &self->c, self->m, 2);
+	EXPECT_EQ(one, two);
+	EXPECT_EQ(0, trace_write("events/vfio_spapr/enable", "0"));
+	trace_end();
+	grace_end();
 }
 
 /* Virtual mode's, and which table is behind a LIOBN for which group */
