@@ -97,6 +97,8 @@ struct tce_group {
  * @vaddr: as registered; immutable
  * @size: as registered; immutable
  * @mem: the region; NULL while a call registers it
+ * @refused: user space wanted to unregister it, but TCEs still led there. Registered
+ *	once more, it starts anew
  *
  * All but the immutable is protected by container->region_lock.
  */
@@ -105,6 +107,7 @@ struct tce_region {
 	u64 vaddr;
 	u64 size;
 	struct mm_iommu_region *mem;
+	bool refused;
 };
 
 /**
@@ -211,15 +214,57 @@ static struct iommu_table *tce_window_get(struct tce_container *container,
 	return tbl ? iommu_tce_table_get(tbl) : NULL;
 }
 
-/* The range is claimed by the node in the tree: a second caller with it fails at once. */
-static int tce_region_claim(struct tce_container *container, struct tce_region *region)
+/*
+ * Memory that was to be unregistered while TCEs led to it, and is registered once more:
+ * a guest gave a DIMM back and got another one at the same address, without clearing
+ * the TCEs. The container's own TCEs are cleared, or a device would go on using the old
+ * pages. Those of other containers, or their registrations, keep the region: -EBUSY.
+ */
+static int tce_region_forget(struct tce_container *container, struct tce_region *region)
 {
-	struct rb_node *found;
+	struct iommu_table *tbl;
+	unsigned int num;
+	long ret;
+
+	lockdep_assert_held(&container->region_lock);
+	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
+		tbl = tce_window_get(container, num);
+		if (!tbl)
+			continue;
+		ret = iommu_user_unmap_ua(tbl, region->vaddr, region->size);
+		iommu_tce_table_put(tbl);
+		if (ret < 0)
+			return ret;
+	}
+	return mm_iommu_unregister_last(container->mm, region->mem);
+}
+
+/*
+ * Claim a range for a registration: by @region, or by the one that is there if it is to
+ * start anew. With the claim in the tree, a second caller with the same range fails at
+ * once.
+ */
+static int tce_region_claim(struct tce_container *container, struct tce_region **region)
+{
+	struct tce_region *found;
+	struct rb_node *node;
+	int ret = 0;
 
 	mutex_lock(&container->region_lock);
-	found = rb_find_add(&region->node, &container->regions, tce_region_add_cmp);
+	node = rb_find_add(&(*region)->node, &container->regions, tce_region_add_cmp);
+	if (node) {
+		found = rb_entry(node, struct tce_region, node);
+		ret = found->mem && found->refused ?
+			tce_region_forget(container, found) : -EBUSY;
+		if (!ret) {
+			kfree(*region);
+			*region = found;
+			found->mem = NULL;
+			found->refused = false;
+		}
+	}
 	mutex_unlock(&container->region_lock);
-	return found ? -EBUSY : 0;
+	return ret;
 }
 
 static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
@@ -233,7 +278,7 @@ static int tce_region_register(struct tce_container *container, u64 vaddr, u64 s
 		return -ENOMEM;
 	region->vaddr = vaddr;
 	region->size = size;
-	ret = tce_region_claim(container, region);
+	ret = tce_region_claim(container, &region);
 	if (ret) {
 		kfree(region);
 		return ret;
@@ -266,6 +311,8 @@ static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64
 		if (!ret) {
 			rb_erase(&region->node, &container->regions);
 			kfree(region);
+		} else if (ret == -EBUSY) {
+			region->refused = true;
 		}
 	}
 	mutex_unlock(&container->region_lock);

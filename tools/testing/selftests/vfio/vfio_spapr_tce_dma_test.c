@@ -9,6 +9,7 @@
  *	levels	a second window of 1 to 5 levels at every page size: its first, middle and
  *		last leaf; v2
  *	groups	two devices, one container
+ *	again	memory that is given back while mapped, and comes to the same address
  *	largest	as levels, with 2^31 entries
  *
  * The group's device must be an NVMe; WHAT IS ON IT IS OVERWRITTEN. 'largest' can be
@@ -411,6 +412,84 @@ TEST_F(groups, one_leaves)
 	ASSERT_EQ(0, nvme_open(&self->n2, &d->c, self->second, groups[1],
 			       d->queues + NVME_MEMORY, d->c.window + QUEUES_AT + MiB));
 	check_both(_metadata, d, &self->n2, iova, d->m, d->m, MEMORY);
+}
+
+/*
+ * A guest gives memory back that its TCEs still lead to, and gets other memory at the
+ * same address: QEMU's calls, none of which but the first unregister may fail.
+ */
+FIXTURE(again) {
+	struct dma d;
+	char *dimm;
+};
+
+FIXTURE_SETUP(again)
+{
+	dma_setup(_metadata, &self->d, VFIO_SPAPR_TCE_v2_IOMMU);
+	self->dimm = anonymous(MEMORY);
+	ASSERT_NE(MAP_FAILED, self->dimm);
+}
+
+FIXTURE_TEARDOWN(again)
+{
+	dma_teardown(_metadata, &self->d);
+}
+
+static void replug(struct __test_metadata *_metadata, char *dimm)
+{
+	ASSERT_EQ(0, munmap(dimm, MEMORY));
+	ASSERT_EQ(dimm, mmap(dimm, MEMORY, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	memset(dimm, GUARD, MEMORY);
+}
+
+TEST_F(again, memory_at_the_same_address)
+{
+	struct dma *d = &self->d;
+	const __u64 old = d->c.window + MiB, new = d->c.window + 2 * MiB;
+	char *dimm = self->dimm;
+
+	memset(dimm, GUARD, MEMORY);
+	ASSERT_EQ(0, do_register(&d->c, dimm, MEMORY));
+	ASSERT_EQ(0, do_map_at(&d->c, old, dimm, 64 * KiB, RW));
+	check_both(_metadata, d, &d->n, old, dimm, dimm, MEMORY);
+	EXPECT_EQ(-EBUSY, do_unregister(&d->c, dimm, MEMORY));
+	replug(_metadata, dimm);
+
+	ASSERT_EQ(0, do_register(&d->c, dimm, MEMORY));
+	/* What led to the old memory leads nowhere now; what is mapped leads to the new. */
+	check_none(_metadata, d, &d->n, old, dimm, MEMORY);
+	ASSERT_EQ(0, do_map_at(&d->c, new, dimm, 64 * KiB, RW));
+	check_both(_metadata, d, &d->n, new, dimm, dimm, MEMORY);
+	EXPECT_EQ(-EBUSY, do_register(&d->c, dimm, MEMORY));
+	ASSERT_EQ(0, do_unmap_at(&d->c, new, &(__u64){ 64 * KiB }, 0));
+	EXPECT_EQ(0, do_unregister(&d->c, dimm, MEMORY));
+}
+
+/* Another container has it, too: its device uses the old memory, so nothing starts anew. */
+TEST_F(again, anothers_keep_it)
+{
+	struct dma *d = &self->d;
+	struct container other;
+	int ret;
+
+	ret = container_open(&other, 1, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret == -ENODEV)
+		SKIP(return, "needs a second group");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, do_register(&d->c, self->dimm, MEMORY));
+	ASSERT_EQ(0, do_register(&other, self->dimm, MEMORY));
+	ASSERT_EQ(0, do_map_at(&d->c, d->c.window + MiB, self->dimm, 64 * KiB, RW));
+	ASSERT_EQ(0, do_map(&other, MiB, self->dimm, 64 * KiB));
+	EXPECT_EQ(0, do_unregister(&d->c, self->dimm, MEMORY));
+	EXPECT_EQ(-EBUSY, do_unregister(&other, self->dimm, MEMORY));
+	replug(_metadata, self->dimm);
+	EXPECT_EQ(-EBUSY, do_register(&other, self->dimm, MEMORY));
+	/* The one that has gone before may have cleared its own by then. */
+	ASSERT_EQ(0, do_unmap_at(&d->c, d->c.window + MiB, &(__u64){ 64 * KiB }, 0));
+	EXPECT_EQ(0, do_register(&other, self->dimm, MEMORY));
+	EXPECT_EQ(0, do_map(&other, MiB, self->dimm, 64 * KiB));
+	container_close(&other);
 }
 
 FIXTURE(largest) {
