@@ -16,9 +16,9 @@
  *   ORPHAN    0     > 1     yes       abandoned: translated, mapped; not registered again
  *   DEAD      0     0       no        waits for RCU readers, then its pages are unpinned
  *
- * What registers or takes back may sleep. What looks up, translates or counts
- * references never does: it wants an RCU read side in virtual mode, and works with the
- * MMU off as well (iommu_lookup.c).
+ * Functions that register or end a region may sleep. Those that look up, translate or
+ * count references never do: they need an RCU read side in virtual mode, and work with
+ * the MMU off as well (iommu_lookup.c).
  */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H

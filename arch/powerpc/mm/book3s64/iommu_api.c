@@ -14,13 +14,13 @@
  * A claim is in the index, so an overlap fails before a page is touched, but has
  * @mapped 0, so no reader uses it. Failing anywhere undoes it in reverse order.
  *
- * locked_vm is right whenever a call returns. So pages of a region that is gone may
- * be pinned without being charged for a while; a registration waits for the worker
- * of its own mm when there are more of them than uncharged_max() allows.
+ * locked_vm is right whenever a call returns, so the pages of a dead region stay pinned for
+ * a while without being charged. That is bounded: a registration waits for the worker of
+ * its own mm while there are more such pages than uncharged_few() allows.
  *
- * A region that its last owner abandons while TCEs of others lead into it becomes an
- * orphan: it stays in the index until the last of these references is dropped, and
- * whoever drops it buries the region. See mm_iommu_abandon().
+ * A region whose last owner abandons it while TCEs of others lead into it becomes an
+ * orphan. It stays in the index until the last of these references is dropped; the caller
+ * that drops it buries the region. See mm_iommu_abandon().
  *
  * Locks: store->lock for the regions of a mm, store_list_lock for the list of stores.
  * They never nest, and none of ours is taken under them. mmap_lock is taken for
@@ -106,7 +106,7 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 	return store;
 }
 
-/* Let the worker see to the dead and the abandoned. The work holds the mm, and so the store. */
+/* Queue the work on the dead and the abandoned. It holds the mm, and so the store. */
 static void store_queue_work(struct mm_iommu_store *store)
 {
 	mmgrab(store->mm);
@@ -201,7 +201,7 @@ static u64 *region_word(struct mm_iommu_region *region, unsigned long chunk)
 			     [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
 }
 
-static size_t leaf_bytes(const struct mm_iommu_region *region)
+static size_t page_words_bytes(const struct mm_iommu_region *region)
 {
 	return sizeof(u64) << (region->chunk_shift - PAGE_SHIFT);
 }
@@ -261,8 +261,8 @@ static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chun
 	return region_word(region, chunk);
 }
 
-/* Unpin @n pages from @w on, words of a leaf that is not needed any more. */
-static void leaf_unpin(u64 *w, unsigned long n)
+/* Unpin @n pages. Their words from @w on are not needed any more and are overwritten. */
+static void page_words_unpin(u64 *w, unsigned long n)
 {
 	struct page **pages = (struct page **)w;
 	unsigned long i, run;
@@ -290,7 +290,7 @@ static void chunk_unpin(struct mm_iommu_region *region, u64 v, unsigned long ua,
 		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), pages,
 						 v & MM_IOMMU_DIRTY);
 	} else {
-		leaf_unpin((u64 *)v + (off >> PAGE_SHIFT), pages);
+		page_words_unpin((u64 *)v + (off >> PAGE_SHIFT), pages);
 		kfree((u64 *)v);
 	}
 }
@@ -320,23 +320,23 @@ static void region_unpin(struct mm_iommu_region *region)
 
 /* ---- pinning ---- */
 
-/* Words for the pages of a chunk that is not contiguous. NULL: no memory. */
-static u64 *leaf_build(struct mm_iommu_region *region, unsigned long off,
-		       struct page **pages, unsigned long n)
+/* Page words of a chunk that is not contiguous: @n pages, @off bytes into it. NULL: no memory. */
+static u64 *page_words_build(struct mm_iommu_region *region, unsigned long off,
+			     struct page **pages, unsigned long n)
 {
-	u64 *leaf = kzalloc(leaf_bytes(region), MM_IOMMU_GFP);
+	u64 *words = kzalloc(page_words_bytes(region), MM_IOMMU_GFP);
 	unsigned long run = 0, next = 0, pfn, i;
 
-	if (!leaf)
+	if (!words)
 		return NULL;
-	region->metadata += leaf_bytes(region);
+	region->metadata += page_words_bytes(region);
 	for (i = n; i--; next = pfn) {
 		pfn = page_to_pfn(pages[i]);
 		run = pfn + 1 == next ? min(run + 1, MM_IOMMU_RUN_MAX) : 0;
-		leaf[(off >> PAGE_SHIFT) + i] = ((u64)pfn << PAGE_SHIFT) |
-						run << MM_IOMMU_RUN_SHIFT | MM_IOMMU_CONTIG;
+		words[(off >> PAGE_SHIFT) + i] = ((u64)pfn << PAGE_SHIFT) |
+						 run << MM_IOMMU_RUN_SHIFT | MM_IOMMU_CONTIG;
 	}
-	return leaf;
+	return words;
 }
 
 /*
@@ -350,7 +350,7 @@ static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
 			      (region->ua >> region->chunk_shift);
 	unsigned long off = ua & (BIT(region->chunk_shift) - 1);
 	unsigned long pfn = page_to_pfn(pages[0]), i;
-	u64 *word = region_word_alloc(region, chunk), *leaf;
+	u64 *word = region_word_alloc(region, chunk), *words;
 
 	if (!word)
 		return -ENOMEM;
@@ -362,10 +362,10 @@ static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
 		region->contig++;
 		return 0;
 	}
-	leaf = leaf_build(region, off, pages, n);
-	if (!leaf)
+	words = page_words_build(region, off, pages, n);
+	if (!words)
 		return -ENOMEM;
-	*word = (u64)leaf;
+	*word = (u64)words;
 	return 0;
 }
 
@@ -470,8 +470,8 @@ static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
 }
 
 /*
- * Claim the range of @region: 0 and *@pregion is @region; or 0 and *@pregion is the
- * region that is just it, with one more use. -EAGAIN: it is claimed by another thread.
+ * Claim the range of @region. On success *@pregion is @region, or the live region with
+ * exactly this range, used once more. -EAGAIN: another thread is registering this range.
  */
 static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region *region,
 			    struct mm_iommu_region **pregion)
@@ -516,8 +516,8 @@ static int region_claim(struct mm_iommu_store *store, struct mm_iommu_region *re
 }
 
 /*
- * How many pages of @store may be pinned without being charged when a registration
- * starts: as many as the caller may lock, so that it never has more than twice its limit.
+ * Few enough pages pinned without being charged for a registration to start: no more than
+ * the caller may lock, so that it never has more than twice its limit pinned.
  */
 static bool uncharged_few(struct mm_iommu_store *store)
 {
@@ -528,7 +528,7 @@ static bool uncharged_few(struct mm_iommu_store *store)
 	return READ_ONCE(store->unpinning) <= max >> PAGE_SHIFT;
 }
 
-/* Charge and pin what was claimed. What was done before a failure is to be undone. */
+/* Charge and pin what was claimed. On failure region_unclaim() undoes what was done. */
 static int region_fill(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	unsigned long pages = region_pages(region);
@@ -638,7 +638,8 @@ EXPORT_SYMBOL_GPL(mm_iommu_register);
  *
  * Nothing is pinned and nothing charged: the caller keeps the device there.
  *
- * Context: may sleep. Return: as mm_iommu_register().
+ * Context: may sleep.
+ * Return: see mm_iommu_register().
  */
 int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
 			  unsigned long size, unsigned long hpa,
@@ -709,8 +710,8 @@ static void region_free(struct mm_iommu_store *store, struct mm_iommu_region *re
 }
 
 /*
- * Of all work on a store only one instance runs at a time. Each mm has a worker of its
- * own, so that nobody waits for the unpinning of another's terabytes.
+ * One work per store: no process waits until terabytes of another one are unpinned, and
+ * one grace period serves all regions that died before it.
  */
 static void store_work(struct work_struct *work)
 {
@@ -731,7 +732,7 @@ static void store_work(struct work_struct *work)
 	list_for_each_entry_safe(region, next, &dead, link)
 		region_free(store, region);
 
-	/* From now on, who drops the last reference sees @orphan: see mm_iommu_abandon(). */
+	/* From now on the caller that drops the last reference sees @orphan. */
 	spin_lock(&store->lock);
 	while ((region = list_first_entry_or_null(&abandoned, struct mm_iommu_region, link))) {
 		list_del_init(&region->link);
@@ -745,8 +746,8 @@ static void store_work(struct work_struct *work)
 }
 
 /*
- * Drop a registration; with the last one the region dies, and what is charged for it
- * is given back. -EBUSY: TCEs lead there, or it is not the last though it has @to_be.
+ * Drop a registration. With the last one the region dies and is uncharged. -EBUSY: TCEs
+ * lead there, or others have registered it as well and @to_be_last is set.
  */
 static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *region,
 			     bool to_be_last)
@@ -802,7 +803,7 @@ EXPORT_SYMBOL_GPL(mm_iommu_unregister);
  * @region: the region, of which the caller owns one registration
  *
  * For a caller that wants the range pinned anew: a registration of the same range that
- * follows finds other pages, if user space has put others there.
+ * follows pins the pages that are mapped there then.
  *
  * Context: may sleep, takes mmap_lock.
  * Return: 0; -EBUSY if TCEs or another registration keep the region: then nothing has
@@ -824,11 +825,10 @@ EXPORT_SYMBOL_GPL(mm_iommu_unregister_last);
  * registered. The region goes with the last of these references; nothing of the
  * caller is needed any more.
  *
- * Who drops references checks @orphan after the drop, and no barrier orders the two:
- * instead the worker tries to bury the orphan a grace period after it was marked. A drop
- * in an RCU read side that began before is then seen by the worker; one that began later
- * sees the mark. With the MMU off orphans are not found at all, so that the last drop is
- * always one in virtual mode.
+ * mm_iommu_put() checks @orphan after the drop, and no barrier orders the two. Instead the
+ * worker tries to bury the orphan a grace period after it was marked. It sees every drop
+ * of RCU read sides that began before the mark; those that began later see the mark. With
+ * the MMU off orphans are not found, so the last drop happens in virtual mode.
  *
  * Context: may sleep, takes mmap_lock.
  */
@@ -836,7 +836,7 @@ void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 
-	/* Others may register and unregister the same range meanwhile. */
+	/* Other containers may register and unregister the range concurrently. */
 	while (registration_drop(mm, region, false)) {
 		spin_lock(&store->lock);
 		if (region->used == 1) {
@@ -854,9 +854,13 @@ void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region)
 }
 EXPORT_SYMBOL_GPL(mm_iommu_abandon);
 
-/*
- * The last TCE that led to an orphan may be gone: bury it, if so. Called by
- * mm_iommu_put(), so in an RCU read side, which keeps @region, in virtual mode.
+/**
+ * mm_iommu_orphan_put() - bury an orphan if its last TCE is gone
+ * @region: the orphan
+ *
+ * For mm_iommu_put() only.
+ *
+ * Context: RCU read side in virtual mode, may be atomic.
  */
 void mm_iommu_orphan_put(struct mm_iommu_region *region)
 {
@@ -874,8 +878,8 @@ void mm_iommu_orphan_put(struct mm_iommu_region *region)
 /* ---- debugfs: powerpc/mm_iommu ---- */
 
 /*
- * Where a reader is: at the first region of store @id that ends behind @ua, or else at
- * the next store. Regions come and go meanwhile; no lock is held while one is shown.
+ * A reader's position: the first region of store @id that ends behind @ua, or else the
+ * next store. Regions come and go meanwhile; no lock is held while one is shown.
  */
 struct mm_iommu_cursor {
 	u64 id;

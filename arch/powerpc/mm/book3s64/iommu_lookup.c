@@ -27,8 +27,8 @@
  * @len: bytes
  * @run: what mm_iommu_resolve() says about @ua; overwritten
  *
- * Sets the dirty bits of the run's words: these are neighbours, in one leaf or in blocks.
- * Other bits of a word never change and a dirty bit is never cleared, so no atomics.
+ * Sets the dirty bits of the run's words. Other bits of a word never change and a dirty
+ * bit is never cleared, so plain stores do.
  *
  * Context: a reference is held. MMU on or off.
  */
@@ -72,7 +72,7 @@ int mm_iommu_put(struct mm_iommu_region *region, unsigned long n)
 			return -ERANGE;
 	} while (!atomic64_try_cmpxchg_release(&region->mapped, &mapped, mapped - n));
 
-	/* With the MMU off: abandoned since we found it, and left to the worker. */
+	/* MMU off: the region was abandoned after it was found. The worker buries it. */
 	if (unlikely(READ_ONCE(region->orphan)) && mapped - n == 1 && (mfmsr() & MSR_DR))
 		mm_iommu_orphan_put(region);
 	return 0;
@@ -282,9 +282,9 @@ EXPORT_SYMBOL_GPL(mm_iommu_extent);
  * of the same struct page. compound_head() of it is a vmemmap address again: take
  * page_to_pfn() of that, which only computes, and ask here for the head.
  *
- * Context: any, MMU on or off. Return: NULL if the struct page straddles two
- * blocks, if there is none, or with radix translation, where nothing runs in real
- * mode and the map is not in the list.
+ * Context: any, MMU on or off.
+ * Return: NULL if the struct page straddles two blocks, if there is none, or with radix
+ * translation, where nothing runs in real mode and the map is not in the list.
  */
 struct page *realmode_pfn_to_page(unsigned long pfn)
 {

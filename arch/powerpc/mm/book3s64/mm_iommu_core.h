@@ -2,26 +2,27 @@
 /*
  * Pre-registered regions: the data, and what reads it without a lock.
  *
- * iommu_lookup.c is the reader, for both modes; the entry protocol has these functions
- * inlined. Readers may have the MMU off: so nothing here sleeps, prints, or touches
- * vmalloc, vmemmap or per-cpu data, and every pointer leads into the linear map.
+ * Read asm/mm_iommu.h first: it tells what a region is. iommu_api.c registers and ends
+ * regions. iommu_lookup.c reads them, in both modes; the entry protocol inlines what it
+ * needs from here. A reader may have the MMU off: so nothing here sleeps, prints, or
+ * touches vmalloc, vmemmap or per-cpu data, and every pointer leads into the linear map.
  *
  * Index. Regions of one mm never overlap. They are in a latched rbtree: two trees, of
- * which a writer, under store->lock, changes one while readers walk the other. A reader
- * therefore never waits for a writer, not even for one that was interrupted half way,
- * and never misses a region that is there; it walks again only if a writer has changed
- * trees meanwhile. Nodes are embedded in the regions, so inserting needs no memory.
- * A region is freed a grace period after it left the index.
+ * which a writer, under store->lock, changes one while readers walk the other. So a reader
+ * never waits for a writer, even if the writer was interrupted half way, and never misses
+ * a region that is in the index. A reader walks again only if a writer has switched trees
+ * meanwhile. Nodes are embedded in the regions: inserting needs no memory and can't fail.
+ * A region is freed a grace period after it has left the index.
  *
  * Metadata. One 64-bit word describes a chunk (a PMD's worth of ua), or a page:
  *
- *   hpa[63:12] run[11:2] dirty[1] contig[0]    contig is 1, or a word of a leaf
- *   pointer to a leaf of per-page words [63:3] contig is 0: a scattered chunk
+ *   hpa[63:12] run[11:2] dirty[1] contig[0] = 1    a contiguous chunk, or one page
+ *   pointer to page words[63:3] contig[0] = 0      a scattered chunk
  *
  * hpa is where the chunk's (page's) first byte would be, run says how many
- * chunks (pages) follow contiguously, up to 1023. Words live in blocks of one
- * kernel page, so that no word needs vmalloc: real mode reads what virtual mode
- * reads, and no page table walk is needed for it.
+ * chunks (pages) follow contiguously, up to 1023. Page words are an array with one
+ * word for each page of a scattered chunk. Chunk words are in blocks of one kernel page.
+ * Neither needs vmalloc, so both modes read the same words, without a page table walk.
  */
 #ifndef MM_IOMMU_CORE_H
 #define MM_IOMMU_CORE_H
@@ -56,7 +57,7 @@
  * @block: chunk words by blocks of MM_IOMMU_BLOCK_WORDS
  * @dev_hpa: base of device memory, when @dev
  * @chunk_shift: log2 of what one chunk word covers
- * @dev: device memory, no struct pages: nothing pinned, nothing charged
+ * @dev: device memory, without struct pages: nothing is pinned or charged
  * @claimed: being registered (store->lock)
  * @orphan: its last owner has abandoned it, @used is 0; never goes back (store->lock;
  *	readers: RCU, see mm_iommu_abandon())
@@ -70,10 +71,9 @@
  * @link: in store->dead, or an orphan's in store->abandoned (store->lock)
  * @rcu: frees a region whose registration failed
  *
- * Fields without a lock are immutable once @mapped has become non-zero; until then only the
- * thread that registers the region reads or writes them. But for @ua, @end, @dev, @store and
- * what leads to words, that is: these are set before the region enters the index. Of the
- * words only the dirty bits change.
+ * @ua, @end, @dev, @dev_hpa, @chunk_shift and @store are set before the region enters the
+ * index. The other fields without a lock belong to the registering thread until @mapped
+ * becomes non-zero, and are immutable from then on. Of the words only the dirty bits change.
  */
 struct mm_iommu_region {
 	struct latch_tree_node node;
@@ -171,7 +171,7 @@ static const struct latch_tree_ops mm_iommu_region_ops = {
 	.comp = mm_iommu_range_cmp,
 };
 
-/* Any region that meets [ua, end). Context: RCU read side, real mode, or store->lock. */
+/* Any region that meets [ua, end). Context: RCU read side, MMU off, or store->lock. */
 static __always_inline struct mm_iommu_region *
 mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned long end)
 {
@@ -183,9 +183,9 @@ mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned lon
 }
 
 /*
- * The region that covers @ua, or NULL. With the MMU off orphans are not found: whoever
- * drops an orphan's last reference must be able to queue work.
- * Context: RCU read side, or real mode.
+ * The region that covers @ua, or NULL. With the MMU off orphans are not found, as the
+ * caller that drops an orphan's last reference must be able to queue work.
+ * Context: RCU read side, or MMU off.
  */
 static __always_inline struct mm_iommu_region *
 mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
