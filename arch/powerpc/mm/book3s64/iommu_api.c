@@ -354,10 +354,11 @@ static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
 
 	if (!word)
 		return -ENOMEM;
+	/* Within a section pointers tell, and a chunk crosses one section's border at most. */
 	for (i = 1; i < n; i++)
-		if (page_to_pfn(pages[i]) != pfn + i)
+		if (pages[i] != pages[0] + i)
 			break;
-	if (i == n) {
+	if (i == n && page_to_pfn(pages[n - 1]) == pfn + n - 1) {
 		*word = (PFN_PHYS(pfn) - off) | MM_IOMMU_CONTIG;
 		region->contig++;
 		return 0;
