@@ -44,12 +44,6 @@ void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region);
 long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size, unsigned int shift, bool write,
 		      unsigned long *hpa);
-long mm_iommu_map_get_range(struct mm_struct *mm, unsigned long ua,
-			    unsigned long size, unsigned int shift,
-			    struct mm_iommu_region **pregion);
-long mm_iommu_run_get(struct mm_iommu_region *region, unsigned long ua,
-		      unsigned long size, unsigned int shift, bool write,
-		      unsigned long *hpa);
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa);
