@@ -422,7 +422,7 @@ static void bench_hcalls(void)
 
 	map(0, m, 4096);
 	unmap(0, 4096);
-	create(64 * GIB, 1, &start);
+	create(4 * GIB, 1, &start);
 	mark(m, "map.bulk");
 	map(start, m, GIB);
 	mark(m, "replace.bulk");
@@ -436,7 +436,7 @@ static void bench_hcalls(void)
 	mark(m, "unmap.one");
 	unmap(start, PAGE);
 	mark(m, "unmap.empty");
-	unmap(start, 64 * GIB);
+	unmap(start, 4 * GIB);
 	mark(m, "window.remove");
 	map(start, m, GIB);
 	destroy(start);

@@ -82,6 +82,8 @@ start_guest()	# start_guest KERNEL-ARGUMENTS QEMU-ARGUMENT...
 {
 	local append=$1
 	shift
+	# In an LPAR the guest's NVMe completions are found by polling only, after this time.
+	[ -e /proc/device-tree/ibm,opal ] || append="$append nvme_core.admin_timeout=1 nvme_core.io_timeout=1"
 	: >/host/tmp/verdict
 	: >/tmp/tce
 	$as chroot /host qemu-system-ppc64 -nodefaults -display none -no-reboot \
