@@ -348,6 +348,8 @@ static unsigned long leaf_change_each(struct iommu_user_gather *g,
 		}
 		if (*why)
 			break;
+		if (!span->tce)	/* a hypercall: let others in before the next one */
+			return i + 1;
 	}
 	return i;
 }
