@@ -393,13 +393,14 @@ long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 	const u64 odd = (BIT(shift) - 1) & ~KVM_TCE_PERM;
 	const bool regions = tce_has_regions(c->stt);
 	struct kvmppc_tce_list *list = c->list;
+	const unsigned long n = c->n;	/* no store to @list can change it */
 	unsigned long i = 0, first;
 	struct tce_slot slot = { };
 	u64 tce, from, last;
 
 	c->lack = KVM_TCE_LACK_NOTHING;
 	list->unregistered = false;
-	if (!c->n)
+	if (!n)
 		return H_SUCCESS;
 	tce = iommu_tce_load(src);
 	do {
@@ -407,7 +408,7 @@ long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 		if (!(tce & KVM_TCE_PERM)) {
 			do {
 				list->tce[i] = tce;
-				if (++i == c->n)
+				if (++i == n)
 					break;
 				tce = iommu_tce_load(++src);
 			} while (!(tce & KVM_TCE_PERM));
@@ -417,14 +418,14 @@ long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 			list_span(c, tce, regions, &slot, &from, &last);
 			do {
 				list->tce[i] = tce;
-				if (++i == c->n)
+				if (++i == n)
 					break;
 				tce = iommu_tce_load(++src);
 				/* Rotated, an address that is not aligned is too far as well. */
 			} while (rol64(tce - from, back) <= last);
 		}
 		list->run[first] = i - first;
-	} while (i < c->n);
+	} while (i < n);
 
 	return c->lack ? H_TOO_HARD : H_SUCCESS;
 }
