@@ -82,7 +82,7 @@ start_guest()	# start_guest KERNEL-ARGUMENTS QEMU-ARGUMENT...
 {
 	local append=$1
 	shift
-	# In an LPAR the guest's NVMe completions are found by polling only, after this time.
+	# In an LPAR the NVMe's first interrupts do not reach the guest, until it has set up MSI-X for all queues: it polls, after this time.
 	[ -e /proc/device-tree/ibm,opal ] || append="$append nvme_core.admin_timeout=1 nvme_core.io_timeout=1"
 	: >/host/tmp/verdict
 	: >/tmp/tce
