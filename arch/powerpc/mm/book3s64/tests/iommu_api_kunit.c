@@ -403,7 +403,7 @@ static void expect_map_get(struct kunit *test, struct model *m,
 				want = 0;
 			hpa = 0;
 			ret = map_get(f->mm, ua, ULONG_MAX, shifts[s],
-					       false, &hpa);
+				      false, &hpa);
 			KUNIT_ASSERT_EQ(test, ret, want ? (long)want : -EINVAL);
 			if (ret < 0)
 				continue;
@@ -413,10 +413,10 @@ static void expect_map_get(struct kunit *test, struct model *m,
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped),
 					1 + (ret >> shifts[s]));
 			KUNIT_ASSERT_EQ(test, map_put(f->mm, ua,
-							       ret >> shifts[s]), 0);
+						      ret >> shifts[s]), 0);
 			/* Not more than was asked for. */
 			ret = map_get(f->mm, ua, mask + 1, shifts[s],
-					       false, &hpa);
+				      false, &hpa);
 			KUNIT_ASSERT_EQ(test, ret, (long)mask + 1);
 			KUNIT_ASSERT_EQ(test, map_put(f->mm, ua, 1), 0);
 		}
@@ -432,7 +432,7 @@ static void expect_map_get(struct kunit *test, struct model *m,
 		return;
 	/* IOMMU pages below the kernel's: offsets within the page are kept. */
 	KUNIT_EXPECT_EQ(test, map_get(f->mm, m->ua + 4096, 8192, 12, false,
-					       &hpa), 8192);
+				      &hpa), 8192);
 	KUNIT_EXPECT_EQ(test, hpa, m->hpa[0] + 4096);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 3);
 	KUNIT_EXPECT_EQ(test, map_put(f->mm, m->ua, 2), 0);
@@ -837,9 +837,9 @@ static void translate_gigantic(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, hpa, oracle(test, ua + i - 37 * P - 24));
 	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -EFAULT);
 	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + BIT(24), ULONG_MAX, 24, true,
-					       &hpa), (long)(BIT(PUD_SHIFT) - 2 * BIT(24)));
+				      &hpa), (long)(BIT(PUD_SHIFT) - 2 * BIT(24)));
 	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + BIT(24),
-					       BIT(PUD_SHIFT - 24) - 2), 0);
+				      BIT(PUD_SHIFT - 24) - 2), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
 
@@ -940,7 +940,7 @@ static void translate_after_split(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vm_munmap(ua, BIT(PMD_SHIFT)), 0);
 	expect_translated(test, m);
 	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, ULONG_MAX, PAGE_SHIFT, true,
-					       &hpa),
+				      &hpa),
 			(long)BIT(PMD_SHIFT));
 	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, CHUNK_PAGES), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
@@ -976,9 +976,9 @@ static void dirty(struct kunit *test)
 		}
 		/* Region 0: page 1 for reading. Region 1: page 6 for writing. */
 		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + P, P, 12, false,
-						       &hpa), (long)P);
+					      &hpa), (long)P);
 		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua + 6 * P, P, 12, true,
-						       &hpa), (long)P);
+					      &hpa), (long)P);
 		KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + P, P >> 12), 0);
 		KUNIT_EXPECT_EQ(test, map_put(f->mm, ua + 6 * P, P >> 12), 0);
 		KUNIT_EXPECT_FALSE(test, PageDirty(page[6]));
@@ -1819,11 +1819,11 @@ static int holdup_thread(void *arg)
 
 	rcu_read_lock();
 	complete(&h->held);
-	for (us = 0; us < 5 * USEC_PER_SEC && !h->seen_over && !h->waited; us += 10) {
+	for (us = 0; us < 5 * USEC_PER_SEC && !h->seen_over && !h->waited; us += 5) {
 		h->waited = READ_ONCE(h->task->__state) == TASK_KILLABLE;
 		h->seen_over = READ_ONCE(h->over);
 		h->pins = pins_live();
-		udelay(10);
+		udelay(5);
 	}
 	rcu_read_unlock();
 	complete(&h->done);
@@ -2073,7 +2073,7 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 		at = ua + i * P;
 		for (s = 0; s < ARRAY_SIZE(shifts); s++) {
 			len = map_get(f->mm, at, ULONG_MAX, shifts[s], false,
-					       &want);
+				      &want);
 			n = len >> shifts[s];
 			if (len > 0)
 				KUNIT_ASSERT_EQ(test, map_put(f->mm, at, n), 0);
