@@ -1615,7 +1615,11 @@ static int call_end(struct call *call, unsigned int ms)
 		t.tv_nsec -= 1000000000L;
 		t.tv_sec++;
 	}
-	return pthread_timedjoin_np(call->thread, NULL, &t) ? -ETIMEDOUT : call->ret;
+	if (pthread_timedjoin_np(call->thread, NULL, &t))
+		return -ETIMEDOUT;
+	/* Joined once only. */
+	call->fn = NULL;
+	return call->ret;
 }
 
 /* Until the thread sleeps in the kernel, or has ended: no more is known of it outside. */
