@@ -18,15 +18,15 @@ struct iommu_user_tries {
 	typeof(iommu_user_try_one) *one;
 };
 
-typeof(iommu_line_wait) kunit_line_wait;
-typeof(iommu_line_count) kunit_line_count;
-typeof(iommu_user_held_by) kunit_user_held_by;
-typeof(iommu_user_try_ready) kunit_try_ready;
-typeof(iommu_user_try_map) kunit_try_map;
-typeof(iommu_user_try_map_list) kunit_try_map_list;
-typeof(iommu_user_try_unmap) kunit_try_unmap;
-typeof(iommu_user_try_finish) kunit_try_finish;
-typeof(iommu_user_try_one) kunit_try_one;
+extern typeof(iommu_line_wait) kunit_line_wait;
+extern typeof(iommu_line_count) kunit_line_count;
+extern typeof(iommu_user_held_by) kunit_user_held_by;
+extern typeof(iommu_user_try_ready) kunit_try_ready;
+extern typeof(iommu_user_try_map) kunit_try_map;
+extern typeof(iommu_user_try_map_list) kunit_try_map_list;
+extern typeof(iommu_user_try_unmap) kunit_try_unmap;
+extern typeof(iommu_user_try_finish) kunit_try_finish;
+extern typeof(iommu_user_try_one) kunit_try_one;
 
 #define KUNIT_TRIES	{ kunit_try_map, kunit_try_map_list, kunit_try_unmap,	\
 			  kunit_try_finish, kunit_try_one }
