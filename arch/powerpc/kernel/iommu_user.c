@@ -362,17 +362,42 @@ static unsigned long leaf_change_each(struct iommu_user_gather *g,
 struct many_fill {
 	const struct target *t;
 	unsigned int shift;
+	bool dirty;			/* mark pages that a device may write */
 };
+
+/*
+ * How many of the @n entries from @i on lead to contiguous memory, of which *@hpa is the first
+ * byte? A list may go anywhere after each. 0: an IOMMU page cannot lead there.
+ */
+static unsigned long fill_run(const struct many_fill *f, unsigned long i, unsigned long n,
+			      unsigned long *hpa)
+{
+	unsigned long ua = target_ua(f->t, i, f->shift), mask = BIT(f->shift) - 1;
+	struct mm_iommu_run run;
+
+	if (ua - f->t->mem->ua >= f->t->mem->end - f->t->mem->ua)
+		return 0;
+	mm_iommu_resolve(f->t->mem, ua, &run);
+	*hpa = run.hpa;
+	if ((ua | run.hpa) & mask)
+		return 0;
+	n = min(f->t->list ? 1 : n, run.len >> f->shift);
+	/* dirty-before-entry */
+	if (f->dirty && n)
+		mm_iommu_mark_dirty(f->t->mem, ua, n << f->shift, &run);
+	return n;
+}
 
 static void fill_target(void *arg, __be64 *list, unsigned long n)
 {
 	const struct many_fill *f = arg;
-	unsigned long i, hpa;
+	unsigned long perm = iommu_user_perm(f->t->dir), hpa = 0, i, k, j;
 
-	for (i = 0; i < n; i++) {
-		target_dirty(f->t, i, f->shift);
-		target_hpa(f->t, i, f->shift, &hpa);
-		list[i] = cpu_to_be64(hpa | iommu_user_perm(f->t->dir));
+	for (i = 0; i < n; i += k) {
+		/* Not 0: see many_part(). */
+		k = fill_run(f, i, n - i, &hpa) ?: 1;
+		for (j = 0; j < k; j++)
+			list[i + j] = cpu_to_be64((hpa + (j << f->shift)) | perm);
 	}
 }
 
@@ -463,7 +488,8 @@ static void many_restore(struct iommu_user_gather *g, const struct iommu_span *s
 static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
 			       unsigned long n, const struct target *t)
 {
-	unsigned long i, hpa;
+	struct many_fill f = { .t = t, .shift = g->tbl->it_page_shift };
+	unsigned long i, k, hpa;
 
 	n = min3(n, IOMMU_USER_MANY, (unsigned long)g->tbl->it_ops->set_user_max);
 	if (t->dir == DMA_NONE) {
@@ -471,9 +497,11 @@ static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
 			n--;
 		return n;
 	}
-	for (i = 0; i < n; i++)
-		if (!target_hpa(t, i, g->tbl->it_page_shift, &hpa))
+	for (i = 0; i < n; i += k) {
+		k = fill_run(&f, i, n - i, &hpa);
+		if (!k)
 			break;
+	}
 	return i;
 }
 
@@ -482,7 +510,11 @@ static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
 		     unsigned long entry, unsigned long n, const struct target *t)
 {
 	unsigned int shift = g->tbl->it_page_shift;
-	struct many_fill f = { .t = t, .shift = shift };
+	struct many_fill f = {
+		.t = t,
+		.shift = shift,
+		.dirty = t->dir != DMA_NONE && t->dir != DMA_TO_DEVICE,
+	};
 	unsigned long i;
 	u64 word = 0;
 	int ret;
@@ -496,9 +528,11 @@ static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
 		return ret;
 	}
 	for (i = 0; i < n; i++) {
-		if (t->dir != DMA_NONE)
+		if (t->dir != DMA_NONE && (t->list || !i))
 			word = iommu_user_word(g->tbl, target_ua(t, i, shift), t->dir);
 		iommu_view_set(span->view + i, word);
+		if (word)
+			word += BIT(shift);
 	}
 	iommu_user_gather_range(g, entry, n);
 	return 0;
