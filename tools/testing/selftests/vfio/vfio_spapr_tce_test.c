@@ -1870,10 +1870,15 @@ TEST_F(limit, remove_gives_back)
 	const __u64 size = 1ULL << (shift + 17);
 	unsigned int i, how, failed[4] = {};
 	__u64 start;
+	long before;
 
 	ASSERT_EQ(0, do_register(&self->c, self->a, CHARGE));
 	ASSERT_EQ(0, do_remove(&self->c, self->c.window));
+	before = locked();
 	ASSERT_EQ(0, do_create(&self->c, shift, size, 1, &start));
+	if (locked() - before < (long)MiB)
+		SKIP(return, "a window of this size is charged %ld bytes only",
+		     locked() - before);
 	ASSERT_EQ(0, limit_locked(0));
 	for (i = 0; i < LIMIT_ROUNDS; i++) {
 		how = 1 + i % 2;
