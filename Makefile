@@ -8,8 +8,7 @@ W := workbench
 
 help:
 	@echo 'make demo          a KVM guest with a passed-through NVMe and NIC in an emulated POWER host'
-	@echo 'make check         the tests, of 6.12; KERNEL=base runs them on the unmodified base'
-	@echo 'make check-both    make check, and its main rows on 7.x, too'
+	@echo 'make check         the tests on 6.12, the main ones on 7.x, too; KERNEL=base runs them on the unmodified base'
 	@echo 'make check-all     every test on every base, the long ones too'
 	@echo 'make check-qemu    the core rows with QEMU=11 (Debian'"'"'s newest, unpacked), powernv11 too'
 	@echo 'make bench         instruction counts, ours beside base'
@@ -30,9 +29,6 @@ help:
 
 demo check shell patches patches-check deb: deps
 	@$W/$@
-
-check-both: deps
-	@$W/check --both
 
 check-all: deps
 	@$W/check --all
@@ -62,4 +58,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check check-both check-all check-qemu bench litmus shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all check-qemu bench litmus shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
