@@ -117,6 +117,9 @@ lock()
 # Our directories that are laid over the base's.
 overlay=(arch Documentation drivers include mm tools)
 
+# The kernel's directories that hold our files and hooks, for make.
+dirs=(arch/powerpc/kernel/ arch/powerpc/mm/ arch/powerpc/kvm/ arch/powerpc/platforms/ drivers/iommu/ drivers/vfio/)
+
 # Compilers and how to call the kernel's make for POWER.
 cross=powerpc64le-linux-gnu-
 if command -v ccache >/dev/null; then
