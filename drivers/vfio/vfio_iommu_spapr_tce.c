@@ -273,7 +273,7 @@ static int tce_region_register(struct tce_container *container, u64 vaddr, u64 s
 	struct tce_region *region;
 	int ret;
 
-	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
 	if (!region)
 		return -ENOMEM;
 	region->vaddr = vaddr;
@@ -1269,7 +1269,7 @@ static void *tce_iommu_open(unsigned long arg)
 
 	if (arg != VFIO_SPAPR_TCE_IOMMU && arg != VFIO_SPAPR_TCE_v2_IOMMU)
 		return ERR_PTR(-EINVAL);
-	container = kzalloc(sizeof(*container), GFP_KERNEL_ACCOUNT);
+	container = kzalloc_obj(*container, GFP_KERNEL_ACCOUNT);
 	if (!container)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&container->lock);
@@ -1320,7 +1320,7 @@ static int tce_iommu_attach_group(void *iommu_data, struct iommu_group *iommu_gr
 
 	if (type == VFIO_EMULATED_IOMMU)
 		return -EINVAL;
-	group = kzalloc(sizeof(*group), GFP_KERNEL_ACCOUNT);
+	group = kzalloc_obj(*group, GFP_KERNEL_ACCOUNT);
 	if (!group)
 		return -ENOMEM;
 	group->grp = iommu_group;

@@ -101,7 +101,7 @@ struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_grou
 	    !table_group->ops->create_domain_table)
 		return ERR_PTR(-EOPNOTSUPP);
 
-	td = kzalloc(sizeof(*td), GFP_KERNEL_ACCOUNT);
+	td = kzalloc_obj(*td, GFP_KERNEL_ACCOUNT);
 	if (!td)
 		return ERR_PTR(-ENOMEM);
 	ret = table_group->ops->create_domain_table(table_group, &tbl);

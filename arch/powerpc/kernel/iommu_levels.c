@@ -336,7 +336,7 @@ static bool reclaim_room(struct reclaim *r)
 	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
 		reclaim_flush(r);
 	if (!r->batch)
-		r->batch = kzalloc(sizeof(*r->batch), r->gfp | __GFP_NOWARN);
+		r->batch = kzalloc_obj(*r->batch, r->gfp | __GFP_NOWARN);
 	return r->batch;
 }
 

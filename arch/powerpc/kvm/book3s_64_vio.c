@@ -173,7 +173,7 @@ kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *a
 	if (!args->size || args->size > max || args->offset > max - args->size)
 		return ERR_PTR(-EINVAL);
 
-	stt = kzalloc(sizeof(*stt), GFP_KERNEL_ACCOUNT);
+	stt = kzalloc_obj(*stt, GFP_KERNEL_ACCOUNT);
 	if (!stt)
 		return ERR_PTR(-ENOMEM);
 
@@ -443,7 +443,7 @@ kvmppc_tce_hw_add(struct kvmppc_spapr_tce_table *stt,
 		  struct kvmppc_spapr_tce_iommu_table *hw, struct iommu_table *tbl,
 		  struct iommu_group *grp)
 {
-	struct kvmppc_tce_group *link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+	struct kvmppc_tce_group *link = kzalloc_obj(*link, GFP_KERNEL_ACCOUNT);
 
 	lockdep_assert_held(&stt->kvm->arch.tce_lock);
 	if (!link)
@@ -453,7 +453,7 @@ kvmppc_tce_hw_add(struct kvmppc_spapr_tce_table *stt,
 		list_add(&link->next, &hw->groups);
 		return hw;
 	}
-	hw = kzalloc(sizeof(*hw), GFP_KERNEL_ACCOUNT);
+	hw = kzalloc_obj(*hw, GFP_KERNEL_ACCOUNT);
 	if (!hw) {
 		kfree(link);
 		return NULL;
@@ -937,7 +937,7 @@ static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, struct kvmppc_tce_cal
 
 	/* Kept for the next call, and for real mode, which can't allocate it. */
 	if (!vcpu->arch.tce_list)
-		vcpu->arch.tce_list = kmalloc(sizeof(*vcpu->arch.tce_list), GFP_KERNEL_ACCOUNT);
+		vcpu->arch.tce_list = kmalloc_obj(*vcpu->arch.tce_list, GFP_KERNEL_ACCOUNT);
 	c->list = vcpu->arch.tce_list;
 	if (!c->list)
 		return H_NOT_ENOUGH_RESOURCES;

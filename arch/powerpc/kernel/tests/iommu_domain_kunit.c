@@ -164,7 +164,7 @@ static struct iommu_table_ops fake_table_ops = {
 
 static struct iommu_table *fake_table(struct iommu_table_ops *ops)
 {
-	struct iommu_table *tbl = kzalloc(sizeof(*tbl), GFP_KERNEL);
+	struct iommu_table *tbl = kzalloc_obj(*tbl);
 
 	if (tbl) {
 		INIT_LIST_HEAD_RCU(&tbl->it_group_list);

@@ -215,7 +215,7 @@ static int table_make_ops(struct kunit *test, unsigned int page_shift, bool pins
 			  struct iommu_table_ops *ops)
 {
 	struct fixture *f = test->priv;
-	struct iommu_table *tbl = kzalloc(sizeof(*tbl), GFP_KERNEL);
+	struct iommu_table *tbl = kzalloc_obj(*tbl);
 	unsigned int i;
 	int ret;
 

@@ -143,7 +143,7 @@ static struct iommu_table_ops fake_hypervisor_ops = {
 static struct fake *fake_table(struct kunit *test, unsigned int shift, bool hypervisor)
 {
 	struct vio *v = test->priv;
-	struct fake *f = kzalloc(sizeof(*f), GFP_KERNEL);
+	struct fake *f = kzalloc_obj(*f);
 
 	BUILD_BUG_ON(offsetof(struct fake, tbl));
 	KUNIT_ASSERT_NOT_NULL(test, f);

@@ -64,7 +64,7 @@ static void store_work(struct work_struct *work);
 
 static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 {
-	struct mm_iommu_store *store = kzalloc(sizeof(*store), GFP_KERNEL_ACCOUNT);
+	struct mm_iommu_store *store = kzalloc_obj(*store, GFP_KERNEL_ACCOUNT);
 
 	if (!store)
 		return NULL;
@@ -209,7 +209,7 @@ static size_t page_words_bytes(const struct mm_iommu_region *region)
 static struct mm_iommu_region *
 region_alloc(struct mm_iommu_store *store, unsigned long ua, unsigned long size)
 {
-	struct mm_iommu_region *region = kzalloc(sizeof(*region), MM_IOMMU_GFP);
+	struct mm_iommu_region *region = kzalloc_obj(*region, MM_IOMMU_GFP);
 
 	if (!region)
 		return NULL;

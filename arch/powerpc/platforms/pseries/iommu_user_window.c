@@ -319,7 +319,7 @@ static int property_copy(struct device_node *pdn, const char *from, const char *
 		return 0;
 	if (!src)
 		return -ENOENT;
-	dst = kzalloc(sizeof(*dst), GFP_KERNEL);
+	dst = kzalloc_obj(*dst);
 	if (!dst)
 		return -ENOMEM;
 	dst->name = kstrdup(to, GFP_KERNEL);
@@ -560,7 +560,7 @@ static long user_create_table(struct iommu_table_group *table_group, int num, __
 	if (!pdev)
 		return -ENODEV;
 	ret = -ENOMEM;
-	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
+	w = kzalloc_obj(*w, GFP_KERNEL_ACCOUNT);
 	if (!w)
 		goto put_dev;
 

@@ -62,7 +62,7 @@ static struct iommu_table_ops test_ops = {
 
 static struct iommu_table *table_alloc(void)
 {
-	struct iommu_table *tbl = kzalloc(sizeof(*tbl), GFP_KERNEL);
+	struct iommu_table *tbl = kzalloc_obj(*tbl);
 
 	if (tbl) {
 		INIT_LIST_HEAD_RCU(&tbl->it_group_list);
@@ -1283,7 +1283,7 @@ static void freed_after_readers(struct kunit *test)
 	rcu_read_lock();
 	iommu_tce_table_put(tbl);
 	for (i = 0; i < ARRAY_SIZE(other); i++)
-		other[i] = kmalloc(sizeof(*tbl), GFP_ATOMIC);
+		other[i] = kmalloc_obj(*tbl, GFP_ATOMIC);
 	ret = !iommu_tce_table_get(tbl);
 	rcu_read_unlock();
 	preempt_enable();
