@@ -10,7 +10,6 @@
  * and ioas.uncopy do not. Memory: with THP, without, or touched page by page in random order.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,10 +17,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/vfio.h>
 #include <linux/iommufd.h>
+#include "bench.h"
 
 #ifndef VFIO_DEVICE_BIND_IOMMUFD	/* headers before Linux 6.6 */
 struct vfio_device_bind_iommufd {
@@ -41,34 +40,11 @@ struct vfio_device_attach_iommufd_pt {
 #define VFIO_DEVICE_ATTACH_IOMMUFD_PT	_IO(VFIO_TYPE, VFIO_BASE + 19)
 #endif
 
-#define GIB		(1UL << 30)
-#define PAGE		65536UL
 #define IOVA		(8 * GIB)
 #define ROUNDS		3
 
 static int iommufd = -1;
 static __u32 ioas, other;
-
-static void die(const char *what)
-{
-	fprintf(stderr, "iommufd_bench: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static long now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000L + t.tv_nsec;
-}
-
-static int by_long(const void *a, const void *b)
-{
-	long x = *(const long *)a, y = *(const long *)b;
-
-	return (x > y) - (x < y);
-}
 
 static long did(int request, void *arg, const char *what)
 {
@@ -148,24 +124,6 @@ static long copy(void)
 	};
 
 	return did(IOMMU_IOAS_COPY, &a, "IOAS_COPY");
-}
-
-static void touch(char *m, int scattered)
-{
-	static unsigned int order[GIB / PAGE];
-	unsigned int i, j, x, nr = GIB / PAGE;
-
-	for (i = 0; i < nr; i++)
-		order[i] = i;
-	srand(1);
-	for (i = nr - 1; scattered && i > 0; i--) {
-		j = rand() % (i + 1);
-		x = order[i];
-		order[i] = order[j];
-		order[j] = x;
-	}
-	for (i = 0; i < nr; i++)
-		m[order[i] * PAGE] = 1;
 }
 
 static void row(const char *what, const char *memory, long *v)

@@ -22,7 +22,6 @@
  * own work for the one grace period stays in.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdint.h>
@@ -31,41 +30,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/vfio.h>
+#include "bench.h"
 #include "mark.h"
 
-#define GIB		(1UL << 30)
 #define TIB		(1UL << 40)
-#define PAGE		65536UL
 #define WINDOW_NS	100000000L	/* grace period and unpinning of 1 GIB fit in */
 #define ROUNDS		3
 #define MAX_YIELDS	1000000
 
 static int container = -1;
 static uint32_t took[MAX_YIELDS];
-
-static void die(const char *what)
-{
-	fprintf(stderr, "region_bench: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static long now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000L + t.tv_nsec;
-}
-
-static int by_long(const void *a, const void *b)
-{
-	long x = *(const long *)a, y = *(const long *)b;
-
-	return (x > y) - (x < y);
-}
 
 /* The mean without the top tenth, which holds ticks. */
 static double typical(long *v, int n)
@@ -222,24 +198,6 @@ static double metadata_kib(unsigned long ua)
 	if (f)
 		fclose(f);
 	return kib;
-}
-
-static void touch(char *m, int scattered)
-{
-	static unsigned int order[GIB / PAGE];
-	unsigned int i, j, x, nr = GIB / PAGE;
-
-	for (i = 0; i < nr; i++)
-		order[i] = i;
-	srand(1);
-	for (i = nr - 1; scattered && i > 0; i--) {
-		j = rand() % (i + 1);
-		x = order[i];
-		order[i] = order[j];
-		order[j] = x;
-	}
-	for (i = 0; i < nr; i++)
-		m[order[i] * PAGE] = 1;
 }
 
 static void bench_big(const char *name)
