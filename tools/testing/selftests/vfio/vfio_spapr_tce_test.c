@@ -1559,14 +1559,14 @@ FIXTURE_TEARDOWN(second)
 TEST_F(second, joins_or_is_refused_at_once)
 {
 	struct container *c = &self->r.c;
-	__u64 start;
+	__u64 start = 0;
 
 	EXPECT_EQ(is_pseries() ? -EPERM : 0, attach(self->group, c));
 	/* Either way the container goes on working. */
 	EXPECT_EQ(0, do_map(c, 0, self->r.m, MiB));
 	EXPECT_UNMAP(MiB, c, c->window, MiB);
 	EXPECT_EQ(0, do_remove(c, c->window));
-	EXPECT_EQ(0, do_create(c, 12, 64 * MiB, 1, &start));
+	ASSERT_EQ(0, do_create(c, 12, 64 * MiB, 1, &start));
 	EXPECT_EQ(0, do_map_at(c, start, self->r.m, MiB, RW));
 }
 
