@@ -17,7 +17,7 @@ help:
 	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
 	@echo 'make patches       the series as mails, in out/patches'
-	@echo 'make patches-check looks at the series as a maintainer would; builds every step of it'
+	@echo 'make patches-check looks at the series as a maintainer would; compiles every step, boots some'
 	@echo 'make configs       compiles our files with the configurations and compilers that others use, and runs some'
 	@echo 'make fixes         small fixes of the base itself as mails, in out/fixes; fixes-check: each fails before, passes after'
 	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
