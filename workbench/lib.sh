@@ -43,6 +43,7 @@ base_of()	# base_of KERNEL-VERSION: the base that it belongs to
 if [ -n "${BASE_SRC:-}" ]; then
 	[ -f "$BASE_SRC/Makefile" ] || die "BASE_SRC=$BASE_SRC is no kernel tree"
 	version=$(kernel_version "$BASE_SRC")
+	[ -n "$version" ] || die "BASE_SRC=$BASE_SRC is no kernel tree"
 	found=$(base_of "$version") || die "BASE_SRC=$BASE_SRC is Linux $version; there are hooks for: $(bases | xargs)"
 	[ "${BASE:-$found}" = "$found" ] || die "BASE=$BASE, but BASE_SRC=$BASE_SRC is Linux $version: base $found"
 	BASE=$found
