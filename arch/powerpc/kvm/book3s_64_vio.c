@@ -558,8 +558,8 @@ static bool kvmppc_tce_is_of(struct iommu_table *tbl, struct iommu_table_group *
 	return false;
 }
 
-/* Let a hardware table that is there for @grp stay for @heir. */
-static void kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
+/* Let a hardware table that is there for @grp stay for @heir. Returns whether it is @heir's. */
+static bool kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
 			       struct kvmppc_spapr_tce_iommu_table *hw,
 			       struct iommu_group *grp, struct iommu_group *heir)
 {
@@ -568,15 +568,16 @@ static void kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
 	lockdep_assert_held(&stt->kvm->arch.tce_lock);
 	list_for_each_entry(link, &hw->groups, next) {
 		if (link->grp == heir)
-			return;
+			return true;
 		if (link->grp == grp)
 			found = link;
 	}
 	if (!found)
-		return;
+		return false;
 	trace_kvm_tce_table(stt->liobn, iommu_group_id(grp), false);
 	found->grp = heir;
 	trace_kvm_tce_table(stt->liobn, iommu_group_id(heir), true);
+	return true;
 }
 
 /**
@@ -589,21 +590,24 @@ static void kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
  * @heir is released. Needs no memory: what was @grp's place is @heir's.
  *
  * Context: process context.
+ * Return: true if a table is behind a LIOBN on behalf of @heir now.
  */
-void kvm_spapr_tce_inherit_iommu_group(struct kvm *kvm, struct iommu_group *grp,
+bool kvm_spapr_tce_inherit_iommu_group(struct kvm *kvm, struct iommu_group *grp,
 				       struct iommu_group *heir)
 {
 	struct iommu_table_group *table_group = iommu_group_get_iommudata(heir);
 	struct kvmppc_spapr_tce_iommu_table *hw;
 	struct kvmppc_spapr_tce_table *stt;
+	bool any = false;
 
 	if (!table_group)
-		return;
+		return false;
 	guard(mutex)(&kvm->arch.tce_lock);
 	list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
 		list_for_each_entry(hw, &stt->iommu_tables, next)
 			if (kvmppc_tce_is_of(hw->tbl, table_group))
-				kvmppc_tce_inherit(stt, hw, grp, heir);
+				any |= kvmppc_tce_inherit(stt, hw, grp, heir);
+	return any;
 }
 
 /**

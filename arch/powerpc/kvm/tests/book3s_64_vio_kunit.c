@@ -1303,7 +1303,7 @@ static void inherit(struct kunit *test)
 
 	/* Its table is another one. */
 	tg[1]->tables[0] = &v->hw[1]->tbl;
-	kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0], v->grp[1]);
+	KUNIT_EXPECT_FALSE(test, kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0], v->grp[1]));
 	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
 	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[1]);
 	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
@@ -1311,7 +1311,8 @@ static void inherit(struct kunit *test)
 	/* The same one: it has one place here, the heir's, and then nobody's. */
 	tg[1]->tables[1] = &v->hw[0]->tbl;
 	for (i = 0; i < 2; i++)
-		kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0], v->grp[1]);
+		KUNIT_EXPECT_TRUE(test, kvm_spapr_tce_inherit_iommu_group(v->kvm, v->grp[0],
+									  v->grp[1]));
 	kvm_spapr_tce_release_iommu_group(v->kvm, v->grp[0]);
 	KUNIT_EXPECT_EQ(test, tables_behind(v), 1U);
 	KUNIT_EXPECT_EQ(test, kref_read(&v->hw[0]->tbl.it_kref), 2U);
