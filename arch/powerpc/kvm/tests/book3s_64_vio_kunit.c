@@ -28,6 +28,7 @@
 #include "../../mm/book3s64/mm_iommu_core.h"
 #include "../../mm/book3s64/tests/iommu_kunit.h"
 #include "../book3s_64_vio.h"
+#include "book3s_64_vio_hv_kunit.h"
 
 #define P		PAGE_SIZE
 #define RAM_PAGES	48UL
@@ -293,6 +294,22 @@ static long real(struct vio *v, enum hcall h, unsigned long liobn, unsigned long
 	return call_real(fn[h], (unsigned long)v->vcpu, liobn, ioba, arg, n, 0);
 }
 
+/* The same code instrumented, with the MMU on. */
+static long instrumented(struct vio *v, enum hcall h, unsigned long liobn,
+			 unsigned long ioba, unsigned long arg, unsigned long n)
+{
+	static void * const fn[] = {
+		[GET] = kunit_rm_h_get_tce, [PUT] = kunit_rm_h_put_tce,
+		[INDIRECT] = kunit_rm_h_put_tce_indirect, [STUFF] = kunit_rm_h_stuff_tce,
+	};
+	int srcu = srcu_read_lock(&v->kvm->srcu);
+	long ret;
+
+	ret = call_virt(fn[h], (unsigned long)v->vcpu, liobn, ioba, arg, n, 0);
+	srcu_read_unlock(&v->kvm->srcu, srcu);
+	return ret;
+}
+
 static long virt(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
 		 unsigned long arg, unsigned long n)
 {
@@ -335,6 +352,11 @@ static long p9(struct vio *v, enum hcall h, unsigned long liobn, unsigned long i
 
 typedef long (*hcall_t)(struct vio *v, enum hcall h, unsigned long liobn, unsigned long ioba,
 		       unsigned long arg, unsigned long n);
+
+static bool by_real(hcall_t call)
+{
+	return call == real || call == instrumented;
+}
 
 static u64 get_by(struct vio *v, hcall_t call, unsigned long i)
 {
@@ -439,7 +461,7 @@ static const struct answer {
 static void all_answers(struct kunit *test, hcall_t call, bool has_hw)
 {
 	struct vio *v = test->priv;
-	bool rm = call == real;
+	bool rm = by_real(call);
 	const struct answer *a;
 	long ret, want;
 	u64 before;
@@ -503,6 +525,7 @@ static const struct mode modes[] = {
 	{ "virtual mode", virt },
 	{ "at once", p9 },
 	{ "real mode", real },
+	{ "real mode, instrumented", instrumented },
 };
 
 KUNIT_ARRAY_PARAM_DESC(mode, modes, name);
@@ -512,7 +535,7 @@ static hcall_t mode_call(struct kunit *test)
 {
 	const struct mode *m = test->param_value;
 
-	if (m->call == real)
+	if (by_real(m->call))
 		need_real_mode(test);
 	warm_up(test);
 	return m->call;
@@ -997,7 +1020,7 @@ static void pins(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
 	before = pins_live();
 	call = mode_call(test);
-	rm = call == real;
+	rm = by_real(call);
 	KUNIT_EXPECT_EQ(test, pins_live(), before);
 
 	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(9), UNREG | R, 0),
@@ -1055,7 +1078,7 @@ static void device_memory(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mapped(dev), 2L);
 	/* The list is zeros, where there is one. */
 	KUNIT_EXPECT_EQ(test, call(v, INDIRECT, LIOBN, IOBA(0), UNREG, 1),
-			call == real ? H_TOO_HARD : H_SUCCESS);
+			by_real(call) ? H_TOO_HARD : H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(0), 0, 0), H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, mapped(dev), 1L);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(v->mm, dev), 0);
@@ -1074,7 +1097,7 @@ static void goes_up(struct kunit *test, hcall_t call, enum kvmppc_tce_lack lack,
 	vcpu->arch.tce_lack = KVM_TCE_LACK_NOTHING;
 	KUNIT_EXPECT_EQ_MSG(test, call(test->priv, h, liobn, ioba, arg, n), H_TOO_HARD,
 			    "call %d, lack %d", h, lack);
-	KUNIT_EXPECT_EQ_MSG(test, call == real ? vcpu->arch.tce_rm_lack : vcpu->arch.tce_lack,
+	KUNIT_EXPECT_EQ_MSG(test, by_real(call) ? vcpu->arch.tce_rm_lack : vcpu->arch.tce_lack,
 			    lack, "call %d", h);
 }
 
@@ -1147,7 +1170,7 @@ static void why(struct kunit *test)
 	goes_up(test, call, KVM_TCE_LACK_REGION, PUT, LIOBN, IOBA(0), UNREG | RW, 0);
 	put_run(test, UNREG - PG, 2);
 	goes_up(test, call, KVM_TCE_LACK_REGION, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
-	if (call == real) {
+	if (by_real(call)) {
 		why_rm(test);
 	} else {
 		/* The thread is being killed: seen where there was more to do than entries. */
