@@ -348,16 +348,6 @@ static void reclaim_unlink(struct reclaim *r, __be64 *slot, void *block,
 	r->bytes += block_bytes(r->tbl, level);
 }
 
-static bool line_is_clear(const u64 *head)
-{
-	unsigned long i;
-	u64 any = 0;
-
-	for (i = 0; i < IOMMU_VIEW_LINE; i++)
-		any |= READ_ONCE(head[i]);
-	return !(any & IOMMU_VIEW_LIVE);
-}
-
 /* Mark a line DEAD, if nobody has it and all its entries are clear. */
 static bool line_kill(u64 *head)
 {
@@ -367,7 +357,7 @@ static bool line_kill(u64 *head)
 	preempt_disable();
 	clear = iommu_view_trylock(head);
 	if (clear) {
-		clear = line_is_clear(head);
+		clear = iommu_view_line_clear(head);
 		/* Either way the lock is given back. */
 		if (clear)
 			WRITE_ONCE(*head, IOMMU_VIEW_DEAD);
@@ -387,7 +377,7 @@ static bool leaf_kill(struct iommu_table *tbl, __be64 *leaf)
 	lockdep_assert_held(&tbl->it_grow);
 	/* Most leaves that stay are found out by this, which stores nothing. */
 	for (head = view; head < end; head += IOMMU_VIEW_LINE)
-		if (!line_is_clear(head))
+		if (!iommu_view_line_clear(head))
 			return false;
 
 	for (head = view; head < end; head += IOMMU_VIEW_LINE)

@@ -233,13 +233,8 @@ static bool target_hpa(const struct target *t, unsigned long i, unsigned int shi
 /* The page may be written from now on: dirty-before-entry */
 static void target_dirty(const struct target *t, unsigned long i, unsigned int shift)
 {
-	unsigned long ua = target_ua(t, i, shift);
-	struct mm_iommu_run run;
-
-	if (!t->mem || t->dir == DMA_TO_DEVICE)
-		return;
-	mm_iommu_resolve(t->mem, ua, &run);
-	mm_iommu_mark_dirty(t->mem, ua, BIT(shift), &run);
+	if (t->mem && t->dir != DMA_TO_DEVICE)
+		mm_iommu_mark_dirty(t->mem, target_ua(t, i, shift), BIT(shift));
 }
 
 /* Remember the pin that an old entry held. There is room for an element. */
@@ -384,7 +379,7 @@ static unsigned long fill_run(const struct many_fill *f, unsigned long i, unsign
 	n = min(f->t->list ? 1 : n, run.len >> f->shift);
 	/* dirty-before-entry */
 	if (f->dirty && n)
-		mm_iommu_mark_dirty(f->t->mem, ua, n << f->shift, &run);
+		mm_iommu_mark_dirty(f->t->mem, ua, n << f->shift);
 	return n;
 }
 
@@ -791,10 +786,16 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
 		      enum dma_data_direction dir)
 {
+	u64 word = iommu_view_word(ua, dir != DMA_TO_DEVICE);
 	int ret;
 
+	if (ua & (BIT(tbl->it_page_shift) - 1))
+		return -EINVAL;
 	iommu_user_enter();
-	ret = iommu_user_try_one(tbl, entry, ua, dir, false);
+	if (dir == DMA_NONE)
+		ret = iommu_user_try_unmap_one(tbl, entry, false);
+	else
+		ret = iommu_user_try_map_one(tbl, entry, word, false);
 	iommu_user_leave();
 	return ret;
 }
@@ -850,16 +851,6 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry, unsigned lo
 }
 EXPORT_SYMBOL_GPL(iommu_user_map);
 
-/* How many addresses of a list follow each other? */
-static unsigned long list_row(const u64 *list, unsigned long n, unsigned long size)
-{
-	unsigned long i = 1;
-
-	while (i < n && list[i] == list[i - 1] + size)
-		i++;
-	return i;
-}
-
 /**
  * iommu_user_map_list() - set entries to pages that need not follow each other
  * @g: gather
@@ -888,7 +879,7 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 	might_sleep();
 	for (; !why && done < n; done += k) {
 		if (tbl->it_pins) {
-			k = list_row(list + done, n - done, BIT(tbl->it_page_shift));
+			k = iommu_user_list_row(list + done, n - done, BIT(tbl->it_page_shift));
 			why = iommu_user_map(g, entry + done, k, list[done] + delta, dir, &k);
 		} else {
 			t.list = list + done;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * User-owned TCE entries: what tries and everything else share to change lines.
+ * User-owned TCE entries: how lines are changed, in a try and elsewhere.
  *
- * Whoever changes entries does so line by line, or several lines of a leaf at once
- * in ascending order:
+ * Entries are changed line by line, or several lines of a leaf at once in ascending order:
  *
- *   iommu_line_lock()    nobody else changes the line, or frees the leaf
- *   iommu_line_count()   gather what the old entries hold; decides how many can change
+ *   iommu_line_lock()    excludes other changes of the line, and freeing the leaf
+ *   iommu_line_count()   gathers what the old entries hold, and says how many can change
  *   store TCEs and words
  *   iommu_view_unlock()
  *
@@ -29,38 +28,32 @@ struct mm_iommu_region;
 #define IOMMU_USER_FULL		(-ENOSPC)
 
 /* The view word of an entry that leads to @ua */
-static __always_inline u64 iommu_user_word(struct iommu_table *tbl, unsigned long ua,
+static inline u64 iommu_user_word(struct iommu_table *tbl, unsigned long ua,
 					   enum dma_data_direction dir)
 {
-	u64 word = (ua & IOMMU_VIEW_UA) | IOMMU_VIEW_LIVE;
-
-	if (tbl->it_pins)
-		word |= IOMMU_VIEW_PIN;
-	if (dir != DMA_TO_DEVICE)
-		word |= IOMMU_VIEW_WRITE;
-	return word;
+	return iommu_view_word(ua, dir != DMA_TO_DEVICE) | (tbl->it_pins ? IOMMU_VIEW_PIN : 0);
 }
 
 /* Permission bits of a TCE: IODA wants read permission wherever there is write permission. */
-static __always_inline u64 iommu_user_perm(enum dma_data_direction dir)
+static inline u64 iommu_user_perm(enum dma_data_direction dir)
 {
 	return dir == DMA_TO_DEVICE ? TCE_PCI_READ : TCE_PCI_READ | TCE_PCI_WRITE;
 }
 
 /* The same of an entry with this view word */
-static __always_inline u64 iommu_user_word_perm(u64 word)
+static inline u64 iommu_user_word_perm(u64 word)
 {
-	return word & IOMMU_VIEW_WRITE ? TCE_PCI_READ | TCE_PCI_WRITE : TCE_PCI_READ;
+	return TCE_PCI_READ | (word & IOMMU_VIEW_WRITE);
 }
 
-static __always_inline void
+static inline void
 iommu_user_gather_range(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
 {
 	g->first = min(g->first, entry);
 	g->end = max(g->end, entry + n);
 }
 
-static __always_inline struct mm_iommu_region *
+static inline struct mm_iommu_region *
 iommu_user_region(const struct iommu_user_held *held)
 {
 	return (struct mm_iommu_region *)held->addr;

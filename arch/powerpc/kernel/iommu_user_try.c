@@ -2,24 +2,29 @@
 /*
  * User-owned TCE entries: the tries, one body for both modes.
  *
- * asm/iommu_user.h tells the protocol. This object is always built in and never
- * instrumented (see the Makefile), because it runs with the MMU off, too: text, data
- * and everything reached from here is in the linear map. The modes differ only in how
- * TCE caches are invalidated, and in that real mode drops pins (v1) one by one, if at all.
- * The gather, or an argument, tells the mode.
+ * asm/iommu_user.h describes the protocol. This object also runs with the MMU off. So it is
+ * always built in and never instrumented (see the Makefile), and its text, its data and
+ * everything it reaches are in the linear map. The modes differ in two points only: how TCE
+ * caches are invalidated, and that real mode drops pins (v1) one by one, if at all. The
+ * gather, or an argument, says which mode it is.
  *
- * What makes it correct, by the litmus tests in Documentation/litmus-tests/powerpc-tce:
+ * Reading order, from the caller inwards: iommu_user_try_map() > region_map() (leaves) >
+ * leaf_map() (contiguous parts) > leaf_change() (lines) > line_change() (one locked line).
+ * iommu_user_try_unmap() and iommu_user_try_map_list() end in leaf_change() as well. One
+ * entry has a shorter way: iommu_user_try_map_one() and iommu_user_try_unmap_one().
+ *
+ * Memory ordering, by the litmus tests in Documentation/litmus-tests/powerpc-tce:
  *
  *   hand-over-*         TCE and word are stored between acquire (lwsync after the
  *                       lock's stcx.) and release (lwsync before the unlocking store),
  *                       so the last holder's stores come first.
  *   reference-before-   @mapped is incremented before the lock is taken, or while it is
- *   entry               held: the lock's lwsync, or the unlocking one, is in between for
- *                       everybody who finds the entry by its line.
+ *   entry               held. The lock's lwsync, or the unlocking one, orders that before
+ *                       the entry for all that find the entry under its line's lock.
  *   dirty-before-entry  The dirty bit of a page's word is stored before the unlocking
- *                       store. Who clears the entry locks the line after that, then drops
- *                       the reference (release), and unpinning comes after the last drop
- *                       (acquire). A device writes only in between.
+ *                       store. A caller that clears the entry locks the line after that,
+ *                       then drops the reference (release); unpinning comes after the last
+ *                       drop (acquire). A device writes only in between.
  *   invalidate-before-  tce_kill() is surrounded by full barriers: after the stores to the
  *   drop                TCEs, before @mapped is decremented.
  *   region-words        @mapped is read as not 0 before the words of the region are: an
@@ -42,15 +47,15 @@
 #include "../mm/book3s64/mm_iommu_core.h"
 #include "iommu_user_lines.h"
 
-/* Looks at a locked line: some microseconds, several times what its holder needs */
+/* Reads of a locked line before giving up: some microseconds, several times what a holder needs */
 #define LINE_TRIES	1000U
 
 /**
- * iommu_line_wait() - lock a line that somebody has locked
+ * iommu_line_wait() - lock a line that was found locked
  * @head: its first view word
  *
  * Context: section, or MMU off. Bounded.
- * Return: 0; -EAGAIN after LINE_TRIES looks; -ENOENT if the leaf is being freed.
+ * Return: 0; -EAGAIN after LINE_TRIES reads; -ENOENT if the leaf is being freed.
  */
 noinline int iommu_line_wait(u64 *head)
 {
@@ -93,12 +98,12 @@ static __always_inline bool region_covers(const struct mm_iommu_region *mem,
  * iommu_user_held_by() - where to count what an entry holds of a region
  * @g: gather
  * @ua: where the entry leads
- * @why: IOMMU_USER_FULL, or -EIO: no region is found. That is for virtual mode to look into:
- *	with the MMU off those that nobody has registered any more are not found
+ * @why: IOMMU_USER_FULL; or -EIO, no region is found. Virtual mode finds it: with the MMU
+ *	off, orphans are not found
  *
- * A gathered region is alive, as one reference of it is the gather's, and live regions
- * do not overlap. So what a live entry that leads into it holds is a reference of just
- * this region. One that is not gathered yet is alive by the entry's own reference.
+ * A gathered region is alive, as the gather has a reference of it, and live regions do not
+ * overlap. So a live entry that leads into it holds a reference of this very region. A
+ * region that is not gathered yet is alive by the entry's own reference.
  *
  * Context: the entry's line is locked.
  * Return: NULL if there is no place.
@@ -135,7 +140,7 @@ iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua, int *why)
  * @why: see iommu_user_held_by()
  *
  * Context: the lines are locked.
- * Return: for how many that was possible; @why tells why not for all.
+ * Return: how many entries are gathered; if not all, @why is the reason.
  */
 noinline unsigned long iommu_line_count(struct iommu_user_gather *g, const u64 *view,
 					unsigned long n, int *why)
@@ -163,7 +168,7 @@ noinline unsigned long iommu_line_count(struct iommu_user_gather *g, const u64 *
 
 /* ---- what is written into entries ---- */
 
-/* How one entry's target goes on to the next one's */
+/* How the next entry's target follows from an entry's */
 enum source_kind {
 	SOURCE_NONE,		/* entries are cleared */
 	SOURCE_RUN,		/* contiguous memory */
@@ -211,8 +216,7 @@ static __always_inline bool list_find(struct source *src, u64 addr)
 		return false;
 	pos = array_index_nospec(pos, size);
 	at = pos + (start & mask);
-	w = &mem->block[at >> shift >> MM_IOMMU_BLOCK_SHIFT]
-		       [(at >> shift) & (MM_IOMMU_BLOCK_WORDS - 1)];
+	w = mm_iommu_chunk_word(mem, at >> shift);
 	v = READ_ONCE(*w);
 	if (v & MM_IOMMU_CONTIG) {
 		/* A chunk, as far as the region goes */
@@ -244,17 +248,6 @@ static __always_inline bool line_within(const u64 *word, u64 base, u64 size)
 		if (unlikely(READ_ONCE(word[i]) - base >= size))
 			return false;
 	return true;
-}
-
-static __always_inline bool line_is_clear(const u64 *view)
-{
-	unsigned long i;
-	u64 any = 0;
-
-#pragma GCC unroll 16
-	for (i = 0; i < IOMMU_VIEW_LINE; i++)
-		any |= READ_ONCE(view[i]);
-	return !(any & IOMMU_VIEW_LIVE);
 }
 
 /* Translate up to @n addresses of the list; returns how many are in the region. */
@@ -398,7 +391,7 @@ line_expected(const u64 *view, struct expected *old, const enum source_kind kind
 		old->nr += IOMMU_VIEW_LINE;
 		return true;
 	}
-	return kind != SOURCE_NONE && line_is_clear(view);
+	return kind != SOURCE_NONE && iommu_view_line_clear(view);
 }
 
 /*
@@ -440,7 +433,7 @@ line_change(__be64 *tces, u64 *view, unsigned long n, struct source *src,
  * @n: number of entries, all within @span
  * @src: where they are to lead
  * @why: reason not to have done them all; 0 also if @src does not know the next one
- * @kind: how @src goes on; a constant
+ * @kind: kind of @src; a constant
  *
  * Return: entries that are as wanted, from the first on.
  */
@@ -456,7 +449,7 @@ leaf_change(struct iommu_user_gather *g, const struct iommu_span *span, unsigned
 
 	expected_load(&old, g);
 	while (view < end && !err) {
-		/* Unlocked: who sets it concurrently does so after us. */
+		/* Read without the lock: a concurrent setter comes after us. */
 		if (kind == SOURCE_NONE && !(READ_ONCE(*view) & IOMMU_VIEW_LIVE)) {
 			view++;
 			continue;
@@ -467,7 +460,7 @@ leaf_change(struct iommu_user_gather *g, const struct iommu_span *span, unsigned
 			break;
 		err = iommu_line_lock(head);
 		if (unlikely(err)) {
-			/* Nothing is live in a leaf that is being freed: look again. */
+			/* Nothing is live in a leaf that is being freed: go past it. */
 			if (kind != SOURCE_NONE || err != -ENOENT)
 				break;
 			err = 0;
@@ -541,21 +534,6 @@ leaf_set_list(struct iommu_user_gather *g, const struct iommu_span *span,
 /* ---- ranges ---- */
 
 /*
- * Can one IOMMU page lead to @ua of @mem? How many are contiguous from there in *@n, at
- * most what it was.
- */
-static __always_inline int run_find(struct iommu_table *tbl, struct mm_iommu_region *mem,
-				    unsigned long ua, struct mm_iommu_run *run,
-				    unsigned long *n)
-{
-	unsigned int shift = tbl->it_page_shift;
-
-	mm_iommu_resolve(mem, ua, run);
-	*n = min(*n, run->len >> shift);
-	return *n && !((ua | run->hpa) & (BIT(shift) - 1)) ? 0 : -EINVAL;
-}
-
-/*
  * Set @n entries of one leaf to what follows @ua in @mem, where @word is the first's. The
  * caller holds @n references. Returns how many are set.
  */
@@ -574,14 +552,13 @@ static unsigned long leaf_map(struct iommu_user_gather *g, struct iommu_span *sp
 		if (shift == PAGE_SHIFT && mm_iommu_page_words(mem, ua, &words)) {
 			k = leaf_set_pages(g, span, entry, k, mem, word, why);
 		} else {
-			*why = run_find(g->tbl, mem, ua, &run, &k);
-			if (*why)
+			k = min(k, mm_iommu_run_pages(mem, ua, shift, &run));
+			if (!k) {
+				*why = -EINVAL;
 				break;
-			if (word & IOMMU_VIEW_WRITE) {
-				struct mm_iommu_run at = run;
-
-				mm_iommu_mark_dirty(mem, ua, k << shift, &at);
 			}
+			if (word & IOMMU_VIEW_WRITE)
+				mm_iommu_mark_dirty(mem, ua, k << shift);
 			k = leaf_set_run(g, span, entry, k, word, run.hpa | perm, why);
 		}
 		done += k;
@@ -619,7 +596,7 @@ static unsigned long region_map(struct iommu_user_gather *g, unsigned long entry
 /**
  * iommu_user_try_ready() - does a table take tries?
  * @tbl: the table
- * @dir: what entries are to be set to; DMA_NONE if they are to be cleared
+ * @set: entries are to be set, not to be cleared
  * @mmu_off: real mode
  *
  * Every try checks it; to be asked by callers that must know before they change another
@@ -631,11 +608,11 @@ static unsigned long region_map(struct iommu_user_gather *g, unsigned long entry
  * the MMU off, if the platform has no invalidation there or RCU does not wait for real
  * mode (context tracking).
  */
-int iommu_user_try_ready(struct iommu_table *tbl, enum dma_data_direction dir, bool mmu_off)
+int iommu_user_try_ready(struct iommu_table *tbl, bool set, bool mmu_off)
 {
-	if (dir != DMA_NONE && READ_ONCE(tbl->it_revoked))
+	if (set && READ_ONCE(tbl->it_revoked))
 		return -ENODEV;
-	if (!tbl->it_view_off || (tbl->it_pins && !(mmu_off && dir == DMA_NONE)))
+	if (!tbl->it_view_off || (tbl->it_pins && (set || !mmu_off)))
 		return -EOPNOTSUPP;
 	if (mmu_off && (!tbl->it_ops->tce_kill_rm || context_tracking_enabled()))
 		return -EOPNOTSUPP;
@@ -647,8 +624,8 @@ EXPORT_SYMBOL_GPL(iommu_user_try_ready);
  * iommu_user_try_finish() - invalidate what was changed, then drop what it held
  * @g: gather without pins; empty and ready for more afterwards
  *
- * One invalidation over the whole range touched: the platform picks its form. Until
- * it is complete a device may go on using the old translations.
+ * One invalidation over the whole range touched, in the form that the platform chooses.
+ * Until it is complete a device may use the old translations.
  *
  * Context: section, or MMU off.
  * Return: 0; -EAGAIN if the platform could not invalidate with the MMU off, which
@@ -698,7 +675,7 @@ int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry, unsigne
 	struct iommu_table *tbl = g->tbl;
 	struct mm_iommu_region *mem;
 	unsigned long got, set;
-	int why = iommu_user_try_ready(tbl, dir, g->mmu_off);
+	int why = iommu_user_try_ready(tbl, true, g->mmu_off);
 
 	if (unlikely(ua & (BIT(tbl->it_page_shift) - 1)))
 		why = why ?: -EINVAL;
@@ -711,8 +688,8 @@ int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry, unsigne
 			return -EINVAL;
 		if (unlikely(!mm_iommu_get(mem, got)))
 			return -ENXIO;
-		set = region_map(g, entry + g->done, got, mem, iommu_user_word(tbl, ua, dir),
-				 &why);
+		set = region_map(g, entry + g->done, got, mem,
+				 iommu_view_word(ua, dir != DMA_TO_DEVICE), &why);
 		if (unlikely(set < got))
 			mm_iommu_put(mem, got - set);
 		ua += set << tbl->it_page_shift;
@@ -776,10 +753,10 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 	struct iommu_table *tbl = g->tbl;
 	struct source src __uninitialized;
 	unsigned long left, set;
-	int why = iommu_user_try_ready(tbl, dir, g->mmu_off);
+	int why = iommu_user_try_ready(tbl, true, g->mmu_off);
 
 	src.delta = delta;
-	src.word = iommu_user_word(tbl, 0, dir) + delta;
+	src.word = iommu_view_word(0, dir != DMA_TO_DEVICE) + delta;
 	src.perm = iommu_user_perm(dir);
 	src.dirty = dir != DMA_TO_DEVICE ? MM_IOMMU_DIRTY : 0;
 	for (g->done = 0; !why && g->done < n; g->done += set) {
@@ -808,12 +785,12 @@ static struct page *head_find(unsigned long hpa)
 {
 	struct page *page = realmode_pfn_to_page(hpa >> PAGE_SHIFT), *head;
 
-	/* Or a tail page would tell where its head is from where it is itself. */
+	/* Else a tail page's own address would be needed to find its head. */
 	BUILD_BUG_ON(IS_ENABLED(CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP));
 
 	if (!page)
 		return NULL;
-	/* A tail page tells its head by its vmemmap address. */
+	/* A tail page has its head's vmemmap address. */
 	head = compound_head(page);
 	return head == page ? page : realmode_pfn_to_page(page_to_pfn(head));
 }
@@ -908,7 +885,7 @@ int iommu_user_try_unmap(struct iommu_user_gather *g, unsigned long entry, unsig
 	struct iommu_table *tbl = g->tbl;
 	struct iommu_span span __uninitialized;
 	unsigned long k;
-	int why = iommu_user_try_ready(tbl, DMA_NONE, g->mmu_off);
+	int why = iommu_user_try_ready(tbl, false, g->mmu_off);
 
 	for (g->done = 0; !why && g->done < n; g->done += k) {
 		iommu_levels_walk(tbl, entry + g->done - tbl->it_offset, &span);
@@ -928,41 +905,40 @@ EXPORT_SYMBOL_GPL(iommu_user_try_unmap);
 
 /* ---- one entry ---- */
 
+/* A device may write to the IOMMU page at @ua from now on: dirty-before-entry */
 static __always_inline void
 one_dirty(struct iommu_table *tbl, struct mm_iommu_region *mem, unsigned long ua,
-	  struct mm_iommu_run *run)
+	  const struct mm_iommu_run *run)
 {
 	u64 v;
 
-	/* A device's memory has neither words nor a shift. */
-	if (unlikely(!run->word))
+	if (unlikely(!run->word || tbl->it_page_shift > run->shift)) {
+		mm_iommu_mark_dirty(mem, ua, BIT(tbl->it_page_shift));
 		return;
-	if (unlikely(tbl->it_page_shift > run->shift)) {
-		mm_iommu_mark_dirty(mem, ua, BIT(tbl->it_page_shift), run);
-	} else {
-		v = READ_ONCE(*run->word);
-		if (!(v & MM_IOMMU_DIRTY))
-			WRITE_ONCE(*run->word, v | MM_IOMMU_DIRTY);
 	}
+	v = READ_ONCE(*run->word);
+	if (!(v & MM_IOMMU_DIRTY))
+		WRITE_ONCE(*run->word, v | MM_IOMMU_DIRTY);
 }
 
 /*
- * Change an entry whose line is locked. Returns whether it was live, or why not; *@drop is
- * the region of which it held a reference that the new entry has no use for.
+ * Change an entry whose line is locked. @word leads into @mem; without @mem the entry is
+ * cleared. Returns whether it was live, or why not; *@drop is the region of which it held a
+ * reference that the new entry has no use for.
  */
 static __always_inline int
-one_change(struct iommu_table *tbl, const struct iommu_span *span, unsigned long ua,
-	   u64 word, struct mm_iommu_region *mem, struct mm_iommu_region **drop)
+one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
+	   struct mm_iommu_region *mem, struct mm_iommu_region **drop)
 {
+	unsigned long ua = word & IOMMU_VIEW_UA;
 	struct mm_iommu_run run __uninitialized;
 	u64 old = READ_ONCE(*span->view), tce = 0;
 	struct mm_iommu_region *held = NULL;
-	unsigned long one = 1;
 	bool keep = false;
 
 	if (mem) {
 		/* region-words: its @mapped was read before the lock was taken */
-		if (unlikely(run_find(tbl, mem, ua, &run, &one)))
+		if (unlikely(!mm_iommu_run_pages(mem, ua, tbl->it_page_shift, &run)))
 			return -EINVAL;
 		tce = run.hpa | iommu_user_word_perm(word);
 	}
@@ -976,7 +952,8 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, unsigned long
 				return -EIO;
 		}
 	}
-	if (mem && !keep && unlikely(!mm_iommu_get(mem, 1)))
+	/* reference-before-entry: the line's unlocking comes between */
+	if (mem && !keep && unlikely(!mm_iommu_get_relaxed(mem, 1)))
 		return -ENXIO;
 	if (word & IOMMU_VIEW_WRITE)
 		one_dirty(tbl, mem, ua, &run);
@@ -988,26 +965,39 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, unsigned long
 
 /* Lock the line, change the entry. */
 static __always_inline int
-one_lock_change(struct iommu_table *tbl, const struct iommu_span *span, unsigned long ua,
-		u64 word, struct mm_iommu_region *mem, struct mm_iommu_region **drop)
+one_lock_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
+		struct mm_iommu_region *mem, struct mm_iommu_region **drop)
 {
 	u64 *head = iommu_view_head(span->view);
 	int ret = iommu_line_lock(head);
 
 	if (unlikely(ret))
 		/* Nothing is live in a leaf that is being freed. */
-		return ret == -ENOENT && !word ? 0 : ret;
-	ret = one_change(tbl, span, ua, word, mem, drop);
+		return ret == -ENOENT && !mem ? 0 : ret;
+	ret = one_change(tbl, span, word, mem, drop);
 	iommu_view_unlock(head);
 	return ret;
 }
 
+/* What follows any change of an entry: nothing is dropped before the invalidation is over. */
+static __always_inline void one_finish(struct iommu_table *tbl, unsigned long entry,
+				       struct mm_iommu_region *drop, bool mmu_off)
+{
+	if (mmu_off)
+		tbl->it_ops->tce_kill_rm(tbl, entry, 1);
+	else if (tbl->it_ops->tce_kill)
+		tbl->it_ops->tce_kill(tbl, entry, 1);
+	/* The dropped reference has kept it. */
+	if (drop)
+		mm_iommu_put(drop, 1);
+}
+
 /**
- * iommu_user_try_one() - set or clear one entry
+ * iommu_user_try_map_one() - set one entry
  * @tbl: the table
  * @entry: the entry
- * @ua: user address it is to lead to, a multiple of the IOMMU page size
- * @dir: what the device may do; DMA_NONE to clear it
+ * @word: iommu_view_word() of the user address it is to lead to, a multiple of the IOMMU
+ *	page size
  * @mmu_off: real mode
  *
  * A whole operation, from the reference to the drop after the invalidation, without a
@@ -1017,43 +1007,57 @@ one_lock_change(struct iommu_table *tbl, const struct iommu_span *span, unsigned
  * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed,
  * see asm/iommu_user.h.
  */
-int iommu_user_try_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		       enum dma_data_direction dir, bool mmu_off)
+int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 word, bool mmu_off)
 {
-	struct mm_iommu_region *mem = NULL, *drop = NULL;
+	int ret = iommu_user_try_ready(tbl, true, mmu_off);
+	struct mm_iommu_region *mem, *drop = NULL;
 	struct iommu_span span __uninitialized;
-	u64 word = 0;
-	int ret;
 
-	ret = iommu_user_try_ready(tbl, dir, mmu_off);
 	if (unlikely(ret))
 		return ret;
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	if (unlikely(!span.view))
-		return dir == DMA_NONE ? 0 : -ENOENT;
-	if (dir != DMA_NONE) {
-		mem = region_find(tbl, ua);
-		if (unlikely(!mem))
-			return -EFAULT;
-		if (unlikely(!atomic64_read(&mem->mapped)))
-			return -ENXIO;
-		word = iommu_user_word(tbl, ua, dir);
-	} else if (!(READ_ONCE(*span.view) & IOMMU_VIEW_LIVE)) {
-		return 0;
-	} else if (unlikely(tbl->it_pins)) {
-		return pinned_clear(tbl, span.tce, span.view, entry);
-	}
-
-	ret = one_lock_change(tbl, &span, ua, word, mem, &drop);
-	if (unlikely(ret < 0))
-		return ret;
-	if (mmu_off)
-		tbl->it_ops->tce_kill_rm(tbl, entry, 1);
-	else if (tbl->it_ops->tce_kill)
-		tbl->it_ops->tce_kill(tbl, entry, 1);
-	/* This reference has kept it. */
-	if (drop)
-		mm_iommu_put(drop, 1);
+		return -ENOENT;
+	mem = region_find(tbl, word & IOMMU_VIEW_UA);
+	if (unlikely(!mem))
+		return -EFAULT;
+	if (unlikely(!atomic64_read(&mem->mapped)))
+		return -ENXIO;
+	ret = one_lock_change(tbl, &span, word, mem, &drop);
+	if (likely(ret >= 0))
+		one_finish(tbl, entry, drop, mmu_off);
 	return ret;
 }
-EXPORT_SYMBOL_GPL(iommu_user_try_one);
+EXPORT_SYMBOL_GPL(iommu_user_try_map_one);
+
+/**
+ * iommu_user_try_unmap_one() - clear one entry
+ * @tbl: the table
+ * @entry: the entry
+ * @mmu_off: real mode
+ *
+ * See iommu_user_try_map_one().
+ *
+ * Context: section, or MMU off.
+ * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed,
+ * see asm/iommu_user.h.
+ */
+int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool mmu_off)
+{
+	int ret = iommu_user_try_ready(tbl, false, mmu_off);
+	struct iommu_span span __uninitialized;
+	struct mm_iommu_region *drop = NULL;
+
+	if (unlikely(ret))
+		return ret;
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	if (!span.view || !(READ_ONCE(*span.view) & IOMMU_VIEW_LIVE))
+		return 0;
+	if (unlikely(tbl->it_pins))
+		return pinned_clear(tbl, span.tce, span.view, entry);
+	ret = one_lock_change(tbl, &span, 0, NULL, &drop);
+	if (likely(ret > 0))
+		one_finish(tbl, entry, drop, mmu_off);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(iommu_user_try_unmap_one);

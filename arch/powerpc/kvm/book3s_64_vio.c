@@ -698,7 +698,7 @@ static int kvmppc_tce_run_slow(struct kvmppc_tce_call *c, struct iommu_user_gath
 	if (!sub)
 		return iommu_user_map_list(g, entry, run->n, tce, run->delta, dir);
 	for (i = 0; i < run->n && !ret; i += k) {
-		k = kvmppc_tce_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
+		k = iommu_user_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
 		ret = iommu_user_map(g, entry + (i << sub), k << sub, tce[i] + run->delta, dir,
 				     &done);
 	}
@@ -710,24 +710,19 @@ static int kvmppc_tce_list_registered_slow(struct kvmppc_tce_call *c, struct iom
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
 	struct kvmppc_tce_run run;
-	unsigned long i, k, end;
+	unsigned long i, end;
 	int err = 0;
 
 	if (!c->list->unregistered && tbl->it_page_shift <= PAGE_SHIFT)
 		return 0;
-	for (i = 0; i < c->n; i = end) {
+	for (i = 0; i < c->n && !err; i = end) {
 		kvmppc_tce_list_run(c, i, &run);
 		end = i + run.n;
-		for (; run.perm && i < end; i += k) {
-			k = kvmppc_tce_list_row(c->list->tce + i, end - i,
-						BIT(c->stt->page_shift));
+		for (; run.perm && i < end && !err; i++)
 			err = kvmppc_tce_registered_slow(tbl, c->list->tce[i] + run.delta,
-							 k << sub);
-			if (err)
-				return err;
-		}
+							 1UL << sub);
 	}
-	return 0;
+	return err;
 }
 
 /* H_PUT_TCE_INDIRECT in a hardware table for which a try is not enough */

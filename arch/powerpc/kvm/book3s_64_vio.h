@@ -14,7 +14,7 @@
  *                     virtual mode, which does the whole of it again;
  *   on the way out    of a guest on POWER9 and later: the same;
  *   in virtual mode   (book3s_64_vio.c), where what is lacking is provided, and the try
- *                     repeated. It goes on behind the last hardware table that is done.
+ *                     repeated. It continues behind the last hardware table that is done.
  *
  * Answers, the same in all modes (PAPR: LoPAR, 14.5.4.2)
  *   H_PARAMETER             ioba not aligned or not in the window; list not aligned, too
@@ -84,9 +84,9 @@ struct kvmppc_spapr_tce_iommu_table {
 
 /**
  * struct kvmppc_spapr_tce_table - a LIOBN
- * @list: in kvm->arch.spapr_tce_tables (kvm->arch.tce_lock)
  * @node: in kvm->arch.tce_index; added and removed under kvm->arch.tce_lock, found under
  *	kvm->srcu
+ * @list: in kvm->arch.spapr_tce_tables (kvm->arch.tce_lock)
  * @kvm: the VM, referenced by the table's file
  * @liobn: its name
  * @page_shift: log2 of the guest's IOMMU page
@@ -105,8 +105,8 @@ struct kvmppc_spapr_tce_iommu_table {
  * What has no lock above is set before the LIOBN can be found, and never changes.
  */
 struct kvmppc_spapr_tce_table {
-	struct list_head list;
 	struct latch_tree_node node;
+	struct list_head list;
 	struct kvm *kvm;
 	u64 liobn;
 	u32 page_shift;
@@ -131,8 +131,8 @@ enum kvmppc_tce_lack {
 	KVM_TCE_LACK_TIME,		/* the vCPU's thread is being killed */
 	KVM_TCE_LACK_VIEW,		/* a page of the view */
 	KVM_TCE_LACK_LEVEL,		/* a level of a hardware table */
-	KVM_TCE_LACK_LOCK,		/* somebody else changes the entry */
-	KVM_TCE_LACK_SLEEP,		/* what a try can't do: see iommu_user_try_ready() */
+	KVM_TCE_LACK_LOCK,		/* the entry is being changed */
+	KVM_TCE_LACK_SLEEP,		/* what a try cannot do: see iommu_user_try_ready() */
 };
 
 /**
@@ -197,7 +197,6 @@ long kvmppc_tce_list_args(struct kvmppc_tce_call *c, unsigned long gpa);
 long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src);
 void kvmppc_tce_list_run(struct kvmppc_tce_call *c, unsigned long i,
 			 struct kvmppc_tce_run *run);
-unsigned long kvmppc_tce_list_row(const u64 *tce, unsigned long n, unsigned long size);
 bool kvmppc_tce_registered(struct iommu_table *tbl, unsigned long ua, unsigned long n);
 
 /* book3s_64_vio.c: process context */

@@ -2,15 +2,19 @@
 /*
  * TCE hypercalls: the tries, one body for all modes, and the entries of real mode.
  *
- * book3s_64_vio.h tells what a try is. Always built in and never instrumented (see the
- * Makefile), because it runs with the MMU off, too: it touches nothing outside the linear
- * map, prints nothing, never sleeps, and its loops are bounded. What it may call is in
- * workbench/static/realmode-symbols.
+ * book3s_64_vio.h says what a try is. This object also runs with the MMU off. So it is always
+ * built in and never instrumented (see the Makefile), touches nothing outside the linear map,
+ * prints nothing, never sleeps, and its loops are bounded. workbench/realmode-symbols lists
+ * what it may call.
  *
- * What makes doing a call again right: entries and words of the view are set to values,
- * not changed by differences, so a second time ends where a first one would have. Nothing
- * of a list is used before all of it has been checked, and what it leads to is looked up in
- * the memory slots of the call's beginning.
+ * Why a call may be repeated: entries and words of the view are set to values, not changed
+ * by differences, so a second time leads to the same state. A list is used only after all of
+ * it has been checked, and its addresses are looked up in the memory slots that were there
+ * when the call began.
+ *
+ * Reading order: kvmppc_rm_h_put_tce() > try_put() (H_PUT_TCE), kvmppc_tce_list_check() and
+ * try_list() (H_PUT_TCE_INDIRECT), try_stuff() (H_STUFF_TCE); kvmppc_tce_try() is the same for
+ * virtual mode.
  */
 #include <linux/context_tracking_state.h>
 #include <linux/export.h>
@@ -109,19 +113,25 @@ bool kvmppc_tce_in_window(const struct kvmppc_spapr_tce_table *stt, unsigned lon
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_in_window);
 
-/* The word of TCE @idx in the view, NULL if its page is missing. Never out of bounds. */
-static __always_inline u64 *view_word(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
+/* The place of TCE @idx in its page of the view */
+static __always_inline unsigned long view_index(unsigned long idx)
+{
+	return idx & (KVM_TCE_VIEW_WORDS - 1);
+}
+
+/* The page of the view that TCE @idx is in, NULL if it is missing. */
+static __always_inline u64 *view_page(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
 {
 	unsigned int shift = stt->shift;
 	void *p = READ_ONCE(stt->view);
 
 	while (shift && p) {
-		p = READ_ONCE(((void **)p)[(idx >> shift) & (KVM_TCE_VIEW_WORDS - 1)]);
+		p = READ_ONCE(((void **)p)[view_index(idx >> shift)]);
 		shift -= KVM_TCE_VIEW_SHIFT;
 		/* A step or two: gcc would go to great lengths to do two at a time. */
 		OPTIMIZER_HIDE_VAR(shift);
 	}
-	return p ? (u64 *)p + (idx & (KVM_TCE_VIEW_WORDS - 1)) : NULL;
+	return p;
 }
 
 static long view_lacks(struct kvmppc_tce_call *c, unsigned long idx)
@@ -136,7 +146,7 @@ static long view_ready(struct kvmppc_tce_call *c, unsigned long idx, unsigned lo
 	unsigned long i;
 
 	for (i = idx; i < idx + n; i = (i | (KVM_TCE_VIEW_WORDS - 1)) + 1)
-		if (!view_word(c->stt, i))
+		if (!view_page(c->stt, i))
 			return view_lacks(c, i);
 	return H_SUCCESS;
 }
@@ -144,7 +154,7 @@ static long view_ready(struct kvmppc_tce_call *c, unsigned long idx, unsigned lo
 /* Words from TCE @idx to the end of its page, @n at most */
 static __always_inline unsigned long view_part(unsigned long idx, unsigned long n)
 {
-	return min(n, KVM_TCE_VIEW_WORDS - (idx & (KVM_TCE_VIEW_WORDS - 1)));
+	return min(n, KVM_TCE_VIEW_WORDS - view_index(idx));
 }
 
 /* Write @n words from TCE @idx on, whose pages are there. */
@@ -156,15 +166,15 @@ static void view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 
 	for (; n; n -= part, idx += part, list += part) {
 		part = view_part(idx, n);
-		word = view_word(stt, idx);
-		/* User space may look at any time: no word is written in parts. */
+		word = view_page(stt, idx) + view_index(idx);
+		/* User space may read at any time: no word is written in parts. */
 #pragma GCC unroll 8
 		for (i = 0; i < part; i++)
 			WRITE_ONCE(word[i], list[i]);
 	}
 }
 
-/* Zero @n words, by cache lines. Nobody may rely on what a word reads as meanwhile. */
+/* Zero @n words, by cache lines. Until it is done a word may read as anything. */
 static void view_zero(u64 *word, unsigned long n)
 {
 	const unsigned int shift = l1_dcache_shift() - ilog2(sizeof(*word));
@@ -184,16 +194,16 @@ static void view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx, u64
 		      unsigned long n)
 {
 	unsigned long part;
-	u64 *word;
+	u64 *page;
 
 	for (; n; n -= part, idx += part) {
 		part = view_part(idx, n);
-		word = view_word(stt, idx);
+		page = view_page(stt, idx);
 		/* memset64() stores doublewords, as these are aligned. */
-		if (word && !value)
-			view_zero(word, part);
-		else if (word)
-			memset64(word, value, part);
+		if (page && !value)
+			view_zero(page + view_index(idx), part);
+		else if (page)
+			memset64(page + view_index(idx), value, part);
 	}
 }
 
@@ -462,42 +472,20 @@ void kvmppc_tce_list_run(struct kvmppc_tce_call *c, unsigned long i,
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_list_run);
 
-/**
- * kvmppc_tce_list_row() - how many entries lead to pages that follow each other?
- * @tce: the first
- * @n: how many there are
- * @size: of a page
- *
- * Context: any, MMU off included.
- * Return: 1 or more.
- */
-unsigned long kvmppc_tce_list_row(const u64 *tce, unsigned long n, unsigned long size)
-{
-	unsigned long i = 1;
-
-	while (i < n && tce[i] == tce[i - 1] + size)
-		i++;
-	return i;
-}
-EXPORT_SYMBOL_GPL(kvmppc_tce_list_row);
-
 /* May a hardware table be given the checked list? */
 static bool list_registered(struct kvmppc_tce_call *c, struct iommu_table *tbl)
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
-	const u64 *tce = c->list->tce;
 	struct tce_slot slot = { };
 	struct kvmppc_tce_run run;
-	unsigned long i, k, end;
+	unsigned long i, end;
 
 	for (i = 0; i < c->n; i = end) {
 		list_run(c, i, &slot, &run);
 		end = i + run.n;
-		for (; run.perm && i < end; i += k) {
-			k = kvmppc_tce_list_row(tce + i, end - i, BIT(c->stt->page_shift));
-			if (!kvmppc_tce_registered(tbl, tce[i] + run.delta, k << sub))
+		for (; run.perm && i < end; i++)
+			if (!kvmppc_tce_registered(tbl, c->list->tce[i] + run.delta, 1UL << sub))
 				return false;
-		}
 	}
 	return true;
 }
@@ -540,7 +528,7 @@ static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 	if (n > IOMMU_USER_TRY)
 		return -EOPNOTSUPP;
 	if (perm && !kvmppc_tce_registered(tbl, ua, n))
-		return iommu_user_try_ready(tbl, tce_dir(perm), c->mmu_off) ?: -EFAULT;
+		return iommu_user_try_ready(tbl, true, c->mmu_off) ?: -EFAULT;
 	iommu_user_begin_mode(&g, tbl, c->mmu_off);
 	if (perm)
 		err = iommu_user_try_map(&g, entry, n, ua, tce_dir(perm));
@@ -555,12 +543,12 @@ static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 static __always_inline long try_get(struct kvmppc_tce_call *c, unsigned long ioba)
 {
 	unsigned long idx;
-	u64 *word;
+	u64 *page;
 
 	if (!tce_in_window(c->stt, ioba, 1, &idx))
 		return H_PARAMETER;
-	word = view_word(c->stt, idx);
-	c->value = word ? READ_ONCE(*word) : 0;
+	page = view_page(c->stt, idx);
+	c->value = page ? READ_ONCE(page[view_index(idx)]) : 0;
 	return H_SUCCESS;
 }
 
@@ -572,8 +560,8 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce ^ perm;
 	struct kvmppc_spapr_tce_iommu_table *hw;
 	unsigned long idx, entry, ua = 0;
+	u64 *page, word = 0;
 	unsigned int sub;
-	u64 *word;
 	int err;
 
 	if (!tce_in_window(stt, ioba, 1, &idx))
@@ -584,20 +572,23 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		ua = page_ua(c, gpa, perm, BIT(stt->page_shift));
 		if (unlikely(!ua))
 			return tce_lacks(c, KVM_TCE_LACK_MEMORY);
+		word = iommu_view_word(ua, perm & TCE_PCI_WRITE);
 	}
 	/* First the view's page: nothing may fail once hardware can use the TCE. */
-	word = view_word(stt, idx);
-	if (unlikely(!word && tce))
+	page = view_page(stt, idx);
+	if (unlikely(!page && tce))
 		return view_lacks(c, idx);
 
 	hw = list_entry(c->at, struct kvmppc_spapr_tce_iommu_table, next);
 	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
 		sub = stt->page_shift - hw->tbl->it_page_shift;
 		entry = (stt->offset + idx) << sub;
-		if (likely(!sub))
-			err = iommu_user_try_one(hw->tbl, entry, ua, tce_dir(perm), c->mmu_off);
-		else
+		if (unlikely(sub))
 			err = hw_range(c, hw->tbl, entry, 1UL << sub, ua, perm);
+		else if (perm)
+			err = iommu_user_try_map_one(hw->tbl, entry, word, c->mmu_off);
+		else
+			err = iommu_user_try_unmap_one(hw->tbl, entry, c->mmu_off);
 		if (unlikely(err < 0)) {
 			c->ua = ua;
 			if (!sub)
@@ -606,8 +597,8 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		}
 		c->at = &hw->next;
 	}
-	if (word)
-		WRITE_ONCE(*word, tce);
+	if (page)
+		WRITE_ONCE(page[view_index(idx)], tce);
 	return H_SUCCESS;
 }
 
@@ -628,7 +619,7 @@ static __always_inline int hw_run(struct kvmppc_tce_call *c, struct iommu_user_g
 		err = iommu_user_try_map_list(g, entry, run->n, tce, run->delta, dir);
 	} else {
 		for (i = 0; i < run->n && !err; i += k) {
-			k = kvmppc_tce_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
+			k = iommu_user_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
 			c->entry = entry + (i << sub);
 			err = iommu_user_try_map(g, c->entry, k << sub, tce[i] + run->delta, dir);
 		}
@@ -776,10 +767,10 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_begin);
  * kvmppc_tce_try() - try a hypercall
  * @c: the call, begun; for H_PUT_TCE_INDIRECT with a checked list
  *
- * Repeated, it goes on behind the last hardware table that is done.
+ * Repeated, it continues behind the last hardware table that is done.
  *
  * Context: kvm->srcu held, and in a section of iommu_user_enter(), or MMU off.
- * Return: what the guest is to be told, or H_TOO_HARD: @c tells what is lacking.
+ * Return: the guest's answer; or H_TOO_HARD, and @c->lack is what is missing.
  */
 long kvmppc_tce_try(struct kvmppc_tce_call *c)
 {

@@ -40,18 +40,18 @@
 #include <asm/tce.h>
 
 /*
- * A view word tells which user page its TCE leads to: ua[63:12] | flags. A word
+ * A view word has the user page that its TCE leads to: ua[63:12] | flags. A word
  * without LIVE belongs to a clear TCE.
  *
  * The IOMMU_VIEW_LINE words of one cache line and their TCEs are a *line*. Its
- * first word, the *head*, has the line's lock bit: whoever changes any word or TCE
- * of the line holds it. LOCK and DEAD appear in heads only, whatever the head's own
+ * first word, the *head*, has the line's lock bit, which is held to change any word or
+ * TCE of the line. LOCK and DEAD appear in heads only, whatever the head's own
  * entry is, so a reader without the lock tests LIVE and nothing else.
  */
 #define IOMMU_VIEW_LOCK		BIT(0)	/* head: the line is being changed */
-#define IOMMU_VIEW_LIVE		BIT(1)	/* the TCE is set; ua may be 0 */
+#define IOMMU_VIEW_WRITE	TCE_PCI_WRITE	/* the device may write (v1: dirty at unpin) */
 #define IOMMU_VIEW_PIN		BIT(2)	/* holds a page pin (v1), not a region's mapped */
-#define IOMMU_VIEW_WRITE	BIT(3)	/* the device may write (v1: dirty at unpin) */
+#define IOMMU_VIEW_LIVE		BIT(3)	/* the TCE is set; ua may be 0 */
 #define IOMMU_VIEW_DEAD		BIT(4)	/* head: the leaf is being freed, walk again */
 #define IOMMU_VIEW_BUSY		(IOMMU_VIEW_LOCK | IOMMU_VIEW_DEAD)
 #define IOMMU_VIEW_UA		(~0xfffUL)
@@ -76,7 +76,7 @@ struct iommu_span {
 };
 
 /*
- * TCEs and links are big endian, stored and loaded as one: the hardware looks at any
+ * TCEs and links are big endian, stored and loaded as one: the hardware reads them at any
  * time. The compiler turns a swapped volatile access into ten instructions.
  */
 static __always_inline void iommu_tce_store(__be64 *p, u64 tce)
@@ -100,8 +100,14 @@ static __always_inline u64 iommu_tce_load(const __be64 *p)
 #endif
 }
 
+/* The view word of a live entry that leads to @ua and holds a region's mapped */
+static inline u64 iommu_view_word(unsigned long ua, bool write)
+{
+	return (ua & IOMMU_VIEW_UA) | IOMMU_VIEW_LIVE | (write ? IOMMU_VIEW_WRITE : 0);
+}
+
 /* The head of a view word's line */
-static __always_inline u64 *iommu_view_head(u64 *view)
+static inline u64 *iommu_view_head(u64 *view)
 {
 	return (u64 *)((unsigned long)view & ~(IOMMU_VIEW_LINE * sizeof(*view) - 1));
 }
@@ -115,7 +121,7 @@ static __always_inline u64 *iommu_view_head(u64 *view)
  * also keeps stores and loads before it ahead of stores and loads after it.
  *
  * Context: any. A holder must not sleep nor be preempted.
- * Return: false if somebody has the lock, or the leaf is being freed.
+ * Return: false if the line is locked, or the leaf is being freed.
  */
 static __always_inline bool iommu_view_trylock(u64 *head)
 {
@@ -139,26 +145,38 @@ busy:
  *
  * Release: the line's words and TCEs are visible to whoever locks it next.
  */
-static __always_inline void iommu_view_unlock(u64 *head)
+static inline void iommu_view_unlock(u64 *head)
 {
 	/* hand-over: pairs with iommu_view_trylock() */
 	smp_store_release(head, READ_ONCE(*head) & ~IOMMU_VIEW_LOCK);
 }
 
+/* Are all entries of the line clear that begins at @head? */
+static inline bool iommu_view_line_clear(const u64 *head)
+{
+	unsigned long i;
+	u64 any = 0;
+
+#pragma GCC unroll 16
+	for (i = 0; i < IOMMU_VIEW_LINE; i++)
+		any |= READ_ONCE(head[i]);
+	return !(any & IOMMU_VIEW_LIVE);
+}
+
 /* The word of an entry whose line is locked */
-static __always_inline u64 iommu_view_get(const u64 *view)
+static inline u64 iommu_view_get(const u64 *view)
 {
 	return READ_ONCE(*view) & ~IOMMU_VIEW_LOCK;
 }
 
 /* Set it. The lock stays. */
-static __always_inline void iommu_view_set(u64 *view, u64 word)
+static inline void iommu_view_set(u64 *view, u64 word)
 {
 	WRITE_ONCE(*view, view == iommu_view_head(view) ? word | IOMMU_VIEW_LOCK : word);
 }
 
 /* Is it user space's table: are there view words in its leaves? */
-static __always_inline bool iommu_table_has_view(struct iommu_table *tbl)
+static inline bool iommu_table_has_view(struct iommu_table *tbl)
 {
 	return tbl->it_mm;
 }
@@ -203,10 +221,11 @@ static __always_inline void iommu_levels_walk(struct iommu_table *tbl,
 	span->nr = min(left, mask + 1 - idx);
 	span->tce = block;
 	span->view = NULL;
-	if (iommu_table_has_view(tbl)) {
+	if (tbl->it_view_off) {
 		span->view = (u64 __force *)block + tbl->it_view_off;
-		if (!tbl->it_view_off)
-			span->tce = NULL;
+	} else if (iommu_table_has_view(tbl)) {
+		span->view = (u64 __force *)block;
+		span->tce = NULL;
 	}
 }
 

@@ -2,10 +2,9 @@
 /*
  * User-owned TCE entries: the one protocol by which VFIO and KVM change them.
  *
- * Invariant, true whenever anyone else can look: a hardware entry that lets a
- * device reach a page has, in its view word (asm/iommu_levels.h), the ua of a
- * region on which it holds one @mapped reference (v2), or holds a pin of that
- * page (v1, tbl->it_pins). So:
+ * Invariant, for every observer: a hardware entry that lets a device reach a page
+ * has, in its view word (asm/iommu_levels.h), the ua of a region on which it holds one
+ * @mapped reference (v2), or holds a pin of that page (v1, tbl->it_pins). So:
  *
  *   1. the new reference (pin) is taken before the entry is set;
  *   2. TCE and view word change together, under the lock bit of their line;
@@ -13,12 +12,12 @@
  *      the TCE caches have been invalidated.
  *
  * Try, provide, try again. A *try* runs in both modes, MMU on and off. It never
- * sleeps, never allocates and waits a bounded time. It does the whole operation, or
- * says which entry it stopped at and what is missing; doing it again is right.
- * With the MMU off that is all there is: the hypercall goes to virtual mode
- * (H_TOO_HARD). There iommu_user_provide() supplies what is missing, and the
- * caller tries again. iommu_user_map() and iommu_user_unmap() are this loop for
- * callers that may sleep, and do what a try cannot: pins and a hypervisor's entries.
+ * sleeps, never allocates and waits a bounded time. It completes the operation, or
+ * returns the entry it stopped at and what is missing there. It may then be repeated.
+ * With the MMU off nothing is provided: the hypercall returns H_TOO_HARD and virtual mode
+ * serves it. There iommu_user_provide() supplies what is missing, and the caller tries
+ * again. iommu_user_map() and iommu_user_unmap() are this loop for callers that may
+ * sleep. They also change what a try cannot: pins and a hypervisor's entries.
  *
  * One operation of a caller is: begin, any number of tries, maps and unmaps on one
  * table, finish. It lives in a gather, which also remembers the mode.
@@ -30,7 +29,7 @@
  * Why an operation did not do an entry, by errno:
  *
  *   -ENOENT      its level is missing: provide
- *   -EAGAIN      its line is locked longer than a try waits: provide
+ *   -EAGAIN      its line stayed locked for as long as a try waits: provide
  *   -EFAULT      nothing is registered (v2) or can be pinned (v1) there
  *   -EINVAL      the memory is not contiguous and aligned enough for an IOMMU page
  *   -ENXIO       the region is being registered or unregistered
@@ -42,8 +41,9 @@
  * and where it may sleep: -EINTR on a fatal signal, -ENOMEM for a level or its charge
  * or pins, -EPERM in a foreign mm (v1), a hypervisor's errors.
  *
- * Read on in kernel/iommu_user_try.c (tries), kernel/iommu_user.c (everything that
- * may sleep).
+ * Reading order: asm/iommu_levels.h (view words and lines), kernel/iommu_user_lines.h
+ * (how lines are changed), kernel/iommu_user_try.c (tries), kernel/iommu_user.c
+ * (everything that may sleep).
  */
 #ifndef _ASM_POWERPC_IOMMU_USER_H
 #define _ASM_POWERPC_IOMMU_USER_H
@@ -55,7 +55,7 @@
 
 struct iommu_table;
 
-/* Entries of one try at most: what preemption (or the guest's core) is held up for */
+/* Entries of one try at most. For so long preemption is off, or the guest's core is held up. */
 #define IOMMU_USER_TRY		2048UL
 
 #define IOMMU_USER_HELD		32
@@ -82,8 +82,8 @@ struct iommu_user_held {
  * @nr: elements of @held in use
  * @held: what to drop after the invalidation
  *
- * On the caller's stack, in real mode too, and nobody else's. Declare it
- * __uninitialized: iommu_user_begin() sets what must be set, and @held is large.
+ * On the caller's stack, in real mode too. No lock: only the caller uses it. Declare it
+ * __uninitialized, as @held is large: iommu_user_begin() sets what must be set.
  */
 struct iommu_user_gather {
 	struct iommu_table *tbl;
@@ -131,10 +131,15 @@ static inline void iommu_user_begin(struct iommu_user_gather *g,
 /**
  * iommu_user_enter() - begin a section of tries in virtual mode
  *
- * In a section what a walk found stays, and the holder of a line's lock is not
- * preempted, so that nobody waits for a task that does not run. Interrupts stay
- * enabled: no handler changes a user's entries, so a line's lock is like any spinlock
- * that only tasks take. A real mode waiter, which holds up a core, gives up first.
+ * In a section what a walk found is not freed, and the holder of a line's lock is not
+ * preempted: a waiter never waits for a task that does not run.
+ *
+ * Interrupts stay enabled. No interrupt, softirq, machine check or NMI handler changes a
+ * user's entries, so no handler waits for the task that it interrupted. An interrupt only
+ * makes a holder slower. No wait is unbounded: iommu_line_wait() gives up after a fixed
+ * number of reads. In real mode, where a waiter holds up the threads of its core, the
+ * hypercall then returns H_TOO_HARD. In virtual mode the caller leaves the section,
+ * reschedules and tries again.
  *
  * Context: any with the MMU on. A section must not sleep.
  */
@@ -157,7 +162,18 @@ static inline void iommu_user_leave(void)
 	preempt_enable();
 }
 
-int iommu_user_try_ready(struct iommu_table *tbl, enum dma_data_direction dir, bool mmu_off);
+/* How many of the @n addresses of a list, 1 at least, follow each other by @size? */
+static inline unsigned long iommu_user_list_row(const u64 *list, unsigned long n,
+						unsigned long size)
+{
+	unsigned long i = 1;
+
+	while (i < n && list[i] == list[i - 1] + size)
+		i++;
+	return i;
+}
+
+int iommu_user_try_ready(struct iommu_table *tbl, bool set, bool mmu_off);
 int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry,
 		       unsigned long n, unsigned long ua, enum dma_data_direction dir);
 int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
@@ -166,8 +182,9 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 int iommu_user_try_unmap(struct iommu_user_gather *g, unsigned long entry,
 			 unsigned long n);
 int iommu_user_try_finish(struct iommu_user_gather *g);
-int iommu_user_try_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		       enum dma_data_direction dir, bool mmu_off);
+int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 word,
+			   bool mmu_off);
+int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool mmu_off);
 
 int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why);
 int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,

@@ -795,7 +795,7 @@ static const struct way {
 	{ "MMU on", call_virt, KUNIT_TRIES },
 	{ "MMU off", call_real, {
 		iommu_user_try_map, iommu_user_try_map_list, iommu_user_try_unmap,
-		iommu_user_try_finish, iommu_user_try_one,
+		iommu_user_try_finish, iommu_user_try_map_one, iommu_user_try_unmap_one,
 	} },
 };
 
@@ -915,7 +915,10 @@ static int rm_one(struct kunit *test, unsigned long i, unsigned long ua,
 	const struct way *w = test->param_value;
 	struct fixture *f = test->priv;
 
-	return w->call(w->try.one, (unsigned long)f->tbl, OFFSET + i, ua, dir, true, 0);
+	if (dir == DMA_NONE)
+		return w->call(w->try.unmap_one, (unsigned long)f->tbl, OFFSET + i, true, 0, 0, 0);
+	return w->call(w->try.map_one, (unsigned long)f->tbl, OFFSET + i,
+		       iommu_view_word(ua, dir != DMA_TO_DEVICE), true, 0, 0);
 }
 
 static void real_mode(struct kunit *test)
@@ -924,7 +927,7 @@ static void real_mode(struct kunit *test)
 	unsigned long i;
 
 	way_make(test, false, PAGE_SHIFT);
-	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_TO_DEVICE, true), 0);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, true, true), 0);
 
 	/* A leaf that is not there is not made here. */
 	rm_begin(f);
@@ -1197,8 +1200,8 @@ static void real_mode_too_hard(struct kunit *test)
 	expect_model(test);
 
 	iommu_user_revoke(f->tbl);
-	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_TO_DEVICE, true), -ENODEV);
-	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_NONE, true), 0);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, true, true), -ENODEV);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, false, true), 0);
 	rm_begin(f);
 	KUNIT_EXPECT_EQ(test, rm_map(test, 20, 1, ua_of(f, 100), DMA_BIDIRECTIONAL),
 			-ENODEV);
@@ -1337,7 +1340,7 @@ static void hypervisor(struct kunit *test)
 
 	/* One call for a leaf's worth of a region, whatever was there */
 	iommu_user_begin(&f->g, f->tbl);
-	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, DMA_NONE, false), -EOPNOTSUPP);
+	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, false, false), -EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, map_range(f, 7, 90, ua_of(f, 3), DMA_BIDIRECTIONAL), 0);
 	KUNIT_EXPECT_EQ(test, hv_calls, 1U);
 	hv_expect(test, __LINE__);

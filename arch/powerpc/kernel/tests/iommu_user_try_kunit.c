@@ -10,6 +10,7 @@
 #define iommu_user_try_map_list	kunit_try_map_list
 #define iommu_user_try_unmap	kunit_try_unmap
 #define iommu_user_try_finish	kunit_try_finish
-#define iommu_user_try_one	kunit_try_one
+#define iommu_user_try_map_one	kunit_try_map_one
+#define iommu_user_try_unmap_one kunit_try_unmap_one
 
 #include "../iommu_user_try.c"

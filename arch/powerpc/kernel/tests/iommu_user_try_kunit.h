@@ -15,7 +15,8 @@ struct iommu_user_tries {
 	typeof(iommu_user_try_map_list) *map_list;
 	typeof(iommu_user_try_unmap) *unmap;
 	typeof(iommu_user_try_finish) *finish;
-	typeof(iommu_user_try_one) *one;
+	typeof(iommu_user_try_map_one) *map_one;
+	typeof(iommu_user_try_unmap_one) *unmap_one;
 };
 
 extern typeof(iommu_line_wait) kunit_line_wait;
@@ -26,9 +27,10 @@ extern typeof(iommu_user_try_map) kunit_try_map;
 extern typeof(iommu_user_try_map_list) kunit_try_map_list;
 extern typeof(iommu_user_try_unmap) kunit_try_unmap;
 extern typeof(iommu_user_try_finish) kunit_try_finish;
-extern typeof(iommu_user_try_one) kunit_try_one;
+extern typeof(iommu_user_try_map_one) kunit_try_map_one;
+extern typeof(iommu_user_try_unmap_one) kunit_try_unmap_one;
 
 #define KUNIT_TRIES	{ kunit_try_map, kunit_try_map_list, kunit_try_unmap,	\
-			  kunit_try_finish, kunit_try_one }
+			  kunit_try_finish, kunit_try_map_one, kunit_try_unmap_one }
 
 #endif /* IOMMU_USER_TRY_KUNIT_H */

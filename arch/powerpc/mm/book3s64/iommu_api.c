@@ -141,7 +141,7 @@ void mm_iommu_exit(struct mm_struct *mm)
 	list_del_rcu(&store->next);
 	spin_unlock(&store_list_lock);
 
-	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]));
+	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]) || store->largest);
 	WARN_ON_ONCE(!list_empty(&store->dead) || !list_empty(&store->abandoned));
 	WARN_ON_ONCE(store->unpinning);
 	kfree_rcu(store, rcu);
@@ -195,12 +195,6 @@ static unsigned long region_chunks(const struct mm_iommu_region *region)
 	return ((region->end - 1) >> shift) - (region->ua >> shift) + 1;
 }
 
-static u64 *region_word(struct mm_iommu_region *region, unsigned long chunk)
-{
-	return &region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
-			     [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
-}
-
 static size_t page_words_bytes(const struct mm_iommu_region *region)
 {
 	return sizeof(u64) << (region->chunk_shift - PAGE_SHIFT);
@@ -249,7 +243,7 @@ static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chun
 	u64 *block;
 
 	if (at < region->nr_blocks)
-		return region_word(region, chunk);
+		return mm_iommu_chunk_word(region, chunk);
 	if (block_room(region))
 		return NULL;
 	words = min(region_chunks(region) - chunk, MM_IOMMU_BLOCK_WORDS);
@@ -258,7 +252,7 @@ static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chun
 		return NULL;
 	region->metadata += words * sizeof(*block);
 	region->block[region->nr_blocks++] = block;
-	return region_word(region, chunk);
+	return mm_iommu_chunk_word(region, chunk);
 }
 
 /* Unpin @n pages. Their words from @w on are not needed any more and are overwritten. */
@@ -307,7 +301,7 @@ static void region_unpin(struct mm_iommu_region *region)
 		/* They were recorded in this order, as far as pinning got. */
 		if (chunk >> MM_IOMMU_BLOCK_SHIFT >= region->nr_blocks)
 			break;
-		v = *region_word(region, chunk);
+		v = *mm_iommu_chunk_word(region, chunk);
 		if (!v)
 			break;
 		chunk_unpin(region, v, ua, (end - ua) >> PAGE_SHIFT);
@@ -415,7 +409,7 @@ static void region_link_runs(struct mm_iommu_region *region)
 	while (chunk--) {
 		if (!(chunk & (MM_IOMMU_BLOCK_WORDS - 1)))
 			cond_resched();
-		v = *region_word(region, chunk);
+		v = *mm_iommu_chunk_word(region, chunk);
 		if (!(v & MM_IOMMU_CONTIG)) {
 			next = 0;
 			continue;
@@ -423,7 +417,7 @@ static void region_link_runs(struct mm_iommu_region *region)
 		v &= MM_IOMMU_HPA_MASK;
 		run = next && v + BIT(region->chunk_shift) == next ?
 			min(run + 1, MM_IOMMU_RUN_MAX) : 0;
-		*region_word(region, chunk) |= run << MM_IOMMU_RUN_SHIFT;
+		*mm_iommu_chunk_word(region, chunk) |= run << MM_IOMMU_RUN_SHIFT;
 		next = v;
 	}
 }
@@ -560,10 +554,16 @@ static void region_unclaim(struct mm_iommu_store *store, struct mm_iommu_region 
 
 static void region_publish(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
+	struct mm_iommu_region *largest;
+
 	spin_lock(&store->lock);
 	region->claimed = false;
 	/* Pairs with atomic64_read_acquire() in the look-ups: the words come first. */
 	atomic64_set_release(&region->mapped, 1);
+	largest = store->largest;
+	if (!largest || region->end - region->ua > largest->end - largest->ua)
+		/* Address dependency in mm_iommu_find(): @ua and @end come first. */
+		smp_store_release(&store->largest, region);
 	spin_unlock(&store->lock);
 	wake_up_all(&store->wait);
 }
@@ -674,11 +674,20 @@ EXPORT_SYMBOL_GPL(mm_iommu_register_dev);
 
 /* ---- the end of a region ---- */
 
+/* @region is not to be found by this any more. Readers in a RCU read side may have it. */
+static void largest_forget(struct mm_iommu_store *store, struct mm_iommu_region *region)
+{
+	lockdep_assert_held(&store->lock);
+	if (store->largest == region)
+		WRITE_ONCE(store->largest, NULL);
+}
+
 /* Dead, @mapped is 0: out of the index, to the worker. To be followed by store_queue_work(). */
 static void region_bury(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	lockdep_assert_held(&store->lock);
 	WARN_ON_ONCE(atomic64_read(&region->mapped) || region->claimed);
+	largest_forget(store, region);
 	index_remove(store, region);
 	list_move_tail(&region->link, &store->dead);
 	WRITE_ONCE(store->unpinning, store->unpinning + region_pages(region));
@@ -842,6 +851,7 @@ void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region)
 		spin_lock(&store->lock);
 		if (region->used == 1) {
 			region->used = 0;
+			largest_forget(store, region);
 			WRITE_ONCE(region->orphan, true);
 			mmgrab(mm);
 			list_move_tail(&region->link, &store->abandoned);

@@ -21,33 +21,29 @@
 #include "mm_iommu_core.h"
 
 /**
- * mm_iommu_mark_dirty() - a device may write to a run of a region from now on
+ * mm_iommu_mark_dirty() - a device may write to a part of a region from now on
  * @region: the region
- * @ua: where the run starts
+ * @ua: where the part starts
  * @len: bytes
- * @run: what mm_iommu_resolve() says about @ua; overwritten
  *
- * Sets the dirty bits of the run's words. Other bits of a word never change and a dirty
+ * Sets the dirty bits of the words. Other bits of a word never change and a dirty
  * bit is never cleared, so plain stores do.
  *
  * Context: a reference is held. MMU on or off.
  */
 void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
-			 unsigned long len, struct mm_iommu_run *run)
+			 unsigned long len)
 {
 	unsigned long end = ua + len;
+	struct mm_iommu_run run;
 	u64 v;
 
-	for (;;) {
-		if (!run->word)
-			return;
-		v = READ_ONCE(*run->word);
+	while (ua < end && !region->dev) {
+		mm_iommu_resolve(region, ua, &run);
+		v = READ_ONCE(*run.word);
 		if (!(v & MM_IOMMU_DIRTY))
-			WRITE_ONCE(*run->word, v | MM_IOMMU_DIRTY);
-		ua = (ua | (BIT(run->shift) - 1)) + 1;
-		if (ua >= end)
-			return;
-		mm_iommu_resolve(region, ua, run);
+			WRITE_ONCE(*run.word, v | MM_IOMMU_DIRTY);
+		ua = (ua | (BIT(run.shift) - 1)) + 1;
 	}
 }
 
@@ -68,7 +64,7 @@ int mm_iommu_put(struct mm_iommu_region *region, unsigned long n)
 	s64 mapped = atomic64_read(&region->mapped);
 
 	do {
-		if (mapped < 1 || n > (unsigned long)mapped - 1)
+		if (n >= (unsigned long)mapped)
 			return -ERANGE;
 	} while (!atomic64_try_cmpxchg_release(&region->mapped, &mapped, mapped - n));
 
@@ -131,7 +127,7 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 
 	*hpa = run.hpa;
 	if (write)
-		mm_iommu_mark_dirty(region, ua, size, &run);
+		mm_iommu_mark_dirty(region, ua, size);
 	return size;
 }
 

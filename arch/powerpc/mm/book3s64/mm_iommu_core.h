@@ -12,6 +12,7 @@
  * never waits for a writer, even if the writer was interrupted half way, and never misses
  * a region that is in the index. A reader walks again only if a writer has switched trees
  * meanwhile. Nodes are embedded in the regions: inserting needs no memory and can't fail.
+ * Before the tree, a reader tries the largest region, which most of a guest's memory is in.
  * A region is freed a grace period after it has left the index.
  *
  * Metadata. One 64-bit word describes a chunk (a PMD's worth of ua), or a page:
@@ -102,6 +103,8 @@ struct mm_iommu_region {
  * @lock: every change of the index and of the lists, and the fields of regions that name it.
  *	Taken in process context and in RCU read sides, never in interrupts
  * @regions: the index, by address (@lock; readers: RCU)
+ * @largest: the largest region that has been live since the last one left, but no orphan; or
+ *	NULL (@lock; readers: RCU)
  * @dead: regions that are out of the index but still pinned (@lock)
  * @abandoned: orphans that the worker has not tried to bury yet (@lock)
  * @gp: the RCU grace period after which neither can be in use (@lock)
@@ -118,6 +121,7 @@ struct mm_iommu_region {
 struct mm_iommu_store {
 	spinlock_t lock;	/* see above */
 	struct latch_tree_root regions;
+	struct mm_iommu_region *largest;
 	struct list_head dead;
 	struct list_head abandoned;
 	unsigned long gp;
@@ -133,7 +137,7 @@ struct mm_iommu_store {
 };
 
 /* The store of @mm, NULL if it never registered anything. Lives as long as @mm. */
-static __always_inline struct mm_iommu_store *mm_iommu_store(struct mm_struct *mm)
+static inline struct mm_iommu_store *mm_iommu_store(struct mm_struct *mm)
 {
 	return READ_ONCE(mm->context.iommu_store);
 }
@@ -143,7 +147,7 @@ struct mm_iommu_range {
 	unsigned long end;
 };
 
-static __always_inline struct mm_iommu_region *
+static inline struct mm_iommu_region *
 mm_iommu_node_region(struct latch_tree_node *node)
 {
 	return container_of(node, struct mm_iommu_region, node);
@@ -190,8 +194,11 @@ mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned lon
 static __always_inline struct mm_iommu_region *
 mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
 {
-	struct mm_iommu_region *region = mm_iommu_find_range(store, ua, ua + 1);
+	struct mm_iommu_region *region = READ_ONCE(store->largest);
 
+	if (region && ua - region->ua < region->end - region->ua)
+		return region;
+	region = mm_iommu_find_range(store, ua, ua + 1);
 	if (region && unlikely(READ_ONCE(region->orphan)) && !(mfmsr() & MSR_DR))
 		return NULL;
 	return region;
@@ -211,6 +218,13 @@ struct mm_iommu_run {
 	unsigned int shift;
 };
 
+/* The word of chunk @chunk, counted from the region's first */
+static inline u64 *mm_iommu_chunk_word(struct mm_iommu_region *region, unsigned long chunk)
+{
+	return &region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
+			     [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
+}
+
 /*
  * Translate @ua, which @region covers. @len is a lower bound only where a run has
  * more than 1023 followers, or leads from a scattered chunk into the next one:
@@ -221,7 +235,7 @@ mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 		 struct mm_iommu_run *run)
 {
 	unsigned int shift = region->chunk_shift;
-	unsigned long chunk, off;
+	unsigned long off;
 	u64 *w, v;
 
 	if (region->dev) {
@@ -231,9 +245,7 @@ mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 		return;
 	}
 
-	chunk = (ua >> shift) - (region->ua >> shift);
-	w = &region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
-		       [chunk & (MM_IOMMU_BLOCK_WORDS - 1)];
+	w = mm_iommu_chunk_word(region, (ua >> shift) - (region->ua >> shift));
 	v = READ_ONCE(*w);
 	if (!(v & MM_IOMMU_CONTIG)) {
 		w = (u64 *)v + ((ua & (BIT(shift) - 1)) >> PAGE_SHIFT);
@@ -249,6 +261,18 @@ mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 }
 
 /*
+ * To how many IOMMU pages of @shift is the memory contiguous and aligned from @ua on? 0: none can
+ * lead there. @run is as mm_iommu_resolve() has it.
+ */
+static __always_inline unsigned long
+mm_iommu_run_pages(struct mm_iommu_region *region, unsigned long ua, unsigned int shift,
+		   struct mm_iommu_run *run)
+{
+	mm_iommu_resolve(region, ua, run);
+	return (ua | run->hpa) & (BIT(shift) - 1) ? 0 : run->len >> shift;
+}
+
+/*
  * The page words from @ua on, if it is in a scattered chunk of @region, which covers it;
  * *@n tells how many there are, in the region or not. Else NULL.
  */
@@ -257,14 +281,12 @@ mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 		    unsigned long *n)
 {
 	unsigned int shift = region->chunk_shift;
-	unsigned long chunk, page;
+	unsigned long page;
 	u64 v;
 
 	if (region->dev)
 		return NULL;
-	chunk = (ua >> shift) - (region->ua >> shift);
-	v = READ_ONCE(region->block[chunk >> MM_IOMMU_BLOCK_SHIFT]
-				[chunk & (MM_IOMMU_BLOCK_WORDS - 1)]);
+	v = READ_ONCE(*mm_iommu_chunk_word(region, (ua >> shift) - (region->ua >> shift)));
 	if (v & MM_IOMMU_CONTIG)
 		return NULL;
 	page = (ua & (BIT(shift) - 1)) >> PAGE_SHIFT;
@@ -273,22 +295,32 @@ mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 }
 
 /*
- * Take @n references of @region, unless it is being registered or unregistered. Acquire:
- * the words are read after @mapped was not 0.
+ * Take @n references of @region, unless it is being registered or unregistered. Not
+ * ordered: the caller has read @mapped as not 0 before, with a barrier behind it.
  */
-static __always_inline bool mm_iommu_get(struct mm_iommu_region *region, unsigned long n)
+static __always_inline bool
+mm_iommu_get_relaxed(struct mm_iommu_region *region, unsigned long n)
 {
 	s64 mapped = atomic64_read(&region->mapped);
 
 	do {
 		if (unlikely(!mapped))
 			return false;
-	} while (!atomic64_try_cmpxchg_acquire(&region->mapped, &mapped, mapped + n));
+	} while (!atomic64_try_cmpxchg_relaxed(&region->mapped, &mapped, mapped + n));
+	return true;
+}
+
+/* The same. Acquire: the words are read after @mapped was not 0. */
+static __always_inline bool mm_iommu_get(struct mm_iommu_region *region, unsigned long n)
+{
+	if (!mm_iommu_get_relaxed(region, n))
+		return false;
+	smp_acquire__after_ctrl_dep();
 	return true;
 }
 
 void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
-			 unsigned long len, struct mm_iommu_run *run);
+			 unsigned long len);
 int mm_iommu_put(struct mm_iommu_region *region, unsigned long n);
 void mm_iommu_orphan_put(struct mm_iommu_region *region);
 

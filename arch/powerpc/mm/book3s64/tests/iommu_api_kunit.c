@@ -1290,25 +1290,33 @@ static void device_memory(struct kunit *test)
 
 #define PRICE_LOOKUPS	4096
 
-/* One translation among so many regions; nanoseconds are instructions under -icount. */
-static void price_among(struct kunit *test, unsigned long n, s64 *hundredths)
+/*
+ * One translation among so many regions, in the @last of them or in all by turns; nanoseconds
+ * are instructions under -icount. The last one is the largest.
+ */
+static void price_among(struct kunit *test, unsigned long n, bool last, s64 *hundredths)
 {
 	struct fixture *f = test->priv;
 	struct mm_iommu_region **mem = kvcalloc(n, sizeof(*mem), GFP_KERNEL);
-	unsigned long base = BIT(40), hpa = 0, at, i, have;
+	unsigned long base = BIT(40), hpa = 0, at, i, have, size;
 	ktime_t from;
 
 	KUNIT_ASSERT_NOT_NULL(test, mem);
-	for (have = 0; have < n; have++)
-		if (mm_iommu_register_dev(f->mm, base + 2 * have * P, P, have * P, &mem[have]))
+	for (have = 0; have < n; have++) {
+		size = have == n - 1 ? 2 * P : P;
+		if (mm_iommu_register_dev(f->mm, base + 2 * have * P, size, have * P, &mem[have]))
 			break;
+	}
 	KUNIT_EXPECT_EQ(test, have, n);
 	*hundredths = 0;
 	rcu_read_lock();
 	from = ktime_get();
-	for (i = 0, at = 0; i < PRICE_LOOKUPS && have == n; i++, at = (at + 7919) % n)
-		if (mm_iommu_translate(f->mm, base + 2 * at * P, &hpa) != P || hpa != at * P)
+	at = last ? n - 1 : 0;
+	for (i = 0; i < PRICE_LOOKUPS && have == n; i++) {
+		if (mm_iommu_translate(f->mm, base + 2 * at * P, &hpa) < (long)P || hpa != at * P)
 			break;
+		at = last ? at : (at + 7919) % n;
+	}
 	*hundredths = ktime_to_ns(ktime_sub(ktime_get(), from)) * 100 / PRICE_LOOKUPS;
 	rcu_read_unlock();
 	KUNIT_EXPECT_EQ(test, i, PRICE_LOOKUPS);
@@ -1325,10 +1333,12 @@ static void price(struct kunit *test)
 	s64 cost;
 
 	for (i = 0; i < ARRAY_SIZE(among); i++) {
-		price_among(test, among[i], &cost);
+		price_among(test, among[i], false, &cost);
 		kunit_info(test, "bench region.translate.%lu %lld.%02lld\n", among[i],
 			   cost / 100, cost % 100);
 	}
+	price_among(test, among[i - 1], true, &cost);
+	kunit_info(test, "bench region.translate.largest %lld.%02lld\n", cost / 100, cost % 100);
 }
 
 /* ---- threads ---- */
