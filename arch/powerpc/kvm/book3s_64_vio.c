@@ -281,8 +281,8 @@ static void kvmppc_tce_drain(struct kvm *kvm)
  * @stt: from kvmppc_tce_table_create(); user space has no mapping of it
  *
  * The LIOBN can be created again, and its charge is given back, when this returns. The memory
- * is freed later: nobody waits for a grace period, unless the views of LIOBNs that are not
- * freed yet could have more than KVM_TCE_FREE_PAGES.
+ * is freed later, without waiting for a grace period here, unless the views of LIOBNs that
+ * are not freed yet could have more than KVM_TCE_FREE_PAGES.
  *
  * Context: process context, may sleep; takes mmap_lock of the VM's mm.
  */
@@ -477,8 +477,8 @@ kvmppc_tce_hw_add(struct kvmppc_spapr_tce_table *stt,
  * are complete.
  *
  * Context: process context, sleeps for a grace period of kvm->srcu.
- * Return: 0, -EINVAL if the table's shape does not fit or nobody's addresses are in it,
- * -EPERM if they are another mm's, -ENOMEM.
+ * Return: 0, -EINVAL if the table's shape does not fit or it belongs to no mm, -EPERM if it
+ * belongs to another mm, -ENOMEM.
  */
 int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
 		      struct iommu_group *grp)
@@ -867,6 +867,23 @@ static void kvmppc_tce_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *
 	trace_kvm_tce_hcall(c, liobn, why, ret);
 }
 
+/* H_GET_TCE or H_PUT_TCE */
+static long kvmppc_tce_single(struct kvm_vcpu *vcpu, unsigned long nr, unsigned long liobn,
+			      unsigned long ioba, unsigned long tce)
+{
+	struct kvmppc_tce_call c __uninitialized;
+	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
+	long ret = H_TOO_HARD;
+
+	if (kvmppc_tce_begin(&c, vcpu->kvm, nr, liobn, ioba, tce, 1))
+		ret = kvmppc_tce_do(&c);
+	if (ret == H_SUCCESS && nr == H_GET_TCE)
+		kvmppc_set_gpr(vcpu, 4, c.value);
+	kvmppc_tce_end(vcpu, &c, liobn, ret);
+	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
+	return ret;
+}
+
 /**
  * kvmppc_h_get_tce() - H_GET_TCE
  * @vcpu: the caller
@@ -878,17 +895,7 @@ static void kvmppc_tce_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *
 long kvmppc_h_get_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		      unsigned long ioba)
 {
-	struct kvmppc_tce_call c __uninitialized;
-	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
-	long ret = H_TOO_HARD;
-
-	if (kvmppc_tce_begin(&c, vcpu->kvm, H_GET_TCE, liobn, ioba, 0, 1))
-		ret = kvmppc_tce_do(&c);
-	if (ret == H_SUCCESS)
-		kvmppc_set_gpr(vcpu, 4, c.value);
-	kvmppc_tce_end(vcpu, &c, liobn, ret);
-	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
-	return ret;
+	return kvmppc_tce_single(vcpu, H_GET_TCE, liobn, ioba, 0);
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
 
@@ -904,15 +911,7 @@ EXPORT_SYMBOL_GPL(kvmppc_h_get_tce);
 long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		      unsigned long ioba, unsigned long tce)
 {
-	struct kvmppc_tce_call c __uninitialized;
-	int srcu = srcu_read_lock(&vcpu->kvm->srcu);
-	long ret = H_TOO_HARD;
-
-	if (kvmppc_tce_begin(&c, vcpu->kvm, H_PUT_TCE, liobn, ioba, tce, 1))
-		ret = kvmppc_tce_do(&c);
-	kvmppc_tce_end(vcpu, &c, liobn, ret);
-	srcu_read_unlock(&vcpu->kvm->srcu, srcu);
-	return ret;
+	return kvmppc_tce_single(vcpu, H_PUT_TCE, liobn, ioba, tce);
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_put_tce);
 
@@ -1033,12 +1032,12 @@ EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);
  * kvmppc_tce_hcall_at_once() - serve a TCE hypercall on the way out of the guest
  * @vcpu: the caller, whose registers hold an H_GET_TCE, H_PUT_TCE or H_STUFF_TCE
  *
- * For POWER9 and later, which have no real mode handlers: most of such a call's price is
- * the way to kvmppc_pseries_do_hcall() and back. What a try can't do goes there.
+ * For POWER9 and later, which have no real mode handlers. Most of such a call's cost is
+ * the way to kvmppc_pseries_do_hcall() and back; only what a try cannot do takes it.
  *
  * Context: kvm->srcu held, interrupts off.
- * Return: true if it is done and the guest can go on. False if not: it is as if it had not
- * been tried.
+ * Return: true if the call is done and the guest can be entered. False: the call is to be
+ * served as if it had not been tried.
  */
 bool kvmppc_tce_hcall_at_once(struct kvm_vcpu *vcpu)
 {
