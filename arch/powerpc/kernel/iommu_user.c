@@ -851,6 +851,16 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry, unsigned lo
 }
 EXPORT_SYMBOL_GPL(iommu_user_map);
 
+/* How many addresses of a list follow each other? */
+static unsigned long list_row(const u64 *list, unsigned long n, unsigned long size)
+{
+	unsigned long i = 1;
+
+	while (i < n && list[i] == list[i - 1] + size)
+		i++;
+	return i;
+}
+
 /**
  * iommu_user_map_list() - set entries to pages that need not follow each other
  * @g: gather
@@ -879,7 +889,7 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 	might_sleep();
 	for (; !why && done < n; done += k) {
 		if (tbl->it_pins) {
-			k = iommu_user_list_row(list + done, n - done, BIT(tbl->it_page_shift));
+			k = list_row(list + done, n - done, BIT(tbl->it_page_shift));
 			why = iommu_user_map(g, entry + done, k, list[done] + delta, dir, &k);
 		} else {
 			t.list = list + done;

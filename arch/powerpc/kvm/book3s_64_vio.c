@@ -688,7 +688,7 @@ static int kvmppc_tce_run_slow(struct kvmppc_tce_call *c, struct iommu_user_gath
 {
 	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
 	enum dma_data_direction dir = iommu_tce_direction(run->perm);
-	unsigned long i, k, done;
+	unsigned long i, done;
 	long ret = 0;
 
 	if (!run->perm) {
@@ -697,11 +697,9 @@ static int kvmppc_tce_run_slow(struct kvmppc_tce_call *c, struct iommu_user_gath
 	}
 	if (!sub)
 		return iommu_user_map_list(g, entry, run->n, tce, run->delta, dir);
-	for (i = 0; i < run->n && !ret; i += k) {
-		k = iommu_user_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
-		ret = iommu_user_map(g, entry + (i << sub), k << sub, tce[i] + run->delta, dir,
+	for (i = 0; i < run->n && !ret; i++)
+		ret = iommu_user_map(g, entry + (i << sub), 1UL << sub, tce[i] + run->delta, dir,
 				     &done);
-	}
 	return ret;
 }
 

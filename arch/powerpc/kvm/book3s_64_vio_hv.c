@@ -609,7 +609,7 @@ static __always_inline int hw_run(struct kvmppc_tce_call *c, struct iommu_user_g
 {
 	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
 	enum dma_data_direction dir = tce_dir(run->perm);
-	unsigned long i, k;
+	unsigned long i;
 	int err = 0;
 
 	c->entry = entry;
@@ -618,10 +618,9 @@ static __always_inline int hw_run(struct kvmppc_tce_call *c, struct iommu_user_g
 	} else if (likely(!sub)) {
 		err = iommu_user_try_map_list(g, entry, run->n, tce, run->delta, dir);
 	} else {
-		for (i = 0; i < run->n && !err; i += k) {
-			k = iommu_user_list_row(tce + i, run->n - i, BIT(c->stt->page_shift));
+		for (i = 0; i < run->n && !err; i++) {
 			c->entry = entry + (i << sub);
-			err = iommu_user_try_map(g, c->entry, k << sub, tce[i] + run->delta, dir);
+			err = iommu_user_try_map(g, c->entry, 1UL << sub, tce[i] + run->delta, dir);
 		}
 	}
 	c->entry += g->done;

@@ -162,17 +162,6 @@ static inline void iommu_user_leave(void)
 	preempt_enable();
 }
 
-/* How many of the @n addresses of a list, 1 at least, follow each other by @size? */
-static inline unsigned long iommu_user_list_row(const u64 *list, unsigned long n,
-						unsigned long size)
-{
-	unsigned long i = 1;
-
-	while (i < n && list[i] == list[i - 1] + size)
-		i++;
-	return i;
-}
-
 int iommu_user_try_ready(struct iommu_table *tbl, bool set, bool mmu_off);
 int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry,
 		       unsigned long n, unsigned long ua, enum dma_data_direction dir);
