@@ -179,7 +179,7 @@ enum source_kind {
 /**
  * struct source - where the next entries are to lead
  * @word: view word of the next one (LIST: less the address of the list)
- * @tce: its TCE (LIST: the one of @base)
+ * @tce: its TCE (LIST: less the address of the list)
  * @step: RUN: from one entry to the next, in both
  * @perm: PAGES, LIST: permission bits of TCEs
  * @dirty: PAGES, LIST: MM_IOMMU_DIRTY if the device may write
@@ -207,34 +207,29 @@ struct source {
 static __always_inline bool list_find(struct source *src, u64 addr)
 {
 	struct mm_iommu_region *mem = src->mem;
-	unsigned long start = mem->ua, size = mem->end - start, at, off, before;
-	unsigned long mask = BIT(mem->chunk_shift) - 1, pos = addr + src->delta - start;
+	unsigned long size = mem->end - mem->ua, pos = addr + src->delta - mem->ua;
 	unsigned int shift = mem->chunk_shift;
+	unsigned long ua, first, start;
 	u64 v, *w;
 
 	if (unlikely(pos >= size))
 		return false;
-	pos = array_index_nospec(pos, size);
-	at = pos + (start & mask);
-	w = mm_iommu_chunk_word(mem, at >> shift);
+	ua = mem->ua + array_index_nospec(pos, size);
+	w = mm_iommu_chunk_word(mem, (ua >> shift) - (mem->ua >> shift));
 	v = READ_ONCE(*w);
-	if (v & MM_IOMMU_CONTIG) {
-		/* A chunk, as far as the region goes */
-		off = at & mask;
-		before = min(off, pos);
-		src->len = before + min(mask + 1 - off, size - pos);
-		src->tce = (v & MM_IOMMU_HPA_MASK) + off - before;
-	} else {
-		w = (u64 *)v + ((at & mask) >> PAGE_SHIFT);
+	if (!(v & MM_IOMMU_CONTIG)) {
+		w = (u64 *)v + ((ua & (BIT(shift) - 1)) >> PAGE_SHIFT);
 		v = READ_ONCE(*w);
-		before = offset_in_page(at);
-		src->len = PAGE_SIZE;
-		src->tce = v & MM_IOMMU_HPA_MASK;
+		shift = PAGE_SHIFT;
 	}
 	if (unlikely(src->dirty & ~v))
 		WRITE_ONCE(*w, v | src->dirty);
-	src->tce += src->perm;
-	src->base = addr - before;
+	/* What the word covers, as far as it is in the region */
+	first = ua & ~(BIT(shift) - 1);
+	start = max(first, mem->ua);
+	src->base = start - src->delta;
+	src->len = min(first + BIT(shift), mem->end) - start;
+	src->tce = (v & MM_IOMMU_HPA_MASK) - first + src->delta + src->perm;
 	return true;
 }
 
@@ -254,7 +249,7 @@ static __always_inline bool line_within(const u64 *word, u64 base, u64 size)
 static __always_inline unsigned long list_translate(struct source *src, unsigned long n)
 {
 	unsigned long base = src->base, len = src->len, i;
-	u64 *tces = src->tces, tce = src->tce - base;
+	u64 *tces = src->tces, tce = src->tce;
 	const u64 *list = src->list;
 
 	if (n == IOMMU_VIEW_LINE && line_within(list, base, len)) {
@@ -269,7 +264,7 @@ static __always_inline unsigned long list_translate(struct source *src, unsigned
 				break;
 			base = src->base;
 			len = src->len;
-			tce = src->tce - base;
+			tce = src->tce;
 		}
 		tces[i] = tce + list[i];
 	}

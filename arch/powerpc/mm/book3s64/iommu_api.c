@@ -562,7 +562,7 @@ static void region_publish(struct mm_iommu_store *store, struct mm_iommu_region 
 	atomic64_set_release(&region->mapped, 1);
 	largest = store->largest;
 	if (!largest || region->end - region->ua > largest->end - largest->ua)
-		/* Address dependency in mm_iommu_find(): @ua and @end come first. */
+		/* index-node: a reader that follows the pointer sees @ua and @end. */
 		smp_store_release(&store->largest, region);
 	spin_unlock(&store->lock);
 	wake_up_all(&store->wait);

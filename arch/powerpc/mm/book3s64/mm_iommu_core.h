@@ -296,7 +296,8 @@ mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 
 /*
  * Take @n references of @region, unless it is being registered or unregistered. Not
- * ordered: the caller has read @mapped as not 0 before, with a barrier behind it.
+ * ordered: the caller has read @mapped as not 0 before, with a barrier behind it
+ * (region-words-plain).
  */
 static __always_inline bool
 mm_iommu_get_relaxed(struct mm_iommu_region *region, unsigned long n)
@@ -310,7 +311,7 @@ mm_iommu_get_relaxed(struct mm_iommu_region *region, unsigned long n)
 	return true;
 }
 
-/* The same. Acquire: the words are read after @mapped was not 0. */
+/* The same. Acquire: the words are read after @mapped was not 0 (region-words). */
 static __always_inline bool mm_iommu_get(struct mm_iommu_region *region, unsigned long n)
 {
 	if (!mm_iommu_get_relaxed(region, n))
