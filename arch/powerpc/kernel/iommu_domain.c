@@ -28,7 +28,8 @@
  * on the devices of the group reach nothing of the domain. If the firmware refuses to
  * close the window, the group keeps it, and the table with it: what is
  * unmapped from the domain later is still invalidated in the group. Attaching fails
- * then, and tries again to leave when it is called the next time.
+ * then, and tries again to leave when it is called the next time. If it refuses the new
+ * window, the group gets back what it had.
  *
  * Entries. The IOMMU API allows no two callers to change one IOVA at the same time, so
  * entries are stored without a lock. Levels come with cmpxchg() and go only
@@ -62,6 +63,9 @@
 #define MSI32_START	0xffff0000UL
 #define MSI32_SIZE	0x10000UL
 
+#define DOMAIN_PAGES	BIT(SPAPR_TCE_DOMAIN_SHIFT - PAGE_SHIFT)
+#define DOMAIN_LEAF	BIT(SPAPR_TCE_DOMAIN_LEVEL_SHIFT)
+
 /**
  * struct tce_domain - a paging domain
  * @domain: the core's part
@@ -83,6 +87,14 @@ static struct iommu_table *domain_table(struct iommu_domain *domain)
 	return container_of(domain, struct tce_domain, domain)->tbl;
 }
 
+/* Is the table what domain_entry() expects? */
+static bool domain_shape(struct iommu_table *tbl)
+{
+	return tbl->it_domain && !tbl->it_offset && tbl->it_page_shift == PAGE_SHIFT &&
+	       tbl->it_size == DOMAIN_PAGES && tbl->it_level_size == DOMAIN_LEAF &&
+	       tbl->it_indirect_levels == SPAPR_TCE_DOMAIN_LEVELS - 1;
+}
+
 /**
  * spapr_tce_domain_alloc - make a paging domain
  * @table_group: group of the device that the domain is for
@@ -92,7 +104,6 @@ static struct iommu_table *domain_table(struct iommu_domain *domain)
  */
 struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_group)
 {
-	struct iommu_domain_geometry *geometry;
 	struct tce_domain *td;
 	struct iommu_table *tbl;
 	int ret;
@@ -110,13 +121,16 @@ struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_grou
 		return ERR_PTR(ret);
 	}
 
+	if (WARN_ON_ONCE(!domain_shape(tbl))) {
+		iommu_tce_table_put(tbl);
+		kfree(td);
+		return ERR_PTR(-EINVAL);
+	}
+
 	td->tbl = tbl;
-	td->domain.pgsize_bitmap = IOMMU_PAGE_SIZE(tbl);
-	geometry = &td->domain.geometry;
-	geometry->aperture_start = tbl->it_offset << tbl->it_page_shift;
-	geometry->aperture_end = geometry->aperture_start +
-				 (tbl->it_size << tbl->it_page_shift) - 1;
-	geometry->force_aperture = true;
+	td->domain.pgsize_bitmap = PAGE_SIZE;
+	td->domain.geometry.aperture_end = BIT(SPAPR_TCE_DOMAIN_SHIFT) - 1;
+	td->domain.geometry.force_aperture = true;
 	return &td->domain;
 }
 
@@ -136,14 +150,44 @@ void spapr_tce_domain_free(struct iommu_domain *domain)
 	kfree(td);
 }
 
-/* Window 0 is no domain's, or the firmware refuses to close it. */
-static int domain_leave(struct iommu_table_group *table_group)
+/*
+ * The domain's table that a group shows, or NULL. It stays under attach_lock. A container changes
+ * its own tables without that.
+ */
+static struct iommu_table *group_domain_table(struct iommu_table_group *table_group)
 {
-	struct iommu_table *tbl = table_group->tables[0];
+	struct iommu_table *tbl;
 
 	lockdep_assert_held(&attach_lock);
 
-	if (!tbl || !tbl->it_domain)
+	rcu_read_lock();
+	tbl = READ_ONCE(table_group->tables[0]);
+	if (tbl && !tbl->it_domain)
+		tbl = NULL;
+	rcu_read_unlock();
+	return tbl;
+}
+
+/* A user's table, in whatever window: even one that the firmware did not close */
+static bool group_has_view(struct iommu_table_group *table_group)
+{
+	struct iommu_table *tbl;
+	unsigned int num;
+	bool found = false;
+
+	rcu_read_lock();
+	for (num = 0; num < IOMMU_TABLE_GROUP_MAX_TABLES; num++) {
+		tbl = READ_ONCE(table_group->tables[num]);
+		found |= tbl && iommu_table_has_view(tbl);
+	}
+	rcu_read_unlock();
+	return found;
+}
+
+/* Window 0 is no domain's, or the firmware refuses to close it. */
+static int domain_leave(struct iommu_table_group *table_group)
+{
+	if (!group_domain_table(table_group))
 		return 0;
 	return table_group->ops->unset_window(table_group, 0);
 }
@@ -176,6 +220,36 @@ static bool domain_fits(struct iommu_table *tbl, struct iommu_table_group *table
 	       table_group->tce32_start == tbl->it_offset << tbl->it_page_shift;
 }
 
+/*
+ * Show @tbl in place of the host's table, of another domain's, or of none. On failure, what was
+ * there is back: not every core attaches the old domain again.
+ */
+static int group_show(struct iommu_table_group *table_group, struct iommu_table *tbl,
+		      struct device *dev)
+{
+	struct iommu_table *old = group_domain_table(table_group);
+	bool host = iommu_group_host_table(table_group);
+	int ret;
+
+	if (old) {
+		iommu_tce_table_get(old);
+		ret = domain_leave(table_group);
+	} else {
+		/* without a host's table, too: the host may still have the bypass */
+		ret = table_group->ops->take_ownership(table_group, dev);
+	}
+	if (!ret) {
+		ret = table_group->ops->set_window(table_group, 0, tbl);
+		if (ret && old && table_group->ops->set_window(table_group, 0, old))
+			dev_warn(dev, "no DMA: firmware refuses the table it had before\n");
+		if (ret && host)
+			table_group->ops->release_ownership(table_group, dev);
+	}
+	if (old)
+		iommu_tce_table_put(old);
+	return ret;
+}
+
 /**
  * spapr_tce_domain_attach - show a domain's table to a device's group
  * @domain: the domain
@@ -185,44 +259,72 @@ static bool domain_fits(struct iommu_table *tbl, struct iommu_table_group *table
  * The domain may be attached to any number of groups, of several PHBs.
  *
  * Context: may sleep; the core's lock of the group is held.
- * Return: 0. -EINVAL: the group can't use this table, a domain made for it would
- * do; nothing has changed, or (if the platform says so) the group shows no
- * table. -EBUSY: a user's table is shown. Other errors are the platform's. The core
- * attaches the domain before again after any error.
+ * Return: 0. -EINVAL: the group can't use this table, a domain made for it would do.
+ * -EBUSY: a user's table is shown. Other errors are the platform's. On failure the group
+ * has what it had before; if the firmware refuses that as well, no DMA.
  */
 int spapr_tce_domain_attach(struct iommu_domain *domain,
 			    struct iommu_table_group *table_group,
 			    struct device *dev)
 {
-	struct iommu_table *tbl = domain_table(domain), *old;
+	struct iommu_table *tbl = domain_table(domain);
 	int ret = 0;
 
 	mutex_lock(&attach_lock);
-	old = table_group->tables[0];
-	if (old == tbl)
-		goto unlock;	/* another device of the group was first */
-
-	if (!domain_fits(tbl, table_group)) {
+	if (group_domain_table(table_group) == tbl)
+		;	/* another device of the group was first */
+	else if (!domain_fits(tbl, table_group))
 		ret = -EINVAL;
-	} else if (old && iommu_table_has_view(old)) {
+	else if (group_has_view(table_group))
 		ret = -EBUSY;
-	} else if (old && old->it_domain) {
-		ret = domain_leave(table_group);
-	} else {
-		/* with or without a window, the host may still have the bypass */
-		ret = table_group->ops->take_ownership(table_group, dev);
-	}
-	if (!ret)
-		ret = table_group->ops->set_window(table_group, 0, tbl);
-unlock:
+	else
+		ret = group_show(table_group, tbl, dev);
 	mutex_unlock(&attach_lock);
 	return ret;
 }
 
-/* @n TCEs in one leaf. */
-static void tces_set(__be64 *p, unsigned long n, u64 tce, unsigned long step)
+/*
+ * Find the TCE of @idx. False: a hole, or beyond the aperture. This is iommu_levels_walk() with
+ * the shape known: four levels' walk is most of what mapping or unmapping one page costs.
+ *
+ * A link is the physical address of a level plus IOMMU_LINK_VALID, so adding one number makes
+ * a pointer of it. The compiler is kept from building large constants for each level.
+ */
+static __always_inline bool domain_walk(struct iommu_table *tbl, unsigned long idx, __be64 **tce)
 {
-	for (; n; n--, p++, tce += step)
+	const unsigned int shift = SPAPR_TCE_DOMAIN_LEVEL_SHIFT;
+	unsigned long link, base = (unsigned long)__va(0), top = idx >> 3 * shift;
+
+	BUILD_BUG_ON(SPAPR_TCE_DOMAIN_LEVELS != 4);
+	OPTIMIZER_HIDE_VAR(base);
+	base -= IOMMU_LINK_VALID;
+	OPTIMIZER_HIDE_VAR(top);
+
+	if (top >= DOMAIN_PAGES >> 3 * shift)
+		return false;
+	link = iommu_tce_load(tbl->it_root + top);
+	if (!(link & IOMMU_LINK_VALID))
+		return false;
+	link = iommu_tce_load((__be64 *)(base + link) + (idx >> 2 * shift) % DOMAIN_LEAF);
+	if (!(link & IOMMU_LINK_VALID))
+		return false;
+	link = iommu_tce_load((__be64 *)(base + link) + (idx >> shift) % DOMAIN_LEAF);
+	if (!(link & IOMMU_LINK_VALID))
+		return false;
+	*tce = (__be64 *)(base + link) + idx % DOMAIN_LEAF;
+	return true;
+}
+
+/* How many of the @n entries from @idx on are in its leaf */
+static unsigned long to_leafs_end(unsigned long idx, unsigned long n)
+{
+	return min(n, DOMAIN_LEAF - idx % DOMAIN_LEAF);
+}
+
+/* @n TCEs in one leaf */
+static void tces_set(__be64 *p, unsigned long n, u64 tce)
+{
+	for (; n; n--, p++, tce += PAGE_SIZE)
 		iommu_tce_store(p, tce);
 }
 
@@ -234,6 +336,72 @@ static unsigned long tces_clear(__be64 *tces, unsigned long n)
 	for (; p < end && READ_ONCE(*p); p++)
 		WRITE_ONCE(*p, 0);
 	return p - tces;
+}
+
+/* Of a TCE; 0 where it can't express @prot. A device that may write may read too. */
+static unsigned long domain_perm(int prot)
+{
+	if (prot & IOMMU_WRITE)
+		return TCE_PCI_WRITE | TCE_PCI_READ;
+	return prot & IOMMU_READ ? TCE_PCI_READ : 0;
+}
+
+/* spapr_tce_domain_map() of more than one page, or where there is no leaf yet */
+static noinline int domain_map_pages(struct iommu_domain *domain, unsigned long iova,
+				     phys_addr_t pa, size_t pgsize, size_t count, int prot,
+				     gfp_t gfp, size_t *mapped)
+{
+	unsigned long idx = iova >> PAGE_SHIFT, end = idx + count, n;
+	struct iommu_table *tbl = domain_table(domain);
+	u64 tce = pa | domain_perm(prot);
+	__be64 *p;
+	int ret;
+
+	if (WARN_ON_ONCE(end > DOMAIN_PAGES || end < idx))
+		return -ERANGE;
+	if (!domain_perm(prot))
+		return -EINVAL;
+
+	for (; idx < end; idx += n) {
+		n = 0;
+		if (!domain_walk(tbl, idx, &p)) {
+			ret = iommu_levels_grow_host(tbl, idx, gfp);
+			if (ret)
+				return ret;
+			continue;
+		}
+		n = to_leafs_end(idx, end - idx);
+		tces_set(p, n, tce);
+		tce += n * pgsize;
+		*mapped += n * pgsize;
+	}
+	return 0;
+}
+
+/* spapr_tce_domain_unmap() of more than one page */
+static noinline size_t domain_unmap_pages(struct iommu_domain *domain, unsigned long iova,
+					  size_t pgsize, size_t count,
+					  struct iommu_iotlb_gather *gather)
+{
+	const unsigned long first = iova >> PAGE_SHIFT, end = first + count;
+	struct iommu_table *tbl = domain_table(domain);
+	unsigned long idx = first, n, cleared;
+	__be64 *p;
+
+	if (WARN_ON_ONCE(end > DOMAIN_PAGES || end <= first))
+		return 0;
+	do {
+		if (!domain_walk(tbl, idx, &p))
+			break;
+		n = to_leafs_end(idx, end - idx);
+		cleared = tces_clear(p, n);
+		idx += cleared;
+	} while (cleared == n && idx < end);
+
+	n = idx - first;
+	if (n && !iommu_levels_prune(tbl, first, n))
+		iommu_iotlb_gather_add_range(gather, iova, n * pgsize);
+	return n * pgsize;
 }
 
 /**
@@ -254,36 +422,16 @@ int spapr_tce_domain_map(struct iommu_domain *domain, unsigned long iova,
 			 phys_addr_t pa, size_t pgsize, size_t count, int prot,
 			 gfp_t gfp, size_t *mapped)
 {
-	struct iommu_table *tbl = domain_table(domain);
-	unsigned long idx = (iova >> tbl->it_page_shift) - tbl->it_offset;
-	unsigned long end = idx + count, n;
-	struct iommu_span span;
-	u64 perm;
-	int ret;
+	const unsigned long perm = domain_perm(prot);
+	__be64 *p;
 
-	if (WARN_ON_ONCE(end > tbl->it_size || end < idx))
-		return -ERANGE;
-	if (prot & IOMMU_WRITE)
-		perm = TCE_PCI_WRITE | TCE_PCI_READ;
-	else if (prot & IOMMU_READ)
-		perm = TCE_PCI_READ;
-	else
-		return -EINVAL;
+	if (count != 1 || !perm ||
+	    !domain_walk(domain_table(domain), iova >> PAGE_SHIFT, &p))
+		return domain_map_pages(domain, iova, pa, pgsize, count, prot, gfp, mapped);
 
-	for (; idx < end; idx += n) {
-		n = 0;
-		iommu_levels_walk(tbl, idx, &span);
-		if (!span.tce) {
-			ret = iommu_levels_grow_host(tbl, idx, gfp);
-			if (ret)
-				return ret;
-			continue;
-		}
-		n = min(span.nr, end - idx);
-		tces_set(span.tce, n, pa | perm, pgsize);
-		pa += n * pgsize;
-		*mapped += n * pgsize;
-	}
+	/* scattered memory comes page by page */
+	iommu_tce_store(p, pa | perm);
+	*mapped += PAGE_SIZE;
 	return 0;
 }
 
@@ -304,27 +452,15 @@ size_t spapr_tce_domain_unmap(struct iommu_domain *domain, unsigned long iova,
 			      size_t pgsize, size_t count,
 			      struct iommu_iotlb_gather *gather)
 {
-	struct iommu_table *tbl = domain_table(domain);
-	const unsigned long first = (iova >> tbl->it_page_shift) - tbl->it_offset;
-	const unsigned long end = first + count;
-	unsigned long idx = first, n, cleared;
-	struct iommu_span span;
+	__be64 *p;
 
-	if (WARN_ON_ONCE(end > tbl->it_size || end <= first))
+	if (count != 1)
+		return domain_unmap_pages(domain, iova, pgsize, count, gather);
+	if (!domain_walk(domain_table(domain), iova >> PAGE_SHIFT, &p) || !READ_ONCE(*p))
 		return 0;
-	do {
-		iommu_levels_walk(tbl, idx, &span);
-		if (!span.tce)
-			break;
-		n = min(span.nr, end - idx);
-		cleared = tces_clear(span.tce, n);
-		idx += cleared;
-	} while (cleared == n && idx < end);
-
-	n = idx - first;
-	if (n && !iommu_levels_prune(tbl, first, n))
-		iommu_iotlb_gather_add_range(gather, iova, n * pgsize);
-	return n * pgsize;
+	WRITE_ONCE(*p, 0);
+	iommu_iotlb_gather_add_range(gather, iova, PAGE_SIZE);
+	return PAGE_SIZE;
 }
 
 /**
@@ -338,21 +474,14 @@ size_t spapr_tce_domain_unmap(struct iommu_domain *domain, unsigned long iova,
 phys_addr_t spapr_tce_domain_iova_to_phys(struct iommu_domain *domain,
 					  dma_addr_t iova)
 {
-	struct iommu_table *tbl = domain_table(domain);
-	const unsigned long mask = IOMMU_PAGE_SIZE(tbl) - 1;
-	struct iommu_span span;
 	u64 tce = 0;
-
-	if (iova < domain->geometry.aperture_start ||
-	    iova > domain->geometry.aperture_end)
-		return 0;
+	__be64 *p;
 
 	rcu_read_lock();
-	iommu_levels_walk(tbl, (iova >> tbl->it_page_shift) - tbl->it_offset, &span);
-	if (span.tce)
-		tce = iommu_tce_load(span.tce);
+	if (domain_walk(domain_table(domain), iova >> PAGE_SHIFT, &p))
+		tce = iommu_tce_load(p);
 	rcu_read_unlock();
-	return tce ? (tce & ~mask) | (iova & mask) : 0;
+	return tce ? (tce & PAGE_MASK) | (iova & ~PAGE_MASK) : 0;
 }
 
 static void domain_kill(struct iommu_table *tbl, unsigned long iova, size_t size)

@@ -10,13 +10,27 @@
 #ifndef _ASM_POWERPC_IOMMU_DOMAIN_H
 #define _ASM_POWERPC_IOMMU_DOMAIN_H
 
+#include <linux/bits.h>
+#include <linux/math.h>
 #include <linux/types.h>
+
+#include <asm/page.h>
 
 struct device;
 struct iommu_domain;
 struct iommu_iotlb_gather;
 struct iommu_table_group;
 struct list_head;
+
+/*
+ * The shape of every domain's table: what TVE 0 reaches, four equal levels, kernel pages.
+ * Constants, as each map and unmap of a page walks all levels.
+ */
+#define SPAPR_TCE_DOMAIN_SHIFT		50
+#define SPAPR_TCE_DOMAIN_LEVELS		4
+/* log2 of the words of a level, at least IOMMU_LEVEL_MIN_SHIFT */
+#define SPAPR_TCE_DOMAIN_LEVEL_SHIFT	\
+	DIV_ROUND_UP(SPAPR_TCE_DOMAIN_SHIFT - PAGE_SHIFT, SPAPR_TCE_DOMAIN_LEVELS)
 
 struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_group);
 void spapr_tce_domain_free(struct iommu_domain *domain);

@@ -44,10 +44,9 @@
 #include "../iommu_domain.c"
 
 #define RW		(TCE_PCI_READ | TCE_PCI_WRITE)
-#define APERTURE_SHIFT	50
-#define APERTURE	BIT(APERTURE_SHIFT)
+#define APERTURE	BIT(50)
 #define LEVELS		4
-#define LEVEL_SHIFT	DIV_ROUND_UP(APERTURE_SHIFT - PAGE_SHIFT, LEVELS)
+#define LEVEL_SHIFT	SPAPR_TCE_DOMAIN_LEVEL_SHIFT
 #define LEAF		BIT(LEVEL_SHIFT)	/* entries */
 
 #define TLB_SIZE	1024
@@ -55,10 +54,14 @@
 struct fake_group {
 	struct iommu_table_group tg;
 	struct iommu_table *host;	/* the host's own */
+	unsigned long host_map;		/* what tells so */
 	bool taken;
 	int set_fails, unset_fails;	/* what the firmware answers */
+	int refuses;			/* what it answers to all but this one */
+	struct iommu_table *accepts;
 	unsigned int windows;		/* set so far */
-	/* the hardware */
+	/* the hardware, which walks and forgets one after the other */
+	spinlock_t hw;
 	unsigned long root;		/* physical; 0: no window */
 	unsigned long level_shift;
 	bool caches;			/* anything */
@@ -79,6 +82,7 @@ static struct fake_group *to_fake(struct iommu_table_group *tg)
 
 static void tlb_empty(struct fake_group *g)
 {
+	guard(spinlock)(&g->hw);
 	memset(g->tlb, 0, sizeof(g->tlb));
 	memset(g->links, 0, sizeof(g->links));
 	g->caches = false;
@@ -113,6 +117,7 @@ static u64 hw_read(struct fake_group *g, unsigned long idx)
 	__be64 *tces;
 	u64 leaf, tce;
 
+	guard(spinlock)(&g->hw);
 	if (!g->root)
 		return 0;
 	if (g->tlb[at].tce && g->tlb[at].idx == idx)
@@ -141,6 +146,7 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 	rcu_read_lock();
 	list_for_each_entry_rcu(tgl, &tbl->it_group_list, next) {
 		g = to_fake(tgl->table_group);
+		guard(spinlock)(&g->hw);
 		if (!g->caches)
 			continue;
 		for (i = 0; i < TLB_SIZE; i++) {
@@ -199,6 +205,8 @@ static long fake_set_window(struct iommu_table_group *tg, int num, struct iommu_
 
 	if (g->set_fails)
 		return g->set_fails;
+	if (g->refuses && tbl != g->accepts)
+		return g->refuses;
 	ret = pnv_pci_link_table_and_group(NUMA_NO_NODE, num, tbl, tg);
 	if (ret)
 		return ret;
@@ -271,8 +279,10 @@ static struct fake_group *group_make(struct kunit *test)
 	struct fake_group *g = kunit_kzalloc(test, sizeof(*g), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, g);
+	spin_lock_init(&g->hw);
 	g->host = fake_table(&fake_table_ops);
 	KUNIT_ASSERT_NOT_NULL(test, g->host);
+	g->host->it_map = &g->host_map;
 	g->tg.ops = &fake_ops;
 	g->tg.pgsizes = SZ_4K | SZ_64K;
 	g->tg.max_levels = POWERNV_IOMMU_MAX_LEVELS;
@@ -313,6 +323,7 @@ static void domain_test_exit(struct kunit *test)
 		if (!f->group[i])
 			continue;
 		KUNIT_EXPECT_EQ(test, kref_read(&f->group[i]->host->it_kref), 1);
+		f->group[i]->host->it_map = NULL;
 		iommu_tce_table_put(f->group[i]->host);
 	}
 }
@@ -644,6 +655,7 @@ static void failing_allocations(struct kunit *test)
 
 struct racer {
 	struct iommu_domain *domain;
+	struct fake_group *g;
 	struct completion done;
 	unsigned int nr, wrong;
 };
@@ -688,9 +700,38 @@ static int racer(void *data)
 			r->wrong++;
 		if (iommu_iova_to_phys(r->domain, iova))
 			r->wrong++;
+		/* and so says the hardware, which reads wherever it likes meanwhile */
+		if (hw_read(r->g, iova >> PAGE_SHIFT) ||
+		    hw_read(r->g, (iova >> PAGE_SHIFT) + n - 1))
+			r->wrong++;
 		cond_resched();
 	}
 	complete(&r->done);
+	return 0;
+}
+
+/* Whose page an entry may lead to */
+static unsigned int racer_of(unsigned long idx)
+{
+	return idx < 32 * LEAF ? idx % LEAF / 11 : (idx / LEAF - 32) / 8;
+}
+
+/* A device that reads all over: entries of the racer they belong to, or none. */
+static int racing_device(void *data)
+{
+	struct racer *r = data;
+	struct rnd_state state;
+	unsigned long idx;
+	u64 tce;
+
+	prandom_seed_state(&state, RACERS);
+	while (!kthread_should_stop()) {
+		idx = prandom_u32_state(&state) % (64 * LEAF);
+		tce = hw_read(r->g, idx);
+		if (tce && ((tce & RW) != TCE_PCI_READ || tce >> 40 != racer_of(idx)))
+			r->wrong++;
+		cond_resched();
+	}
 	return 0;
 }
 
@@ -699,13 +740,17 @@ static void race(struct kunit *test)
 	struct fixture *f = test->priv;
 	struct fake_group *g = f->group[0];
 	struct model *m = model_make(test, g);
-	struct racer *r = kunit_kcalloc(test, RACERS, sizeof(*r), GFP_KERNEL);
-	struct task_struct *task;
+	struct racer *r = kunit_kcalloc(test, RACERS + 1, sizeof(*r), GFP_KERNEL);
+	struct task_struct *task, *device;
 	unsigned int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, r);
+	r[RACERS].g = g;
+	device = kthread_run(racing_device, &r[RACERS], "domain-device");
+	KUNIT_EXPECT_FALSE(test, IS_ERR(device));
 	for (i = 0; i < RACERS; i++) {
 		r[i].domain = m->domain;
+		r[i].g = g;
 		r[i].nr = i;
 		init_completion(&r[i].done);
 		task = kthread_run(racer, &r[i], "domain-racer/%u", i);
@@ -718,6 +763,9 @@ static void race(struct kunit *test)
 		wait_for_completion(&r[i].done);
 		KUNIT_EXPECT_EQ(test, r[i].wrong, 0);
 	}
+	if (!IS_ERR(device))
+		kthread_stop(device);
+	KUNIT_EXPECT_EQ(test, r[RACERS].wrong, 0);
 	model_check_all(test, m, g, 1);
 	expect_counted(test, g->tg.tables[0]);
 	model_free(test, m, g);
@@ -847,6 +895,12 @@ static void owners_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EBUSY);
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_leave(&other->tg), 0);
 	KUNIT_EXPECT_PTR_EQ(test, other->tg.tables[0], users);
+	/* the firmware did not close the second window of a container that has gone */
+	other->tg.tables[0] = NULL;
+	other->tg.tables[1] = users;
+	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EBUSY);
+	KUNIT_EXPECT_PTR_EQ(test, other->tg.tables[0], NULL);
+	other->tg.tables[1] = NULL;
 	users->it_mm = NULL;
 	iommu_tce_table_put(users);
 	other->tg.tables[0] = other->host;
@@ -869,25 +923,28 @@ static void owners_firmware(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(b));
 	KUNIT_ASSERT_EQ(test, iommu_map(a, 0, PAGE_SIZE, PAGE_SIZE, IOMMU_READ, GFP_KERNEL), 0);
 
-	/* no window: the host's is gone, the core goes back to blocked, then platform */
+	/* no window: the host has all back */
 	g->set_fails = -EIO;
+	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), -EIO);
+	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], g->host);
+	KUNIT_EXPECT_FALSE(test, g->taken);
+	/* or nobody */
+	fake_take(&g->tg, NULL);
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), -EIO);
 	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], NULL);
 	KUNIT_EXPECT_TRUE(test, g->taken);
 	g->set_fails = 0;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_leave(&g->tg), 0);
-	fake_release(&g->tg, NULL);
-	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], g->host);
 
-	/* replacing fails, the core attaches the old one again */
+	/* replacing fails: the devices go on in the old domain */
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), 0);
-	g->set_fails = -EINVAL;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(b, &g->tg, NULL), -EINVAL);
-	KUNIT_EXPECT_EQ(test, hw_read(g, 0), 0);
-	g->set_fails = 0;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), 0);
-	KUNIT_EXPECT_EQ(test, hw_read(g, 0), PAGE_SIZE | TCE_PCI_READ);
 	tbl = g->tg.tables[0];
+	g->refuses = -EINVAL;
+	g->accepts = tbl;
+	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(b, &g->tg, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, hw_read(g, 0), PAGE_SIZE | TCE_PCI_READ);
+	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], tbl);
+	KUNIT_EXPECT_EQ(test, kref_read(&tbl->it_kref), 2);
+	g->refuses = 0;
 
 	/* a window that stays is still invalidated, and outlives its domain */
 	g->unset_fails = -EIO;
@@ -912,12 +969,65 @@ static void owners_firmware(struct kunit *test)
 
 #define BENCH_PAGES	16384UL
 
-static void bench_row(struct kunit *test, const char *row, ktime_t from)
+static s64 ns_since(ktime_t from)
 {
-	s64 hundredths = ktime_to_ns(ktime_sub(ktime_get(), from)) * 100 / BENCH_PAGES;
+	return ktime_to_ns(ktime_sub(ktime_get(), from));
+}
+
+static void bench_row(struct kunit *test, const char *row, s64 ns)
+{
+	s64 hundredths = ns * 100 / BENCH_PAGES;
 
 	kunit_info(test, "bench domain.%s %lld.%02lld\n", row, hundredths / 100,
 		   hundredths % 100);
+}
+
+static int empty_map(struct iommu_domain *domain, unsigned long iova, phys_addr_t pa,
+		     size_t pgsize, size_t count, int prot, gfp_t gfp, size_t *mapped)
+{
+	return 0;
+}
+
+static size_t empty_unmap(struct iommu_domain *domain, unsigned long iova, size_t pgsize,
+			  size_t count, struct iommu_iotlb_gather *gather)
+{
+	return 0;
+}
+
+static void empty_sync(struct iommu_domain *domain, struct iommu_iotlb_gather *gather)
+{
+}
+
+/* What a call costs, as the core calls */
+static const struct iommu_domain_ops empty_ops = {
+	.map_pages = empty_map,
+	.unmap_pages = empty_unmap,
+	.iotlb_sync = empty_sync,
+};
+
+/* A call for each page, one invalidation for all: ns for mapping and for unmapping */
+static void bench_single(struct kunit *test, struct iommu_domain *domain,
+			 const struct iommu_domain_ops *ops, s64 *ns)
+{
+	struct iommu_iotlb_gather gather;
+	size_t mapped = 0, unmapped = 0;
+	unsigned long i;
+	ktime_t from;
+
+	OPTIMIZER_HIDE_VAR(ops);
+	from = ktime_get();
+	for (i = 1; i <= BENCH_PAGES; i++)
+		ops->map_pages(domain, i << PAGE_SHIFT, 0, PAGE_SIZE, 1, IOMMU_WRITE,
+			       GFP_KERNEL, &mapped);
+	ns[0] = ns_since(from);
+	iommu_iotlb_gather_init(&gather);
+	from = ktime_get();
+	for (i = 1; i <= BENCH_PAGES; i++)
+		unmapped += ops->unmap_pages(domain, i << PAGE_SHIFT, PAGE_SIZE, 1, &gather);
+	ops->iotlb_sync(domain, &gather);
+	ns[1] = ns_since(from);
+	KUNIT_EXPECT_EQ(test, mapped, unmapped);
+	KUNIT_EXPECT_EQ(test, mapped, ops == &empty_ops ? 0 : BENCH_PAGES << PAGE_SHIFT);
 }
 
 /* Per page: one call for all that is contiguous, and a call for each page. */
@@ -929,6 +1039,7 @@ static void perf(struct kunit *test)
 	const size_t size = BENCH_PAGES << PAGE_SHIFT;
 	struct iommu_iotlb_gather gather;
 	unsigned long i, sum = 0;
+	s64 call[2], cost[2];
 	ktime_t from;
 
 	/* levels that stay: the range ends in the middle of leaves */
@@ -938,35 +1049,29 @@ static void perf(struct kunit *test)
 
 	from = ktime_get();
 	KUNIT_ASSERT_EQ(test, map_ro(m, PAGE_SIZE, size), 0);
-	bench_row(test, "map", from);
+	bench_row(test, "map", ns_since(from));
 	from = ktime_get();
 	for (i = 0; i < BENCH_PAGES; i++)
 		sum += iommu_iova_to_phys(m->domain, (1 + i) << PAGE_SHIFT);
-	bench_row(test, "iova_to_phys", from);
+	bench_row(test, "iova_to_phys", ns_since(from));
 	KUNIT_EXPECT_EQ(test, sum, BENCH_PAGES * (BENCH_PAGES - 1) / 2 << PAGE_SHIFT);
 	iommu_iotlb_gather_init(&gather);
 	from = ktime_get();
 	KUNIT_ASSERT_EQ(test, iommu_unmap_fast(m->domain, PAGE_SIZE, size, &gather), size);
 	iommu_iotlb_sync(m->domain, &gather);
-	bench_row(test, "unmap", from);
+	bench_row(test, "unmap", ns_since(from));
 
 	/* with the levels made on the way, and freed */
 	from = ktime_get();
 	KUNIT_ASSERT_EQ(test, map_ro(m, PAGE_SIZE, size), 0);
-	bench_row(test, "grow_and_map", from);
+	bench_row(test, "grow_and_map", ns_since(from));
 	KUNIT_ASSERT_EQ(test, iommu_unmap(m->domain, PAGE_SIZE, size), size);
 
-	from = ktime_get();
-	for (i = 0; i < BENCH_PAGES; i++)
-		spapr_tce_domain_map(m->domain, (1 + i) << PAGE_SHIFT, 0, PAGE_SIZE, 1,
-				     IOMMU_READ, GFP_KERNEL, &sum);
-	bench_row(test, "map.single", from);
-	iommu_iotlb_gather_init(&gather);
-	from = ktime_get();
-	for (i = 0; i < BENCH_PAGES; i++)
-		spapr_tce_domain_unmap(m->domain, (1 + i) << PAGE_SHIFT, PAGE_SIZE, 1, &gather);
-	iommu_iotlb_sync(m->domain, &gather);
-	bench_row(test, "unmap.single", from);
+	bench_single(test, m->domain, &empty_ops, call);
+	bench_single(test, m->domain, m->domain->ops, cost);
+	bench_row(test, "map.single", cost[0] - call[0]);
+	bench_row(test, "unmap.single", cost[1] - call[1]);
+	bench_row(test, "call", call[0]);
 	model_free(test, m, g);
 }
 

@@ -30,6 +30,7 @@
 #include <linux/slab.h>
 
 #include <asm/iommu.h>
+#include <asm/iommu_domain.h>
 #include <asm/iommu_levels.h>
 #include <asm/opal.h>
 #include <asm/tce.h>
@@ -343,10 +344,6 @@ int pnv_pci_ioda2_table_init(struct iommu_table *tbl, int nid, __u64 bus_offset,
 }
 
 #ifdef CONFIG_IOMMU_API
-/* A domain's aperture: what TVE 0 can reach of it with the levels below. */
-#define PNV_DOMAIN_SHIFT	50
-#define PNV_DOMAIN_LEVELS	4
-
 /**
  * pnv_pci_ioda2_create_domain_table - make the table of a paging domain
  * @table_group: a group of the PHB
@@ -374,7 +371,8 @@ long pnv_pci_ioda2_create_domain_table(struct iommu_table_group *table_group,
 	tbl->it_ops = pnv_pci_table_ops(pe->phb);
 	tbl->it_domain = true;
 	ret = pnv_pci_ioda2_table_init(tbl, nid, table_group->tce32_start, PAGE_SHIFT,
-				       BIT_ULL(PNV_DOMAIN_SHIFT), PNV_DOMAIN_LEVELS, NULL);
+				       BIT_ULL(SPAPR_TCE_DOMAIN_SHIFT),
+				       SPAPR_TCE_DOMAIN_LEVELS, NULL);
 	if (ret) {
 		iommu_tce_table_put(tbl);
 		return ret;
