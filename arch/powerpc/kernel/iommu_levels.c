@@ -146,8 +146,20 @@ static void tree_free(struct iommu_table *tbl, __be64 *block, unsigned int level
 			tree_free(tbl, below, level - 1);
 	}
 	kfree(block);
-	if (iommu_table_has_view(tbl))
+	if (iommu_table_has_view(tbl) || tbl->it_domain)
 		cond_resched();
+}
+
+/* Free what chain_alloc() made; any context, as iommu_levels_grow_host(). */
+static void chain_free(struct iommu_table *tbl, __be64 *block, unsigned long idx,
+		       unsigned int level)
+{
+	__be64 *below;
+
+	for (; block; block = below) {
+		below = level ? link_follow(block_slot(tbl, block, idx, level--)) : NULL;
+		kfree(block);
+	}
 }
 
 /* Blocks from @level down to the leaf of @idx, linked among themselves. */
@@ -160,8 +172,7 @@ static __be64 *chain_alloc(struct iommu_table *tbl, unsigned long idx,
 	for (l = 0; l <= level; l++) {
 		block = block_alloc(block_bytes(tbl, l), tbl->it_nid, gfp);
 		if (!block) {
-			if (below)
-				tree_free(tbl, below, l - 1);
+			chain_free(tbl, below, idx, l - 1);
 			return NULL;
 		}
 		if (l)
@@ -239,7 +250,7 @@ int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp
 		if (slot_fill(slot, chain))
 			break;
 		/* Somebody else was faster, if perhaps not down to our leaf. */
-		tree_free(tbl, chain, level);
+		chain_free(tbl, chain, idx, level);
 	}
 
 	host_allocated(tbl, level * level_bytes(tbl) + block_bytes(tbl, 0));
@@ -725,7 +736,7 @@ no_owner:
  * @tbl: table that no walker and no hardware can reach any more; one that never
  *	got levels will do
  *
- * Context: may sleep if @tbl has a view.
+ * Context: may sleep, unless @tbl is a host's own.
  */
 void iommu_levels_destroy(struct iommu_table *tbl)
 {
