@@ -155,17 +155,14 @@ static inline int do_detach(int device)
 	return result(ioctl(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &d));
 }
 
-/* The cdev of a group's NVMe, or -errno; busy for a moment after its last user. */
-static inline int cdev_open(int which)
+/* The cdev of a device, or -errno; busy for a moment after its last user. */
+static inline int cdev_open_named(const char *bdf)
 {
-	const char *bdf = which < nr_groups ? nvme_in_group(groups[which]) : NULL;
+	int fd = -ENODEV, n, ms;
 	char path[320];
 	struct dirent *e;
-	int fd = -ENODEV, n, ms;
 	DIR *d;
 
-	if (!bdf)
-		return -ENODEV;
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev", bdf);
 	d = opendir(path);
 	if (!d)
@@ -185,6 +182,14 @@ static inline int cdev_open(int which)
 	}
 	closedir(d);
 	return fd;
+}
+
+/* The same of a group's NVMe */
+static inline int cdev_open(int which)
+{
+	const char *bdf = which < nr_groups ? nvme_in_group(groups[which]) : NULL;
+
+	return bdf ? cdev_open_named(bdf) : -ENODEV;
 }
 
 #endif

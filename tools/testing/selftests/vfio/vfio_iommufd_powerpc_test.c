@@ -8,12 +8,15 @@
  *	device	one device in one IOAS: maps, ranges, domains, DMA
  *	two	two devices in one IOAS
  *	owner	who has the group
+ *	lpar	where there are no paging domains
  *
- * The group's device must be an NVMe; WHAT IS ON IT IS OVERWRITTEN.
+ * The group's devices must be NVMes; WHAT IS ON THEM IS OVERWRITTEN.
  */
+#define _GNU_SOURCE
 #include <sched.h>
 
 #include "vfio_spapr_nvme.h"
+#include "vfio_spapr_sysfs.h"
 #include "kselftest_harness.h"
 #include "vfio_spapr_dma.h"
 #include "vfio_iommufd.h"
@@ -32,10 +35,10 @@ struct user {
 	__u32 ioas, dev;
 };
 
-/* 0 or -errno. @at: what is mapped at QUEUES_AT, NVME_MEMORY bytes */
-static int user_attach(struct user *u, struct nvme *n, int which, __u32 *dev, char *at)
+/* 0 or -errno. @device: a cdev; @at: what is mapped at QUEUES_AT, NVME_MEMORY bytes */
+static int user_attach_device(struct user *u, struct nvme *n, int device, __u32 *dev, char *at)
 {
-	int device = cdev_open(which), ret;
+	int ret;
 
 	n->device = -1;
 	if (device < 0)
@@ -48,6 +51,11 @@ static int user_attach(struct user *u, struct nvme *n, int which, __u32 *dev, ch
 		return ret;
 	}
 	return nvme_open_device(n, device, at, QUEUES_AT + (at - u->d.queues));
+}
+
+static int user_attach(struct user *u, struct nvme *n, int which, __u32 *dev, char *at)
+{
+	return user_attach_device(u, n, cdev_open(which), dev, at);
 }
 
 static int user_open(struct user *u)
@@ -645,6 +653,35 @@ TEST_F(owner, only_one)
 	owner_iommufd(_metadata);
 }
 
+/* Commands that the device still has when it leaves the domain reach no memory. */
+TEST_F(owner, leaves_at_work)
+{
+	struct nvme_command c;
+	unsigned char data[NVME_PAGE];
+	struct user u;
+	int i, k;
+
+	ASSERT_EQ(0, user_open(&u));
+	fill(data, 42);
+	ASSERT_EQ(0, nvme_medium_set(&u.d.n, MEDIUM_PAGE, data));
+	ASSERT_EQ(0, do_ioas_map(u.fd, u.ioas, GiB, u.d.m, MEMORY, MAP_RW));
+	for (i = 0; i < HANDOVERS; i++) {
+		for (k = 0; k < NVME_ENTRIES - 1; k++) {
+			nvme_rw_command(&u.d.n, &c, NVME_IO_READ, MEDIUM_PAGE,
+					GiB + k * 2 * page);
+			nvme_submit(&u.d.n, &u.d.n.io, &c);
+		}
+		ASSERT_EQ(0, do_detach(u.d.n.device));
+		memset(u.d.m, GUARD, MEMORY);
+		usleep(NVME_GRACE_MS * 1000);
+		EXPECT_TRUE(guards_hold(u.d.m, MEMORY, NULL));
+		ASSERT_EQ(0, do_attach(u.d.n.device, u.ioas));
+		ASSERT_EQ(0, nvme_recover(&u.d.n));
+	}
+	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
+	user_close(&u);
+}
+
 /* Closed in any order, while mapped and with the device at work. */
 TEST_F(owner, close_any_order)
 {
@@ -750,6 +787,53 @@ TEST_F(owner, type1_compatible)
 	nvme_close(&d.n);
 	container_close(&d.c);
 	munmap(d.queues, 64 * KiB + MEMORY);
+}
+
+/* ---- pSeries has no paging domains: refused at once, and nothing is lost by asking ---- */
+
+FIXTURE(lpar) {
+	long pinned;
+};
+
+FIXTURE_SETUP(lpar)
+{
+	if (!access("/proc/device-tree/ibm,opal", F_OK))
+		SKIP(return, "not in an LPAR");
+	if (access("/dev/iommu", F_OK))
+		SKIP(return, "no iommufd");
+	self->pinned = pages_pinned_steady();
+}
+
+FIXTURE_TEARDOWN(lpar)
+{
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+}
+
+TEST_F(lpar, refused)
+{
+	struct container c = NO_CONTAINER;
+	int fd, device;
+	__u32 dev;
+
+	/* a cdev: MSIs are not known to be isolated */
+	fd = iommufd_open();
+	ASSERT_LE(0, fd);
+	device = cdev_open(0);
+	ASSERT_LE(0, device);
+	EXPECT_EQ(-EPERM, do_bind(device, fd, &dev));
+	close(device);
+	close(fd);
+
+	/* a type1 program's way */
+	c.fd = iommufd_open();
+	c.group = group_join(&c, 0);
+	ASSERT_LE(0, c.group);
+	EXPECT_EQ(0, result(ioctl(c.fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)));
+	EXPECT_GT(0, ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, nvme_in_group(groups[0])));
+	EXPECT_EQ(EPERM, errno);
+	container_close(&c);
+
+	owner_spapr(_metadata, VFIO_SPAPR_TCE_v2_IOMMU);
 }
 
 int main(int argc, char **argv)
