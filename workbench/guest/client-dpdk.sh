@@ -1,0 +1,60 @@
+# DPDK's testpmd drives two NICs that are wired together: by iommufd, which takes the place of VFIO's container
+# for type1 programs. Each forwards to the other what it receives. Prints TAP.
+
+n=0
+result()	# result STATUS NAME
+{
+	n=$((n + 1))
+	[ "$1" = 0 ] && echo "ok $n $2" && return
+	echo "not ok $n $2"
+	failed=1
+}
+
+pins()
+{
+	awk '/^nr_foll_pin_acquired/ { a = $2 } /^nr_foll_pin_released/ { r = $2 } END { print a - r }' /proc/vmstat
+}
+
+# What the last statistics say of both NICs: received sent received sent
+counts()
+{
+	awk '/RX-packets:/ { rx[i++ % 2] = $2 } /TX-packets:/ { tx[j++ % 2] = $2 } END { print rx[0] + 0, tx[0] + 0, rx[1] + 0, tx[1] + 0 }' /tmp/out
+}
+
+enough()	# each has received and sent so many packets
+{
+	echo "show port stats all" >&4
+	for c in $(counts); do [ "$c" -ge 1000 ] || return 1; done
+}
+
+trap '' PIPE	# testpmd may end first
+failed=0
+echo TAP version 13
+echo 1..6
+vfio_bind >/tmp/bound
+result $(($(grep -c . /tmp/bound) != 2)) "two NICs are on vfio-pci"
+before=$(pins)
+mount --bind /dev/iommu /host/dev/vfio/vfio
+mkdir -p /host/var/run
+mkfifo /tmp/in
+pmds=$(for f in /host/pmds/*; do echo "-d ${f#/host}"; done)
+chroot /host /bin/dpdk-testpmd $pmds -l 0,1 --no-huge -m 128 --iova-mode=va --no-telemetry -- \
+	-i --total-num-mbufs=4096 --forward-mode=io </tmp/in >/tmp/out 2>&1 &
+testpmd=$!
+exec 4>/tmp/in
+wait_for 60 'grep -q "^Done" /tmp/out || ! kill -0 $testpmd'
+result $(($(grep -c '^Port [01]: ' /tmp/out) < 2)) "testpmd has both ports"
+echo "start tx_first" >&4
+wait_for 60 enough
+result $? "packets went both ways: received, sent $(counts)"
+result $(($(pins) <= before)) "memory is pinned while it runs: $(pins) pages"
+echo stop >&4
+echo quit >&4
+exec 4>&-
+wait $testpmd
+result $? "testpmd ended well"
+wait_for 20 '[ "$(pins)" = $before ]'
+result $(($(pins) != before)) "nothing stays pinned"
+[ $failed = 0 ] || sed 's/^/# /' /tmp/out
+sed 's/^/testpmd: /' /tmp/out >&2
+[ $failed = 0 ]
