@@ -11,7 +11,7 @@
  *            owns one registration.
  *
  * Version 1 has one group and the default window, charges the whole window when it is
- * enabled, and pins pages as they are mapped. Version 2 maps registered memory only.
+ * enabled, and pins pages as they are mapped; pages far beyond that size are charged then. Version 2 maps registered memory only.
  *
  * The *default window* exists for user space from the first attach on, but is created
  * when it is first used. Until then it is pending, and its slot is taken.
@@ -409,7 +409,7 @@ static void tce_windows_revoke(struct iommu_table **tbl, unsigned int nr)
 		iommu_user_revoke(last);
 }
 
-/* Clear all of @tbl; what the entries held has been dropped when this returns. */
+/* Clear all of a revoked table; what the entries held has been dropped when this returns. */
 static void tce_window_clear(struct iommu_table *tbl)
 {
 	struct iommu_user_gather g __uninitialized;
@@ -417,6 +417,8 @@ static void tce_window_clear(struct iommu_table *tbl)
 	iommu_user_begin(&g, tbl);
 	iommu_user_unmap(&g, tbl->it_offset, tbl->it_size);
 	iommu_user_finish(&g);
+	if (tbl->it_pins)
+		iommu_user_pins_uncharge(tbl);
 }
 
 /* Clear a revoked table, take it from the groups before @end (NULL: from all), put it. */
@@ -540,7 +542,8 @@ static int tce_window_create(struct tce_container *container, unsigned int num,
 						       shape->levels, container->mm, &tbl));
 	if (ret)
 		return ret;
-	tbl->it_pins = !container->v2;
+	if (!container->v2)
+		iommu_user_pins_init(tbl);
 	tbl->it_revoked = tbl->it_pins && !container->enabled;
 	return tce_window_set(container, num, tbl);
 }
@@ -883,7 +886,8 @@ static int tce_enable(struct tce_container *container)
 
 	/*
 	 * The whole window is charged now: charging page by page would cost more than
-	 * mapping, and a guest's H_PUT_TCE has no good way to fail.
+	 * mapping, and a guest's H_PUT_TCE has no good way to fail. Only memory scattered
+	 * in parts smaller than a page takes more, see iommu_user.c.
 	 */
 	pages = table_group->tce32_size >> PAGE_SHIFT;
 	ret = account_locked_vm(container->mm, pages, true);

@@ -32,7 +32,17 @@
 /* Pages pinned at a time, on the stack */
 #define IOMMU_USER_PINS		32UL
 
-/* ---- v1: page pins ---- */
+/*
+ * v1: page pins.
+ *
+ * Who enables a container is charged for its window's size. Where IOMMU pages are smaller
+ * than ours, each entry may pin a page of its own, several times that size. So pages are
+ * counted by lines: a page counts once in each line that has an entry for it. Contiguous
+ * memory that fills the window counts as its size, or as twice that where it is shifted
+ * against the lines. So the charge is good for twice the window's size; beyond that each page
+ * is charged on its own, and stays charged until the table is clear again. it_pin_room is
+ * how many pages the charge is still good for.
+ */
 
 /*
  * Drop the pins of @n entries from @hpa on: one per kernel page, or one per IOMMU
@@ -269,26 +279,52 @@ static int tce_xchg(struct iommu_table *tbl, const struct iommu_span *span, unsi
 }
 
 /*
+ * By how many pages a line leads to more when the entry at @view gets this word: -1, 0 or 1.
+ * Only where pins are counted.
+ */
+static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
+{
+	u64 old = iommu_view_get(view);
+	int more = 0;
+
+	if (!tbl->it_pins || !iommu_user_pins_small(tbl))
+		return 0;
+	if (word & IOMMU_VIEW_LIVE)
+		more += !iommu_line_leads_to(view, word);
+	if (old & IOMMU_VIEW_LIVE)
+		more -= !iommu_line_leads_to(view, old);
+	return more;
+}
+
+/* The word that entry @i is to get. Returns 0, or why it cannot lead there. */
+static int entry_word(struct iommu_table *tbl, unsigned long i, const struct target *t,
+		      unsigned long *hpa, u64 *word)
+{
+	*word = 0;
+	if (t->dir == DMA_NONE)
+		return 0;
+	if (!target_hpa(t, i, tbl->it_page_shift, hpa))
+		return -EINVAL;
+	target_dirty(t, i, tbl->it_page_shift);
+	*word = iommu_user_word(tbl, t->mem ? target_ua(t, i, tbl->it_page_shift) : *hpa,
+				t->dir);
+	return 0;
+}
+
+/*
  * Change entry @i of a locked line, one that holds a pin or is a hypervisor's included.
  * Returns 0 or why not.
  */
 static int entry_change(struct iommu_user_gather *g, const struct iommu_span *span,
 			unsigned long i, unsigned long entry, const struct target *t)
 {
-	u64 *view = span->view + i, old = iommu_view_get(view), word = 0;
-	unsigned int shift = g->tbl->it_page_shift;
+	u64 *view = span->view + i, old = iommu_view_get(view), word;
 	struct iommu_user_held *held = NULL;
 	unsigned long hpa = 0;
-	int why = 0;
+	int why = 0, more;
 
 	if (!target_concerns(t, old))
 		return 0;
-	if (t->dir != DMA_NONE) {
-		if (!target_hpa(t, i, shift, &hpa))
-			return -EINVAL;
-		target_dirty(t, i, shift);
-		word = iommu_user_word(g->tbl, target_ua(t, i, shift), t->dir);
-	}
 	/* Where to gather must be known before the entry is changed. */
 	if (old & IOMMU_VIEW_PIN) {
 		if (g->nr == IOMMU_USER_HELD)
@@ -298,7 +334,15 @@ static int entry_change(struct iommu_user_gather *g, const struct iommu_span *sp
 		if (!held)
 			return why;
 	}
+	why = entry_word(g->tbl, i, t, &hpa, &word);
+	if (why)
+		return why;
+	more = line_grows(g->tbl, view, word);
+	if (more > 0 && atomic_long_dec_if_positive(&g->tbl->it_pin_room) < 0)
+		return -EDQUOT;
 	why = tce_xchg(g->tbl, span, i, entry, &hpa, t->dir);
+	if (more > 0 ? why : !why && more)
+		atomic_long_inc(&g->tbl->it_pin_room);
 	if (why)
 		return why;
 	iommu_view_set(view, word);
@@ -643,14 +687,28 @@ static int range_change(struct iommu_user_gather *g, unsigned long entry, unsign
 	return why;
 }
 
+/* Charge one more page than has been. Whoever revokes a table returns what it charges. */
+static int pins_charge(struct iommu_table *tbl)
+{
+	int ret = -ENODEV;
+
+	mutex_lock(&tbl->it_grow);
+	if (!READ_ONCE(tbl->it_revoked))
+		ret = account_locked_vm(tbl->it_mm, 1, true);
+	if (!ret)
+		atomic_long_inc(&tbl->it_pin_room);
+	mutex_unlock(&tbl->it_grow);
+	return ret;
+}
+
 /**
  * iommu_user_provide() - supply what a try lacks
  * @tbl: the table
  * @entry: the entry at which it stopped
  * @why: and why
  *
- * Makes the level of the entry (-ENOENT), or lets others run who may have locked its line
- * (-EAGAIN).
+ * Makes the level of the entry (-ENOENT), charges a page more (-EDQUOT), or lets others run
+ * who may have locked its line (-EAGAIN).
  *
  * Context: may sleep; not in a section, not under mmap_lock.
  * Return: 0 to try again; -ENOMEM no memory for a level, or not within the limit; -ENODEV
@@ -661,6 +719,8 @@ int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why)
 	might_sleep();
 	if (why == -ENOENT)
 		return iommu_levels_grow(tbl, entry - tbl->it_offset);
+	if (why == -EDQUOT)
+		return pins_charge(tbl);
 	if (why != -EAGAIN)
 		return why;
 	if (fatal_signal_pending(current))
@@ -1014,3 +1074,42 @@ void iommu_user_revoke(struct iommu_table *tbl)
 	synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(iommu_user_revoke);
+
+/* Pages that the charge for a window is good for */
+static long pins_window(struct iommu_table *tbl)
+{
+	return 2 * ((tbl->it_size << tbl->it_page_shift) >> PAGE_SHIFT);
+}
+
+/**
+ * iommu_user_pins_init() - entries of a table are to hold pins of pages (v1)
+ * @tbl: table without entries that nobody else has yet
+ *
+ * Its owner charges the size of the window, and revokes the table when that ends.
+ */
+void iommu_user_pins_init(struct iommu_table *tbl)
+{
+	tbl->it_pins = true;
+	atomic_long_set(&tbl->it_pin_room, pins_window(tbl));
+}
+EXPORT_SYMBOL_GPL(iommu_user_pins_init);
+
+/**
+ * iommu_user_pins_uncharge() - return what was charged beyond the window's
+ * @tbl: revoked table without live entries. What a hypervisor did not clear stays charged
+ *
+ * Context: may sleep; not under mmap_lock.
+ */
+void iommu_user_pins_uncharge(struct iommu_table *tbl)
+{
+	long more;
+
+	mutex_lock(&tbl->it_grow);
+	more = atomic_long_read(&tbl->it_pin_room) - pins_window(tbl);
+	if (more > 0) {
+		account_locked_vm(tbl->it_mm, more, false);
+		atomic_long_sub(more, &tbl->it_pin_room);
+	}
+	mutex_unlock(&tbl->it_grow);
+}
+EXPORT_SYMBOL_GPL(iommu_user_pins_uncharge);

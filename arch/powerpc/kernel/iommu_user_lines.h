@@ -59,7 +59,14 @@ iommu_user_region(const struct iommu_user_held *held)
 	return (struct mm_iommu_region *)held->addr;
 }
 
+/* v1: may an IOMMU page be smaller than the page that it pins? */
+static __always_inline bool iommu_user_pins_small(struct iommu_table *tbl)
+{
+	return tbl->it_page_shift < PAGE_SHIFT;
+}
+
 int iommu_line_wait(u64 *head);
+bool iommu_line_leads_to(const u64 *view, unsigned long hpa);
 
 /* Lock a line: 0; -EAGAIN if it stays locked; -ENOENT if the leaf is being freed. */
 static __always_inline int iommu_line_lock(u64 *head)

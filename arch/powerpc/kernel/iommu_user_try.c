@@ -775,6 +775,24 @@ EXPORT_SYMBOL_GPL(iommu_user_try_map_list);
 
 /* ---- pins (v1) with the MMU off ---- */
 
+/**
+ * iommu_line_leads_to() - does another entry of a line hold a pin of the same page?
+ * @view: view word of an entry of a table whose entries hold pins; not looked at
+ * @hpa: in the page
+ *
+ * Context: the line is locked.
+ */
+bool iommu_line_leads_to(const u64 *view, unsigned long hpa)
+{
+	const u64 *head = iommu_view_head((u64 *)view), *v;
+
+	for (v = head; v < head + IOMMU_VIEW_LINE; v++)
+		if (v != view && READ_ONCE(*v) & IOMMU_VIEW_LIVE &&
+		    !((READ_ONCE(*v) ^ hpa) & PAGE_MASK))
+			return true;
+	return false;
+}
+
 /* The head of the page at @hpa, at an address real mode has; NULL if there is none */
 static struct page *head_find(unsigned long hpa)
 {
@@ -832,6 +850,8 @@ static int pinned_clear(struct iommu_table *tbl, __be64 *tce, u64 *view, unsigne
 	if (!tbl->it_ops->tce_kill_rm(tbl, entry, 1) &&
 	    pin_drop(was & IOMMU_LINK_PA, old & IOMMU_VIEW_WRITE)) {
 		iommu_view_set(view, 0);
+		if (iommu_user_pins_small(tbl) && !iommu_line_leads_to(view, was))
+			atomic_long_inc(&tbl->it_pin_room);
 		why = 1;
 	} else {
 		/* Still pinned, and nobody else could change it: put it back. */

@@ -40,7 +40,8 @@
 #include <asm/tce.h>
 
 /*
- * A view word has the user page that its TCE leads to: ua[63:12] | flags. A word
+ * A view word has the user page that its TCE leads to: ua[63:12] | flags. With PIN (v1) it
+ * has hpa[63:12] | flags: what is pinned, whatever the address leads to by now. A word
  * without LIVE belongs to a clear TCE.
  *
  * The IOMMU_VIEW_LINE words of one cache line and their TCEs are a *line*. Its

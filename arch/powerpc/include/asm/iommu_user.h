@@ -34,6 +34,7 @@
  *   -EINVAL      the memory is not contiguous and aligned enough for an IOMMU page
  *   -ENXIO       the region is being registered or unregistered
  *   -ENODEV      the table has been revoked
+ *   -EDQUOT      v1: a page more would be pinned than is charged: provide
  *   -EOPNOTSUPP  not by a try: see iommu_user_try_ready()
  *   -EIO         with the MMU off: the old entry leads to a region that only virtual
  *                mode may drop
@@ -187,5 +188,7 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
 long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned long size);
 void iommu_user_finish(struct iommu_user_gather *g);
 void iommu_user_revoke(struct iommu_table *tbl);
+void iommu_user_pins_init(struct iommu_table *tbl);
+void iommu_user_pins_uncharge(struct iommu_table *tbl);
 
 #endif /* _ASM_POWERPC_IOMMU_USER_H */

@@ -175,22 +175,23 @@ static void expect_model_at(struct kunit *test, int line)
 	unsigned long per = shift < PAGE_SHIFT ? 1 : BIT(shift - PAGE_SHIFT);
 	long live[MANY] = {}, pins = 0, wrong = 0;
 	unsigned long tce, want, off;
-	u64 word, flags;
+	u64 word, view;
 
 	for (i = 0; i < ENTRIES; i++) {
 		tce = tce_at(f->tbl, i, &word);
 		want = 0;
-		flags = 0;
+		view = 0;
 		if (f->ua[i]) {
 			off = f->ua[i] - f->base;
 			want = f->hpa[off >> PAGE_SHIFT] | (off & ~PAGE_MASK) |
 			       (f->ro[i] ? TCE_PCI_READ : RW);
-			flags = IOMMU_VIEW_LIVE | (f->ro[i] ? 0 : IOMMU_VIEW_WRITE) |
-				(f->tbl->it_pins ? IOMMU_VIEW_PIN : 0);
+			view = IOMMU_VIEW_LIVE | (f->ro[i] ? 0 : IOMMU_VIEW_WRITE);
+			view |= f->tbl->it_pins ? IOMMU_VIEW_PIN | (want & IOMMU_LINK_PA) :
+						  f->ua[i];
 			live[(off >> PAGE_SHIFT) / f->region_pages]++;
 			pins += per;
 		}
-		if (tce != want || word != (f->ua[i] | flags) ||
+		if (tce != want || word != view ||
 		    dev_read(f->tbl, i) != want) {
 			if (!wrong++)
 				kunit_err(test, "line %d: entry %u: TCE %lx word %llx device %lx, not %lx %lx",
@@ -226,7 +227,8 @@ static int table_make_ops(struct kunit *test, unsigned int page_shift, bool pins
 	tbl->it_page_shift = page_shift;
 	tbl->it_offset = OFFSET;
 	tbl->it_size = ENTRIES;
-	tbl->it_pins = pins;
+	if (pins)
+		iommu_user_pins_init(tbl);
 	ret = iommu_levels_init(tbl, NUMA_NO_NODE, 2, 9, ops == &fake_ops, f->mm);
 	if (ret) {
 		kfree(tbl);
@@ -296,6 +298,17 @@ static int iommu_user_test_init(struct kunit *test)
 	return 0;
 }
 
+static long pin_room(struct fixture *f)
+{
+	return atomic_long_read(&f->tbl->it_pin_room);
+}
+
+/* Pages that VFIO's ENABLE is good for: the window, and as much again for what is shifted */
+static long pins_window(struct fixture *f)
+{
+	return 2 * ((ENTRIES << f->tbl->it_page_shift) >> PAGE_SHIFT);
+}
+
 /* Nothing mapped, nothing pinned, nothing charged is left, whatever the case did. */
 static void iommu_user_test_exit(struct kunit *test)
 {
@@ -311,6 +324,10 @@ static void iommu_user_test_exit(struct kunit *test)
 		memset(f->ua, 0, sizeof(f->ua));
 		if (f->tbl->it_view_off && (f->tbl->it_pins || f->mem[f->regions - 1]))
 			expect_model(test);
+		if (f->tbl->it_pins) {
+			iommu_user_pins_uncharge(f->tbl);
+			KUNIT_EXPECT_EQ(test, pin_room(f), pins_window(f));
+		}
 		iommu_tce_table_put(f->tbl);
 	}
 	kill_test = NULL;
@@ -626,6 +643,69 @@ static void pins_dirty(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, 32), 32L);
 	KUNIT_EXPECT_FALSE(test, PageDirty(pfn_to_page(f->hpa[0] >> PAGE_SHIFT)));
 	KUNIT_EXPECT_TRUE(test, PageDirty(pfn_to_page(f->hpa[20] >> PAGE_SHIFT)));
+}
+
+/*
+ * v1: what is pinned beyond the size of the window is charged, up to the limit; what is not
+ * is not. An address that leads to another page since is another page.
+ */
+static void pins_charged(struct kunit *test)
+{
+	struct rlimit *limit = &current->signal->rlim[RLIMIT_MEMLOCK];
+	const unsigned long saved = limit->rlim_cur, per = P >> 12;
+	struct fixture *f = test->priv;
+	const struct cred *old;
+	long was, window;
+	unsigned long i;
+
+	if (per == 1)
+		kunit_skip(test, "an entry is a page");
+	memory_make(test, false);
+	KUNIT_ASSERT_EQ(test, table_make(test, 12, true), 0);
+	window = pins_window(f);
+	old = ipc_lock_drop(test);
+	limit->rlim_cur = RLIM_INFINITY;
+
+	/* As much as the window is, shifted or not: nothing more. Its levels are charged. */
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, ENTRIES, f->base, DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, pin_room(f), window / 2);
+	was = f->mm->locked_vm;
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, ENTRIES, f->base + 4096, DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, pin_room(f), 0L);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)ENTRIES);
+	KUNIT_EXPECT_EQ(test, pin_room(f), window);
+	KUNIT_EXPECT_EQ(test, (long)f->mm->locked_vm, was);
+
+	/* A page per entry: as many as that is good for, then five more, then no more. */
+	limit->rlim_cur = (was + 5) << PAGE_SHIFT;
+	for (i = 0; i < window + 5; i++) {
+		KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, i), DMA_BIDIRECTIONAL), 0);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm - was, max(0L, (long)i + 1 - window));
+	}
+	expect_model(test);
+	KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, i), DMA_BIDIRECTIONAL), -ENOMEM);
+	/* One that is pinned in the line already, or instead of another, does no harm. */
+	KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, i - 1) + 4096, DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 1, ua_of(f, 500), DMA_BIDIRECTIONAL), 0);
+	KUNIT_EXPECT_EQ(test, map_range(f, i, 1, ua_of(f, i), DMA_BIDIRECTIONAL), -ENOMEM);
+	expect_model(test);
+
+	/* Two pages have been where one address leads: both count. */
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, ENTRIES), (long)i);
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 1, f->base, DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, vm_munmap(f->base, P), 0);
+	KUNIT_EXPECT_EQ(test, vm_mmap(NULL, f->base, P, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, 0), f->base);
+	KUNIT_EXPECT_EQ(test, put_user((u8)1, (u8 __user *)f->base), 0);
+	kill_test = NULL;
+	KUNIT_EXPECT_EQ(test, map_range(f, 1, 1, f->base, DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, pin_room(f), window + 5 - 2);
+	KUNIT_EXPECT_EQ(test, unmap_range(f, 0, 2), 2L);
+
+	iommu_user_pins_uncharge(f->tbl);
+	KUNIT_EXPECT_EQ(test, (long)f->mm->locked_vm, was);
+	limit->rlim_cur = saved;
+	ipc_lock_back(old);
 }
 
 /* Somebody else's mm can't be pinned through a table; nor can a revoked one be set. */
@@ -1432,6 +1512,7 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE_PARAM(half_failed, kind_gen_params),
 	KUNIT_CASE(too_scattered),
 	KUNIT_CASE(pins_dirty),
+	KUNIT_CASE(pins_charged),
 	KUNIT_CASE_PARAM(refused, kind_gen_params),
 	KUNIT_CASE_PARAM(random_ranges, kind_gen_params),
 	KUNIT_CASE_PARAM(threads, kind_gen_params),

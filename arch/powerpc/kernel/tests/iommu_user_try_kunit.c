@@ -3,6 +3,7 @@
 #include "iommu_user_try_kunit.h"
 
 #define iommu_line_wait		kunit_line_wait
+#define iommu_line_leads_to	kunit_line_leads_to
 #define iommu_line_count	kunit_line_count
 #define iommu_user_held_by	kunit_user_held_by
 #define iommu_user_try_ready	kunit_try_ready

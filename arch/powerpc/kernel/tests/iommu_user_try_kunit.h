@@ -20,6 +20,7 @@ struct iommu_user_tries {
 };
 
 extern typeof(iommu_line_wait) kunit_line_wait;
+extern typeof(iommu_line_leads_to) kunit_line_leads_to;
 extern typeof(iommu_line_count) kunit_line_count;
 extern typeof(iommu_user_held_by) kunit_user_held_by;
 extern typeof(iommu_user_try_ready) kunit_try_ready;

@@ -370,7 +370,7 @@ static u64 get(struct vio *v, unsigned long i)
 	return get_by(v, virt, i);
 }
 
-/* The user address behind entry @i of a hardware table, ~0 if clear */
+/* The user address behind entry @i of a hardware table (v1: where it leads), ~0 if clear */
 static unsigned long hw_ua(struct fake *f, unsigned long i)
 {
 	struct iommu_span span;
@@ -1005,6 +1005,16 @@ static void two_tables(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 }
 
+/* What entries of a v1 container's table lead to, who pins it or not */
+static unsigned long user_hpa(struct kunit *test, unsigned long ua)
+{
+	struct page *page;
+
+	KUNIT_ASSERT_EQ(test, get_user_pages_fast(ua & PAGE_MASK, 1, 0, &page), 1);
+	put_page(page);
+	return page_to_phys(page) + offset_in_page(ua);
+}
+
 /* A v1 container's table: pages are pinned in virtual mode, dropped in real mode too. */
 static void pins(struct kunit *test)
 {
@@ -1016,7 +1026,7 @@ static void pins(struct kunit *test)
 	long before;
 
 	v->hw[0] = fake_table(test, SHIFT, false);
-	v->hw[0]->tbl.it_pins = true;
+	iommu_user_pins_init(&v->hw[0]->tbl);
 	KUNIT_ASSERT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
 	before = pins_live();
 	call = mode_call(test);
@@ -1041,7 +1051,8 @@ static void pins(struct kunit *test)
 			H_SUCCESS);
 	KUNIT_EXPECT_EQ(test, pins_live(), before + 5);
 	for (i = 0; i < ARRAY_SIZE(list); i++)
-		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i), v->ua + (list[i] & ~RW));
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], i),
+				user_hpa(test, v->ua + (list[i] & ~RW)));
 
 	/* The process has these pages, too, and no device has written to them. */
 	KUNIT_EXPECT_EQ(test, call(v, PUT, LIOBN, IOBA(9), 0, 0), H_SUCCESS);
