@@ -11,7 +11,8 @@
  *            owns one registration.
  *
  * Version 1 has one group and the default window, charges the whole window when it is
- * enabled, and pins pages as they are mapped; pages far beyond that size are charged then. Version 2 maps registered memory only.
+ * enabled, and pins pages as they are mapped; pages far beyond that size are charged then.
+ * Version 2 maps registered memory only.
  *
  * The *default window* exists for user space from the first attach on, but is created
  * when it is first used. Until then it is pending, and its slot is taken.
@@ -63,6 +64,8 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 #include <asm/eeh.h>
@@ -97,8 +100,8 @@ struct tce_group {
  * @vaddr: as registered; immutable
  * @size: as registered; immutable
  * @mem: the region; NULL while a call registers it
- * @refused: user space wanted to unregister it, but TCEs still led there. Registered
- *	once more, it starts anew
+ * @refused: user space wanted to unregister it, but TCEs still led there. It ends when the
+ *	range is registered once more, see tce_regions_forget()
  *
  * All but the immutable is protected by container->region_lock.
  */
@@ -112,6 +115,8 @@ struct tce_region {
 
 /**
  * struct tce_container - IOMMU data of a VFIO container
+ * @next: in tce_containers
+ * @rcu: frees it after tce_srcu
  * @lock: see the top of this file
  * @v2: version 2; immutable
  * @enabled: DMA may be mapped. v1: between ENABLE and DISABLE. v2: memory has been
@@ -128,6 +133,8 @@ struct tce_region {
  * @regions: of struct tce_region, by address and size; @region_lock
  */
 struct tce_container {
+	struct list_head next;
+	struct rcu_head rcu;
 	struct mutex lock;		/* windows, groups, the charge of v1 */
 	bool v2;
 	bool enabled;
@@ -140,6 +147,14 @@ struct tce_container {
 	struct mutex region_lock;	/* regions */
 	struct rb_root regions;
 };
+
+/*
+ * All containers, of every process. Walked under tce_srcu, as what is done for each sleeps: a
+ * container on the list has not been freed.
+ */
+static LIST_HEAD(tce_containers);
+static DEFINE_SPINLOCK(tce_containers_lock);
+DEFINE_STATIC_SRCU(tce_srcu);
 
 /* An error of platform code as an ioctl may return it */
 static int tce_errno(long ret)
@@ -214,60 +229,88 @@ static struct iommu_table *tce_window_get(struct tce_container *container,
 	return tbl ? iommu_tce_table_get(tbl) : NULL;
 }
 
-/*
- * Memory that was to be unregistered while TCEs led to it, and is registered once more:
- * a guest gave a DIMM back and got another one at the same address, without clearing
- * the TCEs. The container's own TCEs are cleared, or a device would go on using the old
- * pages. Those of other containers, or their registrations, keep the region: -EBUSY.
- */
-static int tce_region_forget(struct tce_container *container, struct tce_region *region)
+/* Clear the container's TCEs that lead into a range of user memory. */
+static long tce_ua_clear(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct iommu_table *tbl;
 	unsigned int num;
-	long ret;
+	long ret = 0;
 
-	lockdep_assert_held(&container->region_lock);
-	for (num = 0; num < ARRAY_SIZE(container->tables); num++) {
+	for (num = 0; ret >= 0 && num < ARRAY_SIZE(container->tables); num++) {
 		tbl = tce_window_get(container, num);
 		if (!tbl)
 			continue;
-		ret = iommu_user_unmap_ua(tbl, region->vaddr, region->size);
+		ret = iommu_user_unmap_ua(tbl, vaddr, size);
 		iommu_tce_table_put(tbl);
-		if (ret < 0)
-			return ret;
 	}
-	return mm_iommu_unregister_last(container->mm, region->mem);
+	return ret;
 }
 
-/*
- * Claim a range for a registration: by @region, or by the one that is there if it is to
- * start anew. With the claim in the tree, a second caller with the same range fails at
- * once.
- */
-static int tce_region_claim(struct tce_container *container, struct tce_region **region)
+/* Do what was refused: unregister a range that no TCE leads to any more. */
+static long tce_region_forget(struct tce_container *container, u64 vaddr, u64 size)
 {
-	struct tce_region *found;
-	struct rb_node *node;
+	struct tce_region want = { .vaddr = vaddr, .size = size }, *region;
 	int ret = 0;
 
 	mutex_lock(&container->region_lock);
-	node = rb_find_add(&(*region)->node, &container->regions, tce_region_add_cmp);
-	if (node) {
-		found = rb_entry(node, struct tce_region, node);
-		ret = found->mem && found->refused ?
-			tce_region_forget(container, found) : -EBUSY;
+	region = tce_region_find(container, &want);
+	if (region && region->refused) {
+		ret = mm_iommu_unregister_last(container->mm, region->mem);
 		if (!ret) {
-			kfree(*region);
-			*region = found;
-			found->mem = NULL;
-			found->refused = false;
+			rb_erase(&region->node, &container->regions);
+			kfree(region);
 		}
 	}
 	mutex_unlock(&container->region_lock);
 	return ret;
 }
 
-static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
+/*
+ * Memory that all containers of a process have unregistered, the last one in vain as TCEs led
+ * there, is registered once more: a guest gave a DIMM back without clearing its TCEs, and got
+ * another DIMM at the same address. The TCEs are cleared, or devices would go on using the
+ * old pages, and the range is free. Whose TCEs these are does not matter: nobody has the old
+ * memory registered any more.
+ */
+static int tce_regions_forget(struct mm_struct *mm, u64 vaddr, u64 size)
+{
+	static long (* const step[])(struct tce_container *, u64, u64) = {
+		tce_ua_clear, tce_region_forget,
+	};
+	struct tce_container *container;
+	unsigned int i;
+	long ret = 0;
+	int idx;
+
+	idx = srcu_read_lock(&tce_srcu);
+	for (i = 0; i < ARRAY_SIZE(step); i++)
+		list_for_each_entry_srcu(container, &tce_containers, next,
+					 srcu_read_lock_held(&tce_srcu))
+			if (ret >= 0 && container->v2 && READ_ONCE(container->mm) == mm)
+				ret = step[i](container, vaddr, size);
+	srcu_read_unlock(&tce_srcu, idx);
+	return min(ret, 0L);
+}
+
+/*
+ * Claim a range for a registration, by a node in the tree: a second caller with the same range
+ * fails at once. -ESTALE: the container's own, that could not be unregistered.
+ */
+static int tce_region_claim(struct tce_container *container, struct tce_region *region)
+{
+	struct rb_node *node;
+	int ret = 0;
+
+	mutex_lock(&container->region_lock);
+	node = rb_find_add(&region->node, &container->regions, tce_region_add_cmp);
+	if (node)
+		ret = rb_entry(node, struct tce_region, node)->refused ? -ESTALE : -EBUSY;
+	mutex_unlock(&container->region_lock);
+	return ret;
+}
+
+/* -ESTALE: there is memory that was to be unregistered, see tce_regions_forget(). */
+static int tce_region_try_register(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct mm_iommu_region *mem;
 	struct tce_region *region;
@@ -278,7 +321,7 @@ static int tce_region_register(struct tce_container *container, u64 vaddr, u64 s
 		return -ENOMEM;
 	region->vaddr = vaddr;
 	region->size = size;
-	ret = tce_region_claim(container, &region);
+	ret = tce_region_claim(container, region);
 	if (ret) {
 		kfree(region);
 		return ret;
@@ -297,6 +340,17 @@ static int tce_region_register(struct tce_container *container, u64 vaddr, u64 s
 	}
 	mutex_unlock(&container->region_lock);
 	return ret;
+}
+
+static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
+{
+	int ret = tce_region_try_register(container, vaddr, size);
+
+	if (ret == -ESTALE)
+		ret = tce_regions_forget(container->mm, vaddr, size) ?:
+		      tce_region_try_register(container, vaddr, size);
+	/* A hypervisor keeps a TCE, or it has been mapped and refused once more. */
+	return ret == -ESTALE ? -EBUSY : ret;
 }
 
 static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64 size)
@@ -324,12 +378,15 @@ static void tce_regions_release(struct tce_container *container)
 {
 	struct tce_region *region, *next;
 
+	/* Another container may be forgetting a range. */
+	mutex_lock(&container->region_lock);
 	rbtree_postorder_for_each_entry_safe(region, next, &container->regions, node) {
 		mm_iommu_abandon(container->mm, region->mem);
 		kfree(region);
 		cond_resched();
 	}
 	container->regions = RB_ROOT;
+	mutex_unlock(&container->region_lock);
 }
 
 /* ---- windows ---- */
@@ -1289,6 +1346,9 @@ static void *tce_iommu_open(unsigned long arg)
 	mutex_init(&container->region_lock);
 	container->regions = RB_ROOT;
 	container->v2 = arg == VFIO_SPAPR_TCE_v2_IOMMU;
+	spin_lock(&tce_containers_lock);
+	list_add_tail_rcu(&container->next, &tce_containers);
+	spin_unlock(&tce_containers_lock);
 	return container;
 }
 
@@ -1388,7 +1448,22 @@ static void tce_iommu_detach_group(void *iommu_data, struct iommu_group *iommu_g
 	mutex_unlock(&container->lock);
 }
 
-/* All groups have been detached, and no call is under way. */
+static void tce_container_free(struct rcu_head *rcu)
+{
+	struct tce_container *container = container_of(rcu, struct tce_container, rcu);
+
+	if (container->mm)
+		mmdrop(container->mm);
+	mutex_destroy(&container->region_lock);
+	mutex_destroy(&container->eeh_lock);
+	mutex_destroy(&container->lock);
+	kfree(container);
+}
+
+/*
+ * All groups have been detached, and no call is under way. Another container may still be at
+ * it, see tce_regions_forget().
+ */
 static void tce_iommu_release(void *iommu_data)
 {
 	struct tce_container *container = iommu_data;
@@ -1398,12 +1473,10 @@ static void tce_iommu_release(void *iommu_data)
 	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
 		WARN_ON(rcu_access_pointer(container->tables[num]));
 	tce_regions_release(container);
-	if (container->mm)
-		mmdrop(container->mm);
-	mutex_destroy(&container->region_lock);
-	mutex_destroy(&container->eeh_lock);
-	mutex_destroy(&container->lock);
-	kfree(container);
+	spin_lock(&tce_containers_lock);
+	list_del_rcu(&container->next);
+	spin_unlock(&tce_containers_lock);
+	call_srcu(&tce_srcu, &container->rcu, tce_container_free);
 }
 
 static const struct vfio_iommu_driver_ops tce_iommu_driver_ops = {
@@ -1424,6 +1497,7 @@ static int __init tce_iommu_init(void)
 static void __exit tce_iommu_exit(void)
 {
 	vfio_unregister_iommu_driver(&tce_iommu_driver_ops);
+	srcu_barrier(&tce_srcu);
 }
 
 module_init(tce_iommu_init);

@@ -13,6 +13,8 @@
  *   CLAIMED   1     0       yes       being pinned: overlaps are refused, no translation
  *   LIVE      >= 1  1       yes       translated, mapped, registered again
  *   BUSY      >= 1  > 1     yes       as LIVE; the last unregister gets -EBUSY
+ *   STALE     1     >= 1    yes       that has happened: translated, mapped; not registered
+ *                                     again before it has gone
  *   ORPHAN    0     > 1     yes       abandoned: translated, mapped; not registered again
  *   DEAD      0     0       no        waits for RCU readers, then its pages are unpinned
  *

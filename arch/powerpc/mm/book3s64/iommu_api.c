@@ -488,6 +488,8 @@ static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region
 	/* Its pages may not be those that user space has there now. */
 	if (have->orphan)
 		return -EBUSY;
+	if (have->stale)
+		return -ESTALE;
 	have->used++;
 	*pregion = have;
 	return 0;
@@ -594,10 +596,11 @@ static int range_check(struct mm_struct *mm, unsigned long ua, unsigned long siz
  *
  * Context: may sleep, takes mmap_lock inside, killable.
  * Return: 0; -EINVAL for a misaligned, empty or wrapping range or an overlap with
- * another region; -EBUSY if an abandoned region is still mapped there; -EFAULT for a
- * hole, read-only memory or addresses beyond user space; -ENOMEM at RLIMIT_MEMLOCK or
- * out of memory; -EPERM for another's mm; -EINTR on a fatal signal. After an error
- * nothing is pinned or charged.
+ * another region; -EBUSY if an abandoned region is still mapped there; -ESTALE if there is
+ * one that all have unregistered, the last of them in vain (see mm_iommu_unregister());
+ * -EFAULT for a hole, read-only memory or addresses beyond user space; -ENOMEM at
+ * RLIMIT_MEMLOCK or out of memory; -EPERM for another's mm; -EINTR on a fatal signal. After
+ * an error nothing is pinned or charged.
  */
 int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size, struct mm_iommu_region **pregion)
@@ -774,6 +777,7 @@ static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *regio
 		return 0;
 	}
 	if (region->used > 1 || atomic64_cmpxchg(&region->mapped, 1, 0) != 1) {
+		region->stale |= !to_be_last;
 		spin_unlock(&store->lock);
 		return -EBUSY;
 	}
@@ -799,7 +803,8 @@ static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *regio
  *
  * Context: may sleep, takes mmap_lock.
  * Return: 0; -EBUSY if this is the last registration and TCEs still reach the
- * region: then nothing has changed and the caller still owns it.
+ * region: then the caller still owns it. It stays usable, but is not registered again, by
+ * anybody (-ESTALE), before the caller has unregistered it.
  */
 int mm_iommu_unregister(struct mm_struct *mm, struct mm_iommu_region *region)
 {
@@ -812,8 +817,8 @@ EXPORT_SYMBOL_GPL(mm_iommu_unregister);
  * @mm: the mm it was registered in
  * @region: the region, of which the caller owns one registration
  *
- * For a caller that wants the range pinned anew: a registration of the same range that
- * follows pins the pages that are mapped there then.
+ * For a caller that wants the range of a stale region pinned anew: a registration of the same
+ * range that follows pins the pages that are mapped there then.
  *
  * Context: may sleep, takes mmap_lock.
  * Return: 0; -EBUSY if TCEs or another registration keep the region: then nothing has

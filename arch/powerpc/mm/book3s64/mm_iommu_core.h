@@ -62,6 +62,8 @@
  * @claimed: being registered (store->lock)
  * @orphan: its last owner has abandoned it, @used is 0; never goes back (store->lock;
  *	readers: RCU, see mm_iommu_abandon())
+ * @stale: all registrations have been taken back, but TCEs kept the last one: not
+ *	registered again, as other pages may be there by now; never goes back (store->lock)
  * @used: registrations (store->lock)
  * @charged: pages charged to locked_vm (its registration; then store->lock; then the worker)
  * @nr_blocks: blocks that there are
@@ -87,6 +89,7 @@ struct mm_iommu_region {
 	bool dev;
 	bool claimed;
 	bool orphan;
+	bool stale;
 	unsigned long used;
 	unsigned long charged;
 	unsigned long nr_blocks;
