@@ -1119,11 +1119,11 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
 }
 
 /*
- * What an EEH operation works on. It may take device locks and pci_rescan_remove_lock,
- * and waits for firmware; a thread that holds these may wait to detach the group. So no
- * lock is held meanwhile: the PE is referenced, and so are its devices, whose buses and
- * bridges stay with them. A group may leave in the middle of an operation, but none
- * starts on a group that has left.
+ * What an EEH operation works on. It waits for firmware, and may take device locks and
+ * pci_rescan_remove_lock unless the PE's devices are open; a thread that holds these may wait
+ * to detach the group. So no lock is held meanwhile: the PE is referenced, and so are its
+ * devices, whose buses and bridges stay with them. A group may leave before an operation
+ * ends, even before it begins. tce_eeh_op_on() leaves no device in reset then.
  */
 struct tce_eeh_target {
 	struct eeh_pe *pe;
@@ -1184,6 +1184,39 @@ static int tce_eeh_hold(struct tce_container *container, unsigned int which,
 	return ret ?: !!target->pe;
 }
 
+/* Is a group with this PE still in the container? */
+static bool tce_eeh_is_ours(struct tce_container *container, struct eeh_pe *pe)
+{
+	struct tce_group *group;
+	struct eeh_pe *other;
+	bool ours = false;
+
+	mutex_lock(&container->lock);
+	list_for_each_entry(group, &container->groups, next) {
+		other = eeh_iommu_group_to_pe(group->grp);
+		ours |= other == pe;
+		if (other)
+			eeh_pe_put(other);
+	}
+	mutex_unlock(&container->lock);
+	return ours;
+}
+
+/*
+ * The operation itself. Whoever has the group by the time it ends does not know of a reset
+ * that is to be deactivated: so it is.
+ */
+static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
+			 const struct vfio_eeh_pe_op *op)
+{
+	int ret = tce_eeh_op(pe, op);
+
+	if ((op->op == VFIO_EEH_PE_RESET_HOT || op->op == VFIO_EEH_PE_RESET_FUNDAMENTAL) &&
+	    !tce_eeh_is_ours(container, pe))
+		eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
+	return ret;
+}
+
 /* Every group in turn, until one fails or, for GET_STATE, is not in normal state. */
 static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param,
 			 void __user *arg)
@@ -1207,7 +1240,7 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 		ret = tce_eeh_hold(container, which, &target);
 		if (ret <= 0)
 			break;
-		ret = tce_eeh_op(target.pe, op);
+		ret = tce_eeh_op_on(container, target.pe, op);
 		tce_eeh_release(&target);
 	}
 	mutex_unlock(&container->eeh_lock);

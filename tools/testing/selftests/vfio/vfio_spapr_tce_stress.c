@@ -546,6 +546,103 @@ static int eeh_watch(struct eeh *e, pid_t pid)
 	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
 }
 
+/* The user: a device open, and resets */
+static void eeh_user(struct eeh *e)
+{
+	struct container c;
+	int ret;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret || ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, e->bdf) < 0)
+		_exit(1);
+	for (;;) {
+		if (eeh_op(&c, VFIO_EEH_PE_RESET_HOT) >= 0)
+			__atomic_fetch_add(&e->ops[VFIO_EEH_PE_RESET_HOT], 1,
+					   __ATOMIC_RELAXED);
+		eeh_op(&c, VFIO_EEH_PE_RESET_DEACTIVATE);
+	}
+}
+
+/* Wait for so many more resets. */
+static int eeh_resets_go_on(struct eeh *e, unsigned int n)
+{
+	unsigned long want = eeh_resets(e) + n;
+	int ms;
+
+	for (ms = 0; ms < EEH_STUCK_MS; ms++, usleep(1000))
+		if (eeh_resets(e) >= want)
+			return 0;
+	return -EDEADLK;
+}
+
+static int eeh_wait(pid_t pid)
+{
+	int ms;
+
+	for (ms = 0; ms < EEH_STUCK_MS; ms++, usleep(1000))
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return 0;
+	return -EDEADLK;
+}
+
+/*
+ * The driver is unbound while the device is open: that holds the device's lock and waits for
+ * the user, who is in resets. They go on, and when the user is killed, all of it ends.
+ */
+static int eeh_open_device(struct eeh *e)
+{
+	pid_t user, admin;
+	int ret;
+
+	ret = eeh_group(e);
+	if (ret)
+		return ret;
+	user = fork();
+	if (!user)
+		eeh_user(e);
+	ret = eeh_resets_go_on(e, 2);
+	admin = ret ? -1 : fork();
+	if (!admin)
+		_exit(!!sysfs(e, "/sys/bus/pci/drivers/vfio-pci/unbind", e->bdf));
+	if (ret)
+		snprintf(e->why, sizeof(e->why), "no reset succeeds");
+	else
+		ret = eeh_resets_go_on(e, 4);
+	if (ret == -EDEADLK && admin > 0)
+		snprintf(e->why, sizeof(e->why), "no reset succeeds during unbind");
+	kill(user, SIGKILL);
+	if (eeh_wait(user) || (admin > 0 && eeh_wait(admin))) {
+		snprintf(e->why, sizeof(e->why), "the user or unbind does not end");
+		return -EDEADLK;
+	}
+	return ret ?: eeh_bind(e);
+}
+
+static void run_eeh_open(void)
+{
+	static const char name[] = "eeh_device_open";
+	struct eeh *e = mmap(NULL, sizeof(*e), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct container c;
+	int ret;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (!ret && ioctl(c.fd, VFIO_CHECK_EXTENSION, VFIO_EEH) != 1)
+		ret = -EOPNOTSUPP;
+	if (!ret)
+		ret = eeh_op(&c, VFIO_EEH_PE_GET_STATE) < 0 ? -EOPNOTSUPP : eeh_device(e);
+	container_close(&c);
+	if (ret || access("/sys/bus/pci/drivers/vfio-pci/unbind", W_OK)) {
+		ksft_test_result_skip("%s: no EEH here, or not ours to unbind\n", name);
+		return;
+	}
+	ret = eeh_open_device(e);
+	if (ret)
+		ksft_print_msg("%s: %s\n", e->why, strerror(-ret));
+	ksft_print_msg("  %lu resets\n", eeh_resets(e));
+	ksft_test_result(!ret, "%s\n", name);
+}
+
 static void run_eeh(long end)
 {
 	static const char name[] = "eeh_against_detach";
@@ -612,12 +709,13 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	if (nr_threads > MAX_THREADS)
 		nr_threads = MAX_THREADS;
-	ksft_set_plan(4);
+	ksft_set_plan(5);
 	ksft_print_msg("seed %u, %u threads, %u s\n", seed, nr_threads, seconds);
 	deadline = now_ms();
 	run("v1", VFIO_SPAPR_TCE_IOMMU, false, deadline + seconds * 1000L / 4);
 	run("v2", VFIO_SPAPR_TCE_v2_IOMMU, false, deadline + seconds * 2000L / 4);
 	run("v2_two_groups", VFIO_SPAPR_TCE_v2_IOMMU, true, deadline + seconds * 3000L / 4);
+	run_eeh_open();
 	/* The last one: the device may have got another group. */
 	run_eeh(deadline + seconds * 1000L);
 	ksft_finished();
