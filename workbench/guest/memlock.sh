@@ -10,7 +10,8 @@ disks="-drive if=none,id=a,file=/dev/nvme0n1,format=raw -device nvme,drive=a,ser
 	-drive if=none,id=b,file=/tmp/disk,format=raw -device nvme,drive=b,serial=b,bus=phb4.0"
 devices=
 
-for kib in 64 1024 8192; do
+# The last is what libvirt gives a guest with KVM of so much memory: in KiB, memory / 128 + 4096 for each PHB + 8192.
+for kib in 64 1024 8192 $((512 * 1024 / 128 + 4096 * 5 + 8192)); do
 	rm -f /host/tmp/disk
 	truncate -s 16M /host/tmp/disk
 	as="/t/memlock $kib"
@@ -22,6 +23,7 @@ for kib in 64 1024 8192; do
 		kvm=$(tce_ended '(rm|virt)') user=$(tce_ended user)
 		# A window of 1 GiB takes a view of 2 MiB.
 		case $kib in
+		32768)	check kvm-$kib '[ $kvm -gt 1000 ] && [ $user = 0 ]' "$kvm hypercalls ended in KVM, $user in QEMU" ;;
 		8192)	check shared-$kib '[ $kvm -gt 1000 ] && [ $user -gt 1000 ]' "$kvm hypercalls ended in KVM, $user in QEMU" ;;
 		*)	check qemu-$kib '[ $kvm = 0 ] && [ $user -gt 1000 ]' "$kvm hypercalls ended in KVM, $user in QEMU" ;;
 		esac

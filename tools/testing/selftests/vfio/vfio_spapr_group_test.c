@@ -551,6 +551,22 @@ TEST_F(windows, levels)
 	}
 }
 
+/* Pages of 16 GiB, from a hypervisor that has them: the last of a mask that is no int. */
+TEST_F(windows, pages_of_16_gib)
+{
+	char line[1024] = "";
+	FILE *f = fopen("/proc/cmdline", "r");
+
+	if (f) {
+		if (!fgets(line, sizeof(line), f))
+			line[0] = 0;
+		fclose(f);
+	}
+	if (!strstr(line, "pages16G"))
+		SKIP(return, "needs a machine that has them: pages16G");
+	EXPECT_TRUE(self->info.ddw.pgsizes & 16 * GiB);
+}
+
 /* Every page size of GET_INFO can be had. */
 TEST_F(windows, page_sizes)
 {

@@ -149,7 +149,8 @@ TEST_F(trace, container)
 /* A trace of the grace periods that this process waits for; -errno: no kprobes here. */
 static int grace_begin(void)
 {
-	static const char probe[] = "p:vfio_spapr/gp synchronize_rcu\n";
+	static const char probe[] = "p:vfio_spapr/gp synchronize_rcu\n"
+				    "p:vfio_spapr/gp_now synchronize_rcu_expedited\n";
 	char pid[20];
 	int fd, ret;
 
@@ -203,6 +204,31 @@ TEST_F(trace, one_grace_period)
 	EXPECT_EQ(0, trace_write("events/vfio_spapr/enable", "0"));
 	trace_end();
 	grace_end();
+}
+
+/* A registration that fails half way waits for none, and bothers no other CPU for one. */
+TEST_F(trace, failed_register)
+{
+	char *m = anonymous(MEMORY);
+	int ret, i;
+
+	ASSERT_NE(MAP_FAILED, m);
+	ASSERT_EQ(0, munmap(m + MEMORY / 2, MEMORY / 2));
+	ret = grace_begin();
+	if (ret)
+		SKIP(return, "no kprobe events: %s", strerror(-ret));
+	for (i = 0; i < 10; i++)
+		EXPECT_EQ(-EFAULT, do_register(&self->c, m, MEMORY));
+	EXPECT_EQ(0, lines_with(": (synchronize_rcu"));
+	/* The container's end does: the probes work. */
+	ASSERT_EQ(0, do_register(&self->c, self->m, MEMORY));
+	ASSERT_EQ(0, do_map(&self->c, 0, self->m, MiB));
+	container_close(&self->c);
+	EXPECT_LE(1, lines_with(": (synchronize_rcu"));
+	EXPECT_EQ(0, trace_write("events/vfio_spapr/enable", "0"));
+	trace_end();
+	grace_end();
+	munmap(m, MEMORY / 2);
 }
 
 /* Virtual mode's, and which table is behind a LIOBN for which group */
