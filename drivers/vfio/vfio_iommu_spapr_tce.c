@@ -1509,6 +1509,7 @@ static void tce_iommu_release(void *iommu_data)
 	spin_lock(&tce_containers_lock);
 	list_del_rcu(&container->next);
 	spin_unlock(&tce_containers_lock);
+	/* reclaim-walker, with tce_srcu */
 	call_srcu(&tce_srcu, &container->rcu, tce_container_free);
 }
 

@@ -119,7 +119,7 @@ static __be64 link_make(void *block)
 	return cpu_to_be64(__pa(block) | IOMMU_LINK_VALID);
 }
 
-/* Full barrier: the zeroes are out before the link to them. False: it was filled. */
+/* Full barrier (level-publication): the zeroes before the link. False: it was filled. */
 static bool slot_fill(__be64 *slot, void *block)
 {
 	return !cmpxchg((u64 __force *)slot, 0, (u64 __force)link_make(block));
@@ -330,7 +330,7 @@ static void reclaim_free(struct rcu_head *rcu)
 	kfree(batch);
 }
 
-/* Steps 3 and 4 of the header. */
+/* Steps 3 and 4 of the header: clear-before-invalidate, reclaim-walker */
 static void reclaim_flush(struct reclaim *r)
 {
 	if (!r->batch || !r->batch->nr)

@@ -1070,7 +1070,7 @@ EXPORT_SYMBOL_GPL(iommu_user_unmap_ua);
 void iommu_user_revoke(struct iommu_table *tbl)
 {
 	WRITE_ONCE(tbl->it_revoked, true);
-	/* Pairs with the RCU sections in which it_revoked is read. */
+	/* revoke: pairs with the RCU sections in which it_revoked is read */
 	synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(iommu_user_revoke);

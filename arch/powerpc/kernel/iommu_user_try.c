@@ -65,7 +65,7 @@ noinline int iommu_line_wait(u64 *head)
 	do {
 		while ((busy = READ_ONCE(*head) & IOMMU_VIEW_BUSY)) {
 			if (busy & IOMMU_VIEW_DEAD) {
-				/* What was stored before DEAD is read from here on. */
+				/* dead-line: what was stored before DEAD is read below */
 				smp_rmb();
 				return -ENOENT;
 			}

@@ -299,6 +299,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 	account_locked_vm(kvm->mm, stt->pages, false);
 	drain = atomic_long_add_return(stt->pages, &kvm->arch.tce_free_pages) >
 		KVM_TCE_FREE_PAGES;
+	/* reclaim-walker, with kvm->srcu: hypercalls found the LIOBN before it was erased. */
 	call_srcu(&kvm->srcu, &stt->rcu, kvmppc_tce_table_unseen);
 	if (drain)
 		kvmppc_tce_drain(kvm);
@@ -504,6 +505,7 @@ int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tb
 		trace_kvm_tce_table(stt->liobn, iommu_group_id(grp), true);
 		kvmppc_tce_detach(stt, grp, hw, &unused);
 	}
+	/* attach: pairs with the hypercalls' sections */
 	synchronize_srcu_expedited(&kvm->srcu);
 	kvmppc_tce_put_unused(&unused);
 	return 0;
@@ -629,6 +631,7 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 			kvmppc_tce_detach(stt, grp, NULL, &unused);
 
 	if (!list_empty(&unused)) {
+		/* reclaim-walker, with kvm->srcu */
 		synchronize_srcu_expedited(&kvm->srcu);
 		kvmppc_tce_put_unused(&unused);
 	}

@@ -117,8 +117,8 @@ static inline u64 *iommu_view_head(u64 *view)
  * iommu_view_trylock - lock a line
  * @head: first view word of the line
  *
- * Acquire: the line's words and TCEs are read as the last holder left them, and
- * stores below become visible after the lock does. lwsync on POWER8 and later, which
+ * Acquire (hand-over-word): the line's words and TCEs are read as the last holder left
+ * them, and stores below become visible after the lock does. lwsync on POWER8 and later, which
  * also keeps stores and loads before it ahead of stores and loads after it.
  *
  * Context: any. A holder must not sleep nor be preempted.
@@ -148,7 +148,7 @@ busy:
  */
 static inline void iommu_view_unlock(u64 *head)
 {
-	/* hand-over: pairs with iommu_view_trylock() */
+	/* hand-over-word, hand-over-tce: pairs with iommu_view_trylock() */
 	smp_store_release(head, READ_ONCE(*head) & ~IOMMU_VIEW_LOCK);
 }
 

@@ -99,7 +99,7 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 	} else {
 		store->id = ++last_id;
 		list_add_tail_rcu(&store->next, &store_list);
-		/* Lockless readers of the pointer see the store initialised. */
+		/* index-node: lockless readers of the pointer see it initialised. */
 		smp_store_release(&mm->context.iommu_store, store);
 	}
 	spin_unlock(&store_list_lock);
@@ -560,7 +560,7 @@ static void region_publish(struct mm_iommu_store *store, struct mm_iommu_region 
 
 	spin_lock(&store->lock);
 	region->claimed = false;
-	/* Pairs with atomic64_read_acquire() in the look-ups: the words come first. */
+	/* region-words: pairs with atomic64_read_acquire() in the look-ups */
 	atomic64_set_release(&region->mapped, 1);
 	largest = store->largest;
 	if (!largest || region->end - region->ua > largest->end - largest->ua)
@@ -741,6 +741,7 @@ static void store_work(struct work_struct *work)
 	gp = store->gp;
 	spin_unlock(&store->lock);
 
+	/* reclaim-walker */
 	cond_synchronize_rcu(gp);
 	list_for_each_entry_safe(region, next, &dead, link)
 		region_free(store, region);
@@ -963,7 +964,7 @@ static int regions_seq_show(struct seq_file *m, void *v)
 		seq_puts(m, "pid comm ua size pages contiguous_chunks used mapped metadata_bytes\n");
 		return 0;
 	}
-	/* Counts of words are being written until @mapped is set; see region_publish(). */
+	/* region-words: counts are being written until @mapped is set. */
 	mapped = atomic64_read_acquire(&region->mapped);
 	seq_printf(m, "%d ", region->store->pid);
 	seq_escape(m, region->store->comm, " \t\n\\");

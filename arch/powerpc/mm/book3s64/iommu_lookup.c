@@ -53,8 +53,8 @@ void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
  * @n: how many of its references the caller owns and gives up
  *
  * Never below the 1 that the registration itself holds, not even for a moment: others
- * would be refused. Release: what the caller did to its TCEs comes before the region
- * may die.
+ * would be refused. Release (dirty-before-entry): what the caller did to its TCEs comes
+ * before the region may die.
  *
  * Context: RCU read side, or MMU off.
  * Return: 0; -ERANGE if it has fewer: the caller's books are wrong, nothing was dropped.
@@ -80,7 +80,7 @@ static struct mm_iommu_region *find_live(struct mm_struct *mm, unsigned long ua)
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 	struct mm_iommu_region *region = store ? mm_iommu_find(store, ua) : NULL;
 
-	/* The words are valid only once @mapped is not 0. */
+	/* region-words: they are valid only once @mapped is not 0. */
 	return region && atomic64_read_acquire(&region->mapped) ? region : NULL;
 }
 
@@ -114,7 +114,7 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 	region = store ? mm_iommu_find(store, ua) : NULL;
 	if (!region)
 		return -EFAULT;
-	/* The words are valid only once @mapped is not 0. */
+	/* region-words: they are valid only once @mapped is not 0. */
 	if (!atomic64_read_acquire(&region->mapped))
 		return -ENXIO;
 
@@ -230,7 +230,7 @@ struct page *realmode_pfn_to_page(unsigned long pfn)
 		if (off < size) {
 			if (off + sizeof(struct page) > size)
 				return NULL;
-			/* Pairs with vmemmap_list_populate(): phys before virt_addr. */
+			/* vmemmap-list: pairs with vmemmap_list_populate() */
 			smp_rmb();
 			return __va(READ_ONCE(vb->phys) + off);
 		}

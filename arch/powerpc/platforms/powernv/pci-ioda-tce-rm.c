@@ -35,10 +35,10 @@ int pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
 	if (!pages)
 		return 0;
 
-	mb(); /* see pci-ioda-tce.h */
+	mb(); /* clear-before-invalidate */
 	list_for_each_entry_lockless(tgl, &tbl->it_group_list, next)
 		phb3_tce_kill(tce_link_pe(tgl), tbl->it_page_shift, index, pages,
 			      phb3_store_rm);
-	mb(); /* see pci-ioda-tce.h */
+	mb(); /* invalidate-before-drop */
 	return 0;
 }

@@ -169,13 +169,13 @@ void pnv_pci_ioda2_tce_kill_pe(struct pnv_ioda_pe *pe)
 {
 	struct pnv_phb *phb = pe->phb;
 
-	mb(); /* see pci-ioda-tce.h */
+	mb(); /* clear-before-invalidate */
 	if (phb_is_phb3(phb))
 		phb3_tce_kill(pe, 0, 0, ULONG_MAX, phb3_store);
 	else
 		opal_pci_tce_kill(phb->opal_id, OPAL_PCI_TCE_KILL_PE, pe->pe_number,
 				  0, 0, 0);
-	mb(); /* see pci-ioda-tce.h */
+	mb(); /* invalidate-before-drop */
 }
 
 /**
@@ -198,7 +198,7 @@ void pnv_pci_ioda2_tce_kill(struct iommu_table *tbl, unsigned long index,
 	if (!pages)
 		return;
 
-	mb(); /* see pci-ioda-tce.h */
+	mb(); /* clear-before-invalidate */
 	rcu_read_lock();
 	list_for_each_entry_rcu(tgl, &tbl->it_group_list, next) {
 		struct pnv_ioda_pe *pe = tce_link_pe(tgl);
@@ -215,7 +215,7 @@ void pnv_pci_ioda2_tce_kill(struct iommu_table *tbl, unsigned long index,
 					  index << shift, pages);
 	}
 	rcu_read_unlock();
-	mb(); /* see pci-ioda-tce.h */
+	mb(); /* invalidate-before-drop */
 }
 
 static int pnv_ioda2_tce_set(struct iommu_table *tbl, long index, long npages,

@@ -600,7 +600,7 @@ static long user_set_window(struct iommu_table_group *table_group, int num,
 	mutex_lock(&dma_win_init_mutex);
 	if (table_group->tables[num])
 		ret = -EBUSY;
-	else	/* iommu_group_table_get() finds what has been set before. */
+	else	/* index-node: iommu_group_table_get() finds what has been set before. */
 		smp_store_release(&table_group->tables[num], iommu_tce_table_get(tbl));
 	mutex_unlock(&dma_win_init_mutex);
 	return ret;
