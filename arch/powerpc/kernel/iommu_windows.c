@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * DMA windows in debugfs: powerpc/tce_windows has a line for each window of each group of PCI
- * devices, the host's and users'.
+ * devices, whether the host or a user owns it.
  *
- * A table is held while its line is made, so nothing of it is freed; levels that a user
- * gives back meanwhile stay for an RCU grace period, and are walked in pieces. Counts
- * are those of no particular moment.
+ * A table is referenced while its line is made. Levels that are reclaimed meanwhile stay for an
+ * RCU grace period, so a table is walked in several RCU read sides. Entries may change during
+ * the walk: the count of live ones is no snapshot.
  */
 #include <linux/bitmap.h>
 #include <linux/debugfs.h>
@@ -21,7 +21,7 @@
 #include <asm/iommu_levels.h>
 #include <asm/tce.h>
 
-/* Entries looked at between two chances to be preempted */
+/* Entries read in one RCU read side */
 #define WINDOW_BATCH	4096UL
 
 static unsigned long span_live(const struct iommu_span *span, unsigned long n)
@@ -133,7 +133,7 @@ static int tce_windows_show(struct seq_file *m, void *v)
 		group = iommu_group_get(&pdev->dev);
 		if (!group)
 			continue;
-		/* A group once, with its first device */
+		/* Show a group once, at its first device. */
 		first = NULL;
 		iommu_group_for_each_dev(group, &first, first_device);
 		if (first == &pdev->dev)

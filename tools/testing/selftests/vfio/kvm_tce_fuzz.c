@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random TCE hypercalls from 1 to 4 vCPUs, beside a model that tells what each must answer,
- * while the host may attach, detach, register and close.
+ * Random TCE hypercalls of 1 to 4 vCPUs, while the host may attach, detach, register and close.
+ * A model predicts the result of each call.
  *
  *	kvm_tce_fuzz [-s SEED] [-n CALLS] [-p PROGRAM] [GROUP]
  *
- * A program is a fresh VM and container. Two LIOBNs: one with the container's window behind it,
- * one with nothing. Each vCPU has TCEs of its own in both, so what they read is determined
- * whatever the others do. In every other program another thread of the host disturbs: then a call
- * may also go up to user space (which does nothing here), and the TCEs it was about are
- * unknown until they are set again.
+ * A program is a new VM and container with two LIOBNs: one has the container's window as a
+ * hardware table, the other has none. Each vCPU uses TCEs of its own in both, so the model
+ * does not depend on the order of calls. In every other program another thread of the host
+ * disturbs: then a call may also return to user space (which does nothing here), and its TCEs
+ * are unknown until they are set again.
  *
- * Where nothing disturbed, the region's count of TCEs that lead into it is the model's, too.
- * After each program as many pages are pinned, as much memory is locked and as many regions
- * are known as before it. The seed is printed; -s SEED -p PROGRAM replays one program (each
- * vCPU's calls, not how they meet).
+ * Without such a thread, the region's count of TCEs that lead into it is the model's. After
+ * each program the numbers of pinned pages, of locked pages and of regions are those before
+ * it. The seed is printed; -s SEED -p PROGRAM replays one program (each vCPU's calls, not
+ * their interleaving).
  */
 #include <getopt.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * iommufd and vfio cdev, as the tests on powerpc use them. After vfio_spapr_tce.h, which
+ * iommufd and vfio cdev for the tests on powerpc. To be included after vfio_spapr_tce.h, which
  * finds the groups, and vfio_spapr_nvme.h.
  */
 #ifndef VFIO_IOMMUFD_H

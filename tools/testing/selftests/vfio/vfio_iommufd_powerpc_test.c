@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * iommufd and vfio cdev on POWER: paging domains seen by a real device, and groups that
- * change hands between iommufd, SPAPR containers and the host's driver.
+ * iommufd and vfio cdev on POWER: DMA of a real device through paging domains, and groups
+ * whose owner changes between iommufd, SPAPR containers and the host's driver.
  *
  *	vfio_iommufd_powerpc_test [-f FIXTURE] [-F FIXTURE] [-t TEST] [GROUP]
  *
  *	device	one device in one IOAS: maps, ranges, domains, DMA
  *	two	two devices in one IOAS
- *	owner	who has the group
+ *	owner	changes of a group's owner
  *	lpar	where there are no paging domains
  *
- * The group's devices must be NVMes; WHAT IS ON THEM IS OVERWRITTEN.
+ * The group's devices must be NVMes; THEIR DATA IS OVERWRITTEN.
  */
 #define _GNU_SOURCE
 #include <sched.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * DMA by an NVMe, seen from memory: it lands where it was mapped and nowhere else, and what
- * is not mapped is not reached. For programs of kselftest_harness.h.
+ * Check DMA by an NVMe: data arrives where it is mapped and nowhere else, and the device
+ * does not reach what is not mapped. For programs of kselftest_harness.h.
  *
- * All of the memory that any TCE leads to is filled with a guard value and looked at
- * after each transfer: the page that should have changed, and everything else.
+ * All memory that any TCE leads to is filled with a guard value. Each transfer is followed by
+ * a check of all of it: the page that should have changed, and everything else.
  */
 #ifndef VFIO_SPAPR_DMA_H
 #define VFIO_SPAPR_DMA_H

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random programs of ioctls against a VFIO sPAPR TCE v2 container, beside a model that tells
- * what each must answer.
+ * Random programs of ioctls on a VFIO sPAPR TCE v2 container. A model predicts the result of
+ * each call.
  *
  *	vfio_spapr_fuzz [-s SEED] [-n CALLS] [-p PROGRAM] [GROUP]
  *
- * A program is a fresh container and some hundred calls: registrations that fit, overlap, have
- * holes; maps and unmaps in and beyond both windows; windows made and removed; memory unmapped
- * under its region and mapped again; a second group that comes and goes; children that try the
- * container of another process. The model holds regions, windows and where each TCE leads. An
- * unmap tells how many TCEs were live, so it compares the model with the table.
+ * A program is a new container and some hundred calls: registrations that fit, overlap or have
+ * holes; maps and unmaps in and beyond both windows; windows created and removed; memory of a
+ * region unmapped and mapped again; a second group that joins and leaves; children that use
+ * the container of another process. The model has regions, windows and the target of each TCE.
+ * An unmap returns how many TCEs were live, which compares the model with the table.
  *
- * After each program as many pages are pinned, as much memory is locked and as many regions are
- * known as before it. The seed is printed; -s SEED -p PROGRAM replays one program.
+ * After each program the numbers of pinned pages, of locked pages and of regions are those
+ * before it. The seed is printed; -s SEED -p PROGRAM replays one program.
  *
- * What the platform decides (windows of pSeries, whether a second group can join) is taken from
- * its answer. Memory is pages of the kernel's size, IOMMU pages are no larger: whether larger
- * ones fit is luck.
+ * The model takes what the platform decides (windows of pSeries, whether a second group can
+ * join) from the result. IOMMU pages are no larger than the kernel's pages: whether larger
+ * ones fit depends on the memory's contiguity.
  */
 #include <getopt.h>
 

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A group of several devices while they change hands: between the host's driver and VFIO,
- * and off the bus and back while a user has the group.
+ * A group of several devices that changes its owner, between the host's driver and VFIO, or
+ * whose devices leave and rejoin the bus while a user owns the group.
  *
  *	vfio_spapr_group_test [-f FIXTURE | -v VARIANT | -t TEST ...] [GROUP]
  *
- *	live	a function is removed and found again while the other works for a user
- *	back	all functions go to vfio-pci, are used, and go back to the host, whose
- *		driver must be able to do I/O
- *	windows	what GET_INFO promises can be had, whatever the host's driver had; v2
+ *	live	a function is removed and rescanned while the other does DMA for a user
+ *	back	all functions are bound to vfio-pci, used, and bound to the host's driver
+ *		again, which must be able to do I/O
+ *	windows	all windows that GET_INFO offers can be made, whatever windows the host's
+ *		driver had; v2
  *
- * The group's devices must be two functions of one slot, both NVMes on vfio-pci; WHAT IS
- * ON THEM IS OVERWRITTEN. A host's driver that uses what was freed shows at once only with
- * slub_debug=P, and only if it maps through a table at all: iommu=nobypass on powernv,
- * disable_ddw on pseries.
+ * The group's devices must be two functions of one slot, both NVMes on vfio-pci; THEIR DATA
+ * IS OVERWRITTEN. A use of freed memory by the host's driver is detected with slub_debug=P
+ * only, and only if the driver maps through a table: iommu=nobypass on powernv, disable_ddw
+ * on pseries.
  */
 #define _GNU_SOURCE
 #include <sched.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A small virtual machine of our own on KVM-HV, whose guest does nothing but TCE
- * hypercalls. No QEMU between a hypercall and the test: what leaves the kernel is seen as
- * KVM_EXIT_PAPR_HCALL. Containers beside it are those of vfio_spapr_tce.h.
+ * A small virtual machine on KVM-HV, whose guest only makes TCE hypercalls. There is no QEMU:
+ * a hypercall that KVM does not serve is a KVM_EXIT_PAPR_HCALL of the test. Containers are
+ * those of vfio_spapr_tce.h.
  *
  * The guest runs with the MMU off and external interrupts disabled, which is the same
  * for hash and radix guests, on POWER8 and later. Its whole code is the loop below. The
- * host leaves a list of calls in the vcpu's part of guest memory; the guest does them one
- * after the other, notes what came back and the time base's ticks, and hands the list
- * back by a hypercall nobody knows (NR_DONE).
+ * host stores a list of calls in the vCPU's part of guest memory. The guest makes them one
+ * after the other, records results and time base ticks, and returns the list by a hypercall
+ * that KVM does not know (NR_DONE).
  *
  * Guest memory:
  *	0		code

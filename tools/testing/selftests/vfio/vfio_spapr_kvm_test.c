@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * TCE hypercalls of a KVM-HV guest, by a guest of our own (vfio_spapr_kvm.h): every
- * answer, every TCE as H_GET_TCE tells it, and what the calls leave in the host.
+ * TCE hypercalls of a small KVM-HV guest (vfio_spapr_kvm.h): every result, every TCE that
+ * H_GET_TCE returns, and the state of the host afterwards.
  *
  *	vfio_spapr_kvm_test [-f FIXTURE | -v VARIANT | -t TEST ...]
  *
- * Cases with devices take the groups that vfio_spapr_tce.h finds, whose devices
- * are bound to vfio-pci. device_reaches wants an NVMe, of which nothing is overwritten.
- * $SEED repeats a stress run.
+ * Cases with devices use the groups that vfio_spapr_tce.h finds, whose devices are bound to
+ * vfio-pci. device_reaches needs an NVMe and overwrites nothing on it. $SEED repeats a stress
+ * run.
  *
- * Answers are those of LoPAR 14.5.4.2 with what KVM does on purpose: H_STUFF_TCE takes
- * more than 512 TCEs, for old guests, and refuses permission bits. WENT_UP is a call
+ * Results are those of LoPAR 14.5.4.2, with two differences that KVM intends: H_STUFF_TCE
+ * takes more than 512 TCEs, for old guests, and refuses permission bits. WENT_UP is a call
  * that KVM left to user space.
  *
- * Three witnesses tell what a call did behind the guest's back: the regions' "mapped"
- * in debugfs, where there is one, must be 1 and one per live TCE; regions can be
- * unregistered once their TCEs are gone; and every case ends with as many pages pinned
- * and as much memory locked as it began with.
+ * Three checks show the effect of a call in the host: "mapped" of the regions in debugfs,
+ * where it exists, is 1 plus the number of live TCEs; regions can be unregistered once their
+ * TCEs are clear; and the numbers of pinned and locked pages at the end of a case are those
+ * of its beginning.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kernel allocates on behalf of a process, as a memory cgroup (v2) of its own
- * counts it: "kernel" in memory.stat, bytes.
+ * Kernel memory that is charged to a process: a memory cgroup (v2) of its own counts it,
+ * "kernel" in memory.stat, in bytes.
  *
- * The counter is in whole pages, and a CPU keeps a page's worth back; statistics are
- * brought up to date every two seconds. So look for a lot of memory, allow MEMCG_SLACK, and
- * wait: memcg_settle(). Page tables count as well: touch memory before memcg_enter().
+ * The counter is in whole pages, each CPU caches up to a page of charge, and statistics are
+ * updated every two seconds. So compare large amounts, allow MEMCG_SLACK, and wait:
+ * memcg_settle(). Page tables are counted, too: touch memory before memcg_enter().
  */
 #ifndef VFIO_SPAPR_MEMCG_H
 #define VFIO_SPAPR_MEMCG_H

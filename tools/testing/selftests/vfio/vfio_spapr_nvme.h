@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * An NVMe driven from user space through VFIO: as much as it takes to move a device
- * page (4K) from or to a bus address and to see whether it moved. Polled, one command
- * at a time, one I/O queue.
+ * A minimal NVMe driver in user space, through VFIO: it moves a device page (4K) from or to a
+ * bus address and reports whether that succeeded. Polled, one command at a time, one I/O
+ * queue.
  *
- * The medium is overwritten. All memory of the driver itself is in one block that the
- * caller has mapped both ways: NVME_MEMORY bytes.
+ * The medium is overwritten. All memory of the driver itself is in one block of NVME_MEMORY
+ * bytes that the caller has mapped for reads and writes.
  *
- * A command whose data the PHB refuses has several ends: a status, no completion at
- * all, or - with EEH - a device that reads as all ones. Therefore a command of no
- * consequence follows it in the same queue: when that one is done, or nothing is, the
- * device has had its chance. nvme_recover() brings it back from any of these.
+ * If the PHB refuses the data of a command, the command ends with a status or never
+ * completes, or - with EEH - the device reads as all ones. Therefore a command without data
+ * follows it in the same queue: once that one has completed, or a timeout has passed, the
+ * device has had time for the transfer. nvme_recover() resets the device in all these cases.
  */
 #ifndef VFIO_SPAPR_NVME_H
 #define VFIO_SPAPR_NVME_H

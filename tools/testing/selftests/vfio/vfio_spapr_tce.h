@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the sPAPR TCE selftests share: groups, containers, the ioctls, the counters
- * that tell a leak.
+ * Shared by the sPAPR TCE selftests: groups, containers, ioctls, and the counters that
+ * detect leaks.
  *
- * The wrappers answer 0 or -errno, or the positive value that no ioctl here may return.
+ * The wrappers return 0 or -errno, or a positive value if an ioctl wrongly returns one.
  * Groups are named by the address of a device in them (segment:bus:device.function) or by their
- * number: the program's last arguments, or $VFIO_SELFTESTS_BDF, or $VFIO_GROUP. The lowest ones
- * in /dev/vfio take the places of those not named.
+ * number: the program's last arguments, or $VFIO_SELFTESTS_BDF, or $VFIO_GROUP. Groups that are
+ * not named are the lowest ones in /dev/vfio.
  *
- * Counters are the whole machine's (pins) or the process's (locked memory), so nothing
- * else may pin pages meanwhile. What was unregistered is unpinned in the background,
- * after an RCU grace period, hence the bounded waits.
+ * The counters are those of the machine (pins) or the process (locked memory), so nothing
+ * else may pin pages concurrently. A worker unpins unregistered memory after an RCU grace
+ * period, hence the bounded waits.
  */
 #ifndef VFIO_SPAPR_TCE_H
 #define VFIO_SPAPR_TCE_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * DMA through VFIO sPAPR TCE containers, seen by a real device: data lands where it
- * was mapped and nowhere else, and what is not mapped is not reached.
+ * DMA of a real device through VFIO sPAPR TCE containers: data arrives where it is mapped
+ * and nowhere else, and the device does not reach what is not mapped.
  *
  *	vfio_spapr_tce_dma_test [-f FIXTURE] [-F FIXTURE] [-t TEST] [GROUP]
  *
@@ -9,14 +9,15 @@
  *	levels	a second window of 1 to 5 levels at every page size: its first, middle and
  *		last leaf; v2
  *	groups	two devices, one container
- *	again	memory that is given back while mapped, and comes to the same address
+ *	again	memory that is unmapped while TCEs lead to it, and mapped again at the same
+ *		address
  *	largest	as levels, with 2^31 entries
  *
- * The group's device must be an NVMe; WHAT IS ON IT IS OVERWRITTEN. 'largest' can be
- * left out: Linux 6.12 does not come back from it for many minutes on POWER8.
+ * The group's device must be an NVMe; ITS DATA IS OVERWRITTEN. 'largest' can be left out:
+ * on POWER8 it takes Linux 6.12 many minutes.
  *
- * All of the memory that any TCE leads to is filled with a guard value and looked at
- * after each transfer: the page that should have changed, and everything else.
+ * All memory that any TCE leads to is filled with a guard value. Each transfer is followed by
+ * a check of all of it: the page that should have changed, and everything else.
  */
 #include <sched.h>
 

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every allocation that the ioctls of VFIO sPAPR TCE containers, those of KVM that give
- * their tables to a guest, and those of iommufd on a vfio cdev make, failed in turn.
+ * Fail each allocation in turn, of the ioctls of VFIO sPAPR TCE containers, of KVM's ioctls
+ * that attach their tables to a guest, and of iommufd's ioctls on a vfio cdev.
  *
  *	vfio_spapr_tce_fail_nth [GROUP]
  *
- * A case is a chain of calls that works. For each call, its first allocation is made to
- * fail, then its second, and so on until it makes no more; the rest of the chain has no
- * failures. A call that failed has an error to tell and has charged nothing; made again
- * it works; at the end of the chain no page is pinned, no memory locked, no region
- * known. Whether it also did so without a splat is for the reader of the log; best run
- * with panic_on_warn=1.
+ * A case is a chain of calls that succeed. For each call, its first allocation fails, then
+ * its second, and so on until no allocation is left; the rest of the chain has no failures.
+ * A call that failed returns an error and has charged nothing. Repeated, it succeeds. At the
+ * end of the chain no page is pinned, no memory is locked, and no region is left. Splats
+ * are not detected here: run it with panic_on_warn=1.
  *
  * Needs a kernel with CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and
  * CONFIG_FAULT_INJECTION_DEBUG_FS.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pre-registered memory of the VFIO sPAPR TCE v2 container, as user space sees it.
+ * Pre-registered memory: the UAPI of the VFIO sPAPR TCE v2 container.
  *
  *	vfio_spapr_tce_region_test [-t TEST ...] [GROUP]
  *
- * Cases with two containers need a second group and are skipped without it. Every case
- * also ends with what it began with: as many pages pinned, as much memory locked.
+ * Cases with two containers need a second group and are skipped without it. At the end of a
+ * case the numbers of pinned and locked pages are those of its beginning.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Threads that do everything at once to one VFIO sPAPR TCE container, and what must be
- * left afterwards: nothing.
+ * Concurrent ioctls of all kinds on one VFIO sPAPR TCE container, after which nothing may be
+ * pinned, charged or registered.
  *
  *	vfio_spapr_tce_stress [-s SEED] [-t SECONDS] [-r ROUNDS] [-n THREADS] [GROUP]
  *
- * Each case runs in rounds: a container, THREADS threads with ioctls of random kind and
- * arguments, the container closed when they are done or - every other round - under
- * their feet. In between children are forked that share its fd. The seed is printed;
- * with the same seed each thread makes the same calls, though not at the same time.
- * SECONDS is for all cases together, ROUNDS is the most per case.
+ * Each case runs in rounds: THREADS threads make ioctls of random kind and arguments on a new
+ * container, which is closed when they are done or - every other round - during their calls.
+ * Forked children share its fd. The seed is printed; with the same seed each thread makes the
+ * same calls, though not at the same time. SECONDS limits all cases together, ROUNDS each case.
  *
  * The last case resets the device by EEH operations, which take the locks of devices and
  * wait for firmware, while the administrator unbinds and removes it and the group and the
- * container are closed. All of that comes to an end, which a watchdog looks at.
+ * container are closed. A watchdog checks that all of that ends.
  *
- * No call may answer anything but 0 or one of the errors an ioctl of its kind may have.
- * After each round as many pages are pinned, as much memory is locked and as many
- * regions are known as before it.
+ * Each call returns 0 or one of the errors that its ioctl may return. After each round the
+ * numbers of pinned pages, of locked pages and of regions are those before it.
  */
 #include <getopt.h>
 #include <pthread.h>

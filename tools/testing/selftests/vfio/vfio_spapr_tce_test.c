@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The ioctls of the VFIO sPAPR TCE containers: what they accept, what they refuse and
- * with which error, what they charge, and that a refused call has changed nothing.
+ * The ioctls of the VFIO sPAPR TCE containers: accepted and refused arguments, errors,
+ * charges, and that a refused call changes nothing.
  *
  *	vfio_spapr_tce_test [-f FIXTURE] [-F FIXTURE] [-t TEST] [GROUP]
  *
@@ -11,14 +11,14 @@
  *	shape	windows of every page size the PHB reports, 1 to 5 levels; v2
  *	group	several groups in a container
  *	second	a group that joins a container which has no window yet
- *	waits	memory that does not come: who waits for it, and who must not
- *	limit	RLIMIT_MEMLOCK reached: what was given back is there at once
+ *	waits	a page fault that does not end: which calls wait for it, and which must not
+ *	limit	at RLIMIT_MEMLOCK: what was uncharged can be charged again immediately
  *	sparse	windows of 2^25 entries; v2
  *	largest	windows of 2^31 entries; v2
  *	beyond	over the end of the default window; v1 and v2
  *
- * 'largest' and 'beyond' come last and can be left out: Linux 6.12 does not come back
- * for many minutes from the first, and writes past its table in the second.
+ * 'largest' and 'beyond' run last and can be left out: the first takes Linux 6.12 many
+ * minutes, and the second makes it write past its table.
  */
 #define _GNU_SOURCE
 #include <poll.h>

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tracepoints of sPAPR TCE containers and of KVM's TCE hypercalls: on while things are done,
- * with the numbers that were asked for and the answers that came. Grace periods that a
- * container waits for, counted by a kprobe.
+ * Tracepoints of sPAPR TCE containers and of KVM's TCE hypercalls: each call is traced with its
+ * arguments and its result. A kprobe counts the grace periods that a container waits for.
  *
  * Needs CONFIG_FTRACE with event tracing, and is skipped without it. Uses a trace instance
  * of its own.
