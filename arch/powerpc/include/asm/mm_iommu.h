@@ -22,6 +22,63 @@
  * count references never do: they need an RCU read side in virtual mode, and work with
  * the MMU off as well (iommu_lookup.c).
  */
+
+/**
+ * DOC: Words
+ *
+ * ua, hpa, gpa, ioba
+ *     A user, host physical, guest physical and bus address.
+ * region
+ *     One registered range of a process's address space, page aligned. Regions of one mm
+ *     never overlap.
+ * store
+ *     All regions of one mm. The first registration allocates it; it is freed with the mm.
+ * chunk
+ *     The range of user addresses that a PMD maps: 16M with hash and 64K pages, else 2M.
+ * word
+ *     64 bits: where one chunk, or one page of a scattered chunk, is in host physical
+ *     memory.
+ * run
+ *     Physically contiguous memory behind contiguous user addresses.
+ * orphan
+ *     A region without a registration that TCEs of others still lead into.
+ * TCE
+ *     One 64-bit IOMMU entry: host physical address and permission bits.
+ * table
+ *     The TCEs of one window: a tree of 1 to 5 equal levels. KVM calls it the *hardware
+ *     table* of a LIOBN.
+ * leaf, link, hole
+ *     A level of TCEs; a word that leads to the level below; a word that leads nowhere.
+ * window
+ *     A bus address range that a table serves. All groups of a container have the same
+ *     windows.
+ * view word
+ *     64 bits beside each TCE of a user's table: the user address that the TCE leads to,
+ *     and what it holds (a reference on a region or, in version 1, a pin).
+ * entry
+ *     A TCE and its view word. It is *live* or *clear*. To *lead* to a page is to let a
+ *     device reach it.
+ * line
+ *     The 16 view words of one cache line and their TCEs. They share one lock bit, in the
+ *     first of the words, the *head*.
+ * try
+ *     A function that both modes call: it neither sleeps nor allocates, waits a bounded
+ *     time, and either completes or returns what it lacks.
+ * section
+ *     Where virtual mode runs tries: an RCU read side with preemption disabled.
+ * gather
+ *     The references and pins of replaced and cleared entries, to be dropped after the
+ *     invalidation.
+ * revoked
+ *     Of a table: no entry can be set any more.
+ * container
+ *     A VFIO IOMMU context: groups, windows, and the registrations that it owns.
+ * LIOBN
+ *     A guest's number for a window. It has a guest view and no, one or several hardware
+ *     tables.
+ * guest view
+ *     The TCEs of a LIOBN as the guest wrote them. KVM's code calls it the view.
+ */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H
 
