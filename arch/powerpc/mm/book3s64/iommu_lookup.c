@@ -243,17 +243,24 @@ struct page *realmode_pfn_to_page(unsigned long pfn)
 }
 
 /**
- * put_page_unless_one() - drop a page reference unless it is the last
+ * put_page_unless_one() - drop references of a page unless they are the last
  * @head: an order-0 page or a compound page's head, readable in this context
+ * @refs: how many
  *
- * The last reference frees the page, which can't be done in real mode.
+ * The last reference frees the page, which real mode can't do.
  *
  * Context: any, MMU on or off (@head from realmode_pfn_to_page()).
- * Return: true if the reference was dropped.
+ * Return: true if the references were dropped.
  */
-bool put_page_unless_one(struct page *head)
+bool put_page_unless_one(struct page *head, int refs)
 {
-	return atomic_add_unless(&head->_refcount, -1, 1);
+	int old = atomic_read(&head->_refcount);
+
+	do {
+		if (old <= refs)
+			return false;
+	} while (!atomic_try_cmpxchg(&head->_refcount, &old, old - refs));
+	return true;
 }
 
 /* Is the struct page after @head in the same block of the memory map? */
@@ -283,24 +290,19 @@ bool unpin_user_page_unless_last(struct page *head)
 {
 	struct folio *folio = (struct folio *)head;
 	bool large = folio_test_large(folio);
-	int old, refs = large ? 1 : GUP_PIN_COUNTING_BIAS;
+	int refs = large ? 1 : GUP_PIN_COUNTING_BIAS;
 
 	/* The pin count is in the second struct page: in the same block? */
 	if (large && !second_page_readable(head))
 		return false;
-	old = atomic_read(&head->_refcount);
-	if (old <= refs)
-		return false;
 	/* As gup does: the pin count first, while the reference keeps the folio. */
 	if (large)
 		atomic_dec(&folio->_pincount);
-	do {
-		if (old <= refs) {
-			if (large)
-				atomic_inc(&folio->_pincount);
-			return false;
-		}
-	} while (!atomic_try_cmpxchg(&head->_refcount, &old, old - refs));
+	if (!put_page_unless_one(head, refs)) {
+		if (large)
+			atomic_inc(&folio->_pincount);
+		return false;
+	}
 
 	node_page_state_add(1, NODE_DATA(page_to_nid(head)), NR_FOLL_PIN_RELEASED);
 	return true;

@@ -2211,23 +2211,23 @@ static void real_mode_many(struct kunit *test)
 /* ---- struct pages in real mode ---- */
 
 /* bool results leave the upper bits of a register undefined. */
-static bool call_bool(call_t call, void *fn, struct page *page)
+static bool call_bool(call_t call, void *fn, struct page *page, int refs)
 {
-	return call(fn, (unsigned long)page, 0, 0, 0, 0, 0) & 0xff;
+	return call(fn, (unsigned long)page, refs, 0, 0, 0, 0) & 0xff;
 }
 
 static void check_put_page(struct kunit *test, struct page *page,
 			   struct page *as, call_t call)
 {
 	KUNIT_ASSERT_EQ(test, page_ref_count(page), 1);
-	KUNIT_EXPECT_FALSE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_FALSE(test, call_bool(call, put_page_unless_one, as, 1));
 	KUNIT_EXPECT_EQ(test, page_ref_count(page), 1);
 	get_page(page);
 	get_page(page);
-	KUNIT_EXPECT_TRUE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_TRUE(test, call_bool(call, put_page_unless_one, as, 1));
 	KUNIT_EXPECT_EQ(test, page_ref_count(page), 2);
-	KUNIT_EXPECT_TRUE(test, call_bool(call, put_page_unless_one, as));
-	KUNIT_EXPECT_FALSE(test, call_bool(call, put_page_unless_one, as));
+	KUNIT_EXPECT_TRUE(test, call_bool(call, put_page_unless_one, as, 1));
+	KUNIT_EXPECT_FALSE(test, call_bool(call, put_page_unless_one, as, 1));
 	KUNIT_EXPECT_EQ(test, page_ref_count(page), 1);
 }
 
@@ -2252,7 +2252,7 @@ static void check_unpin(struct kunit *test, unsigned long ua, bool huge, call_t 
 		KUNIT_ASSERT_EQ(test, pin_user_pages_fast(ua, 1, FOLL_WRITE, &page), 1);
 	KUNIT_EXPECT_EQ(test, pins_live(), pins + 2);
 
-	KUNIT_EXPECT_TRUE(test, call_bool(call, unpin_user_page_unless_last, as));
+	KUNIT_EXPECT_TRUE(test, call_bool(call, unpin_user_page_unless_last, as, 0));
 	KUNIT_EXPECT_EQ(test, pins_live(), pins + 1);
 	KUNIT_EXPECT_EQ(test, page_ref_count(head),
 			refs + (huge ? 1 : GUP_PIN_COUNTING_BIAS));
@@ -2265,7 +2265,7 @@ static void check_unpin(struct kunit *test, unsigned long ua, bool huge, call_t 
 					huge ? BIT(PMD_SHIFT) : P), 0);
 	lru_add_drain_all();
 	KUNIT_EXPECT_EQ(test, page_ref_count(head), huge ? 1 : GUP_PIN_COUNTING_BIAS);
-	KUNIT_EXPECT_FALSE(test, call_bool(call, unpin_user_page_unless_last, as));
+	KUNIT_EXPECT_FALSE(test, call_bool(call, unpin_user_page_unless_last, as, 0));
 	KUNIT_EXPECT_EQ(test, page_ref_count(head), huge ? 1 : GUP_PIN_COUNTING_BIAS);
 	KUNIT_EXPECT_EQ(test, pins_live(), pins + 1);
 	if (huge)
@@ -2273,7 +2273,7 @@ static void check_unpin(struct kunit *test, unsigned long ua, bool huge, call_t 
 
 	/* One more reference than the pin: now it may go. */
 	get_page(head);
-	KUNIT_EXPECT_TRUE(test, call_bool(call, unpin_user_page_unless_last, as));
+	KUNIT_EXPECT_TRUE(test, call_bool(call, unpin_user_page_unless_last, as, 0));
 	KUNIT_EXPECT_EQ(test, page_ref_count(head), 1);
 	if (huge)
 		KUNIT_EXPECT_EQ(test, atomic_read(&page_folio(head)->_pincount), 0);
