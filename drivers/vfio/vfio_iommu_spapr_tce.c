@@ -450,22 +450,6 @@ static int tce_window_slot(struct tce_container *container)
 	return -ENOSPC;
 }
 
-/* iommu_user_revoke() for several tables, some NULL, with one grace period for all */
-static void tce_windows_revoke(struct iommu_table **tbl, unsigned int nr)
-{
-	struct iommu_table *last = NULL;
-
-	for (; nr; nr--, tbl++) {
-		if (!*tbl)
-			continue;
-		if (last)
-			WRITE_ONCE(last->it_revoked, true);
-		last = *tbl;
-	}
-	if (last)
-		iommu_user_revoke(last);
-}
-
 /* Clear all of a revoked table; what the entries held has been dropped when this returns. */
 static void tce_window_clear(struct iommu_table *tbl)
 {
@@ -514,7 +498,7 @@ static void tce_windows_remove(struct tce_container *container, unsigned int mas
 	for (num = 0; num < ARRAY_SIZE(tbl); num++)
 		if (mask & BIT(num))
 			tbl[num] = tce_window_take(container, num);
-	tce_windows_revoke(tbl, ARRAY_SIZE(tbl));
+	iommu_user_revoke(tbl, ARRAY_SIZE(tbl));
 	for (num = 0; num < ARRAY_SIZE(tbl); num++) {
 		if (!tbl[num])
 			continue;
@@ -568,7 +552,7 @@ static int tce_window_set(struct tce_container *container, unsigned int num,
 		ret = tce_errno(table_group->ops->set_window(table_group, num, tbl));
 		if (ret) {
 			/* KVM may have found it in a group. */
-			iommu_user_revoke(tbl);
+			iommu_user_revoke(&tbl, 1);
 			tce_window_drop(container, num, tbl, group);
 			return ret;
 		}
@@ -983,7 +967,7 @@ static void tce_disable(struct tce_container *container)
 	WRITE_ONCE(container->enabled, false);
 	for (num = 0; num < ARRAY_SIZE(tbl); num++)
 		tbl[num] = tce_window(container, num);
-	tce_windows_revoke(tbl, ARRAY_SIZE(tbl));
+	iommu_user_revoke(tbl, ARRAY_SIZE(tbl));
 	for (num = 0; num < ARRAY_SIZE(tbl); num++)
 		if (tbl[num])
 			tce_window_clear(tbl[num]);

@@ -1058,20 +1058,29 @@ long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned lon
 EXPORT_SYMBOL_GPL(iommu_user_unmap_ua);
 
 /**
- * iommu_user_revoke() - let nobody set entries of a table any more
- * @tbl: the table, of which the caller holds a reference
+ * iommu_user_revoke() - refuse new entries in tables
+ * @tbl: tables that the caller holds references of; NULLs are skipped
+ * @nr: how many
  *
  * When this returns, no setter is under way and none can start, in virtual or real
- * mode, whoever else may hold the table: it can be cleared for good. Clearing goes
- * on working. The table's owner may clear it_revoked again.
+ * mode, for other holders of the tables as well: what is cleared now stays clear.
+ * Clearing goes on working. A table's owner may clear it_revoked again.
  *
- * Context: may sleep, for an RCU grace period.
+ * Context: may sleep, for one RCU grace period in all.
  */
-void iommu_user_revoke(struct iommu_table *tbl)
+void iommu_user_revoke(struct iommu_table *const *tbl, unsigned int nr)
 {
-	WRITE_ONCE(tbl->it_revoked, true);
-	/* revoke: pairs with the RCU sections in which it_revoked is read */
-	synchronize_rcu();
+	bool any = false;
+
+	for (; nr; nr--, tbl++) {
+		if (!*tbl)
+			continue;
+		WRITE_ONCE((*tbl)->it_revoked, true);
+		any = true;
+	}
+	/* revoke: pairs with the RCU sections in which it_revoked is read. */
+	if (any)
+		synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(iommu_user_revoke);
 

@@ -721,7 +721,7 @@ static void refused(struct kunit *test)
 				-EPERM);
 		f->tbl->it_mm = mm;
 	}
-	iommu_user_revoke(f->tbl);
+	iommu_user_revoke(&f->tbl, 1);
 	KUNIT_EXPECT_EQ(test, map_range(f, 9, 4, f->base, DMA_BIDIRECTIONAL), -ENODEV);
 	/* A leaf that does not exist, too */
 	KUNIT_EXPECT_EQ(test, map_range(f, 1500, 4, f->base, DMA_BIDIRECTIONAL), -ENODEV);
@@ -838,7 +838,7 @@ static void crowd_run(struct kunit *test, bool revoke)
 	if (revoke) {
 		schedule_timeout_uninterruptible(2);
 		atomic_set(&c->stop, 1);
-		iommu_user_revoke(f->tbl);
+		iommu_user_revoke(&f->tbl, 1);
 		/* Cleared once and for all, though the others go on trying */
 		unmap_range(f, 0, ENTRIES);
 	}
@@ -947,7 +947,7 @@ static void revoke_waits(struct kunit *test)
 		/* No timer: the other CPU may be the one that counts time. */
 		while (!READ_ONCE(w->inside))
 			cond_resched();
-		iommu_user_revoke(f->tbl);
+		iommu_user_revoke(&f->tbl, 1);
 		KUNIT_EXPECT_TRUE(test, READ_ONCE(w->over));
 		wait_for_completion(&w->done);
 	}
@@ -1227,7 +1227,7 @@ static void lists(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
 	expect_model(test);
 
-	iommu_user_revoke(f->tbl);
+	iommu_user_revoke(&f->tbl, 1);
 	rm_begin(f);
 	KUNIT_EXPECT_EQ(test, list_map(test, 200, 9, list, f->base, DMA_TO_DEVICE), -ENODEV);
 	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
@@ -1279,7 +1279,7 @@ static void real_mode_too_hard(struct kunit *test)
 	model_set(f, 0, 2, 0, false);
 	expect_model(test);
 
-	iommu_user_revoke(f->tbl);
+	iommu_user_revoke(&f->tbl, 1);
 	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, true, true), -ENODEV);
 	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, false, true), 0);
 	rm_begin(f);

@@ -1167,6 +1167,13 @@ static void why_rm(struct kunit *test)
 	set_lock(v, 1, false);
 }
 
+static void revoke(struct vio *v)
+{
+	struct iommu_table *tbl = &v->hw[0]->tbl;
+
+	iommu_user_revoke(&tbl, 1);
+}
+
 static void why(struct kunit *test)
 {
 	struct vio *v = test->priv;
@@ -1196,7 +1203,7 @@ static void why(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 
 	/* What VFIO has taken back takes nothing any more, but is cleared. */
-	iommu_user_revoke(&v->hw[0]->tbl);
+	revoke(v);
 	goes_up(test, call, KVM_TCE_LACK_TABLE, PUT, LIOBN, IOBA(1), A | RW, 0);
 	put_run(test, A, 2);
 	goes_up(test, call, KVM_TCE_LACK_TABLE, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
@@ -1569,7 +1576,7 @@ static void revoked(struct kunit *test)
 
 	attach(test, 0, SHIFT, false);
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
-	iommu_user_revoke(&v->hw[0]->tbl);
+	revoke(v);
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(1), A | RW, 0), H_TOO_HARD);
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), B | RW, 0), H_TOO_HARD);
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 2L);
@@ -1773,7 +1780,7 @@ static void at_once_one(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
 
 	is_at_once(test, true, PUT, 0, 0, 0, "clear");
-	iommu_user_revoke(&v->hw[0]->tbl);
+	revoke(v);
 	is_at_once(test, false, PUT, 0, A | RW, 0, "revoked");
 }
 
