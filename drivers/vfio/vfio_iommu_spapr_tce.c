@@ -177,15 +177,6 @@ static int tce_mm_set(struct tce_container *container)
 	return old == mm ? 0 : -EPERM;
 }
 
-/*
- * Is it current's? The dispatcher accepts a container without owner, which may get one
- * concurrently. For calls that don't set the owner themselves.
- */
-static bool tce_mm_is_ours(struct tce_container *container)
-{
-	return READ_ONCE(container->mm) == current->mm;
-}
-
 /* ---- registered memory ---- */
 
 static int tce_region_cmp(u64 vaddr, u64 size, const struct tce_region *region)
@@ -520,8 +511,7 @@ static int tce_group_set_windows(struct tce_container *container,
 		tbl = tce_window(container, num);
 		if (!tbl)
 			continue;
-		ret = iommu_tce_table_check_mm(tbl, container->mm) ?:
-		      tce_errno(table_group->ops->set_window(table_group, num, tbl));
+		ret = tce_errno(table_group->ops->set_window(table_group, num, tbl));
 		if (ret)
 			break;
 	}
@@ -788,7 +778,7 @@ static int tce_ioctl_map(struct tce_container *container, union tce_param *param
 	default:
 		return -EINVAL;
 	}
-	if (!tce_mm_is_ours(container) || !READ_ONCE(container->enabled))
+	if (!READ_ONCE(container->enabled))
 		return -EPERM;
 	ret = tce_window_map(container, map, dir);
 	trace_vfio_spapr_tce_map(container, map->iova, map->size, map->vaddr,
@@ -868,7 +858,7 @@ static int tce_ioctl_unmap(struct tce_container *container, union tce_param *par
 	u64 size = 0;
 	int ret;
 
-	if (!tce_mm_is_ours(container) || !READ_ONCE(container->enabled))
+	if (!READ_ONCE(container->enabled))
 		return -EPERM;
 	ret = tce_unmap(container, unmap, &size);
 	trace_vfio_spapr_tce_unmap(container, unmap->iova, unmap->size, unmap->flags,
@@ -898,8 +888,6 @@ static int tce_ioctl_unregister(struct tce_container *container, union tce_param
 	struct vfio_iommu_spapr_register_memory *memory = &param->memory;
 	int ret;
 
-	if (!tce_mm_is_ours(container))
-		return -EPERM;
 	if ((memory->vaddr | memory->size) & ~PAGE_MASK)
 		return -EINVAL;
 	ret = tce_region_unregister(container, memory->vaddr, memory->size);
@@ -911,8 +899,8 @@ static int tce_ioctl_unregister(struct tce_container *container, union tce_param
 static int tce_enable(struct tce_container *container)
 {
 	struct iommu_table_group *table_group = tce_first_table_group(container);
+	struct iommu_table *tbl;
 	unsigned long pages;
-	unsigned int num;
 	int ret;
 
 	if (container->enabled)
@@ -936,10 +924,10 @@ static int tce_enable(struct tce_container *container)
 		return ret;
 	container->locked_pages = pages;
 	WRITE_ONCE(container->enabled, true);
-	/* tce_disable() has left the tables, but without entries. */
-	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
-		if (tce_window(container, num))
-			WRITE_ONCE(tce_window(container, num)->it_revoked, false);
+	/* tce_disable() has left the table, but without entries. */
+	tbl = tce_window(container, 0);
+	if (tbl)
+		WRITE_ONCE(tbl->it_revoked, false);
 	return 0;
 }
 
@@ -958,19 +946,16 @@ static int tce_ioctl_enable(struct tce_container *container, union tce_param *pa
 /* v1: nothing stays mapped, or can be mapped by KVM, that is not charged. */
 static void tce_disable(struct tce_container *container)
 {
-	struct iommu_table *tbl[IOMMU_TABLE_GROUP_MAX_TABLES];
-	unsigned int num;
+	struct iommu_table *tbl = tce_window(container, 0);
 
 	lockdep_assert_held(&container->lock);
 	if (!container->locked_pages)
 		return;
 	WRITE_ONCE(container->enabled, false);
-	for (num = 0; num < ARRAY_SIZE(tbl); num++)
-		tbl[num] = tce_window(container, num);
-	iommu_user_revoke(tbl, ARRAY_SIZE(tbl));
-	for (num = 0; num < ARRAY_SIZE(tbl); num++)
-		if (tbl[num])
-			tce_window_clear(tbl[num]);
+	if (tbl) {
+		iommu_user_revoke(&tbl, 1);
+		tce_window_clear(tbl);
+	}
 	account_locked_vm(container->mm, container->locked_pages, false);
 	container->locked_pages = 0;
 }
@@ -980,7 +965,8 @@ static int tce_ioctl_disable(struct tce_container *container, union tce_param *p
 {
 	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
-	if (tce_mm_is_ours(container))
+	/* By its owner, which it may have got since the dispatcher looked. */
+	if (container->mm == current->mm)
 		tce_disable(container);
 	mutex_unlock(&container->lock);
 	return 0;
@@ -1245,13 +1231,14 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 
 #define TCE_V1		BIT(0)
 #define TCE_V2		BIT(1)
+#define TCE_OWNED	BIT(2)	/* only where the container has an owner */
 
 /**
  * struct tce_ioctl - one ioctl of a container
  * @fn: what does it
  * @size: of the part of the argument that must be there; 0: it has none
  * @flags: those it knows
- * @versions: TCE_V1, TCE_V2
+ * @versions: TCE_V1, TCE_V2, and TCE_OWNED
  */
 struct tce_ioctl {
 	int (*fn)(struct tce_container *container, union tce_param *param,
@@ -1286,17 +1273,17 @@ static const struct tce_ioctl tce_ioctls[] = {
 	/* flags is an answer there, and QEMU leaves in it what it finds */
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_GET_INFO, TCE_V1 | TCE_V2, tce_ioctl_get_info,
 		  TCE_SIZE(info.dma32_window_size), ~0U),
-	TCE_IOCTL(VFIO_IOMMU_MAP_DMA, TCE_V1 | TCE_V2, tce_ioctl_map,
+	TCE_IOCTL(VFIO_IOMMU_MAP_DMA, TCE_V1 | TCE_V2 | TCE_OWNED, tce_ioctl_map,
 		  TCE_SIZE(map.size),
 		  VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE),
-	TCE_IOCTL(VFIO_IOMMU_UNMAP_DMA, TCE_V1 | TCE_V2, tce_ioctl_unmap,
+	TCE_IOCTL(VFIO_IOMMU_UNMAP_DMA, TCE_V1 | TCE_V2 | TCE_OWNED, tce_ioctl_unmap,
 		  TCE_SIZE(unmap.size), VFIO_DMA_UNMAP_FLAG_ALL),
 	TCE_IOCTL(VFIO_IOMMU_ENABLE, TCE_V1, tce_ioctl_enable, 0, 0),
 	TCE_IOCTL(VFIO_IOMMU_DISABLE, TCE_V1, tce_ioctl_disable, 0, 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, TCE_V2, tce_ioctl_register,
 		  TCE_SIZE(memory.size), 0),
-	TCE_IOCTL(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, TCE_V2, tce_ioctl_unregister,
-		  TCE_SIZE(memory.size), 0),
+	TCE_IOCTL(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, TCE_V2 | TCE_OWNED,
+		  tce_ioctl_unregister, TCE_SIZE(memory.size), 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_CREATE, TCE_V2, tce_ioctl_create,
 		  TCE_SIZE(create.start_addr), 0),
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_REMOVE, TCE_V2, tce_ioctl_remove,
@@ -1337,7 +1324,7 @@ static long tce_iommu_ioctl(void *iommu_data, unsigned int cmd, unsigned long ar
 		return -ENOTTY;
 	/* Addresses mean something in one mm only. */
 	mm = READ_ONCE(container->mm);
-	if (mm && mm != current->mm)
+	if (mm != current->mm && (mm || ioctl->versions & TCE_OWNED))
 		return -EPERM;
 	if (ioctl->size) {
 		if (copy_from_user(&param, (void __user *)arg, ioctl->size))
