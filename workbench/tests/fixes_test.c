@@ -10,6 +10,7 @@
 #include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "kselftest_harness.h"
 
@@ -31,7 +32,7 @@ static int put(const char *path, const char *text)
 
 static int put_at(const char *dir, const char *name, const char *file, const char *text)
 {
-	char path[256];
+	char path[512];
 
 	snprintf(path, sizeof(path), "%s%s/%s", dir, name, file);
 	return put(path, text);
@@ -97,6 +98,8 @@ static int find_pair(char pair[2][32])
 /* A function comes back while a user owns its group: the user's window stays the user's. */
 TEST(hotplug_into_owned_group)
 {
+	/* A rescan of an LPAR's bus finds function 0 only. */
+	const int comes = !is_pseries();
 	struct container c;
 	char pair[2][32];
 	__u64 start;
@@ -112,7 +115,7 @@ TEST(hotplug_into_owned_group)
 	ASSERT_EQ(0, do_create(&c, 16, GiB, 1, &start));
 	ASSERT_EQ(0, do_map_at(&c, start, m, REGION, RW));
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, put_at(DEVICES, pair[1], "remove", "1"));
+		ASSERT_EQ(0, put_at(DEVICES, pair[comes], "remove", "1"));
 		ASSERT_EQ(0, put("/sys/bus/pci/rescan", "1"));
 		EXPECT_EQ(0, do_map_at(&c, start, m, REGION, RW));
 	}
@@ -147,20 +150,47 @@ static void *reset_on(void *arg)
 	return NULL;
 }
 
-/* The owner resets the device without end, the administrator takes it back. */
-TEST_F_TIMEOUT(slow, eeh_reset_against_unbind, 120)
+/* The PCI address of a device of this group */
+static int device_of(int group, char *name, size_t size)
 {
-	char *device = getenv("VFIO_SELFTESTS_BDF");
+	char path[64];
+	struct dirent *e;
+	int ret = -ENODEV;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", group);
+	d = opendir(path);
+	while (d && ret && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(name, size, "%s", e->d_name);
+		ret = 0;
+	}
+	if (d)
+		closedir(d);
+	return ret;
+}
+
+/*
+ * The owner resets the devices of @wanted groups in a loop; the administrator takes one device
+ * away. The container is left without a group, or with the other one.
+ */
+static void reset_against_unbind(struct __test_metadata *_metadata, int wanted)
+{
+	char device[256];
 	struct container c;
 	struct eeh e;
 	pthread_t t;
 	int round;
 	long was;
 
-	if (!device)
-		SKIP(return, "no device on vfio-pci");
 	for (round = 0; round < 4; round++) {
+		ASSERT_EQ(0, device_of(groups[round % wanted], device, sizeof(device)));
 		ASSERT_EQ(0, container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+		if (wanted > 1) {
+			c.second = group_join(&c, 1);
+			ASSERT_LE(0, c.second);
+		}
 		e = (struct eeh){ .fd = c.fd };
 		ASSERT_EQ(0, pthread_create(&t, NULL, reset_on, &e));
 		usleep(100000);
@@ -173,6 +203,20 @@ TEST_F_TIMEOUT(slow, eeh_reset_against_unbind, 120)
 		container_close(&c);
 		EXPECT_EQ(0, give_to(device, "vfio-pci"));
 	}
+}
+
+TEST_F_TIMEOUT(slow, eeh_reset_against_unbind, 120)
+{
+	if (!nr_groups)
+		SKIP(return, "no device on vfio-pci");
+	reset_against_unbind(_metadata, 1);
+}
+
+TEST_F_TIMEOUT(slow, eeh_reset_of_two_groups, 120)
+{
+	if (nr_groups < 2)
+		SKIP(return, "needs two IOMMU groups on vfio-pci");
+	reset_against_unbind(_metadata, 2);
 }
 
 /* Free blocks of the largest order, the size of a leaf below: 16 MiB with pages of 64K */
@@ -330,6 +374,161 @@ TEST(close_table_during_hypercall)
 	close(table);
 	pthread_join(t, NULL);
 	vm_destroy(&vm);
+}
+
+#define MANY_TABLES	4000
+
+static void stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+struct closer {
+	int table[MANY_TABLES];
+	long woken;		/* how often */
+	enum { BEFORE, WALKING, AFTER } state;	/* of the group's way out of the VM */
+	bool met;		/* the tables are closed in the middle of that */
+};
+
+/*
+ * Takes the CPU from the walk, closes all tables, and keeps the CPU for as long as a grace
+ * period takes. A kernel that keeps the tables for the walk does not return from close()
+ * before the walk has ended.
+ */
+static void *close_all(void *arg)
+{
+	const struct timespec moment = { .tv_nsec = 200000 };
+	struct sched_param p = { .sched_priority = 1 };
+	struct closer *c = arg;
+	long end;
+	int i;
+
+	stay_on(0);
+	if (sched_setscheduler(0, SCHED_FIFO, &p))
+		return NULL;
+	while (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) == BEFORE) {
+		nanosleep(&moment, NULL);
+		__atomic_add_fetch(&c->woken, 1, __ATOMIC_RELEASE);
+	}
+	c->met = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE) == WALKING;
+	if (!c->met)
+		return NULL;
+	for (i = 0; i < MANY_TABLES; i++)
+		close(c->table[i]);
+	end = now_ns() + 500000000;
+	while (__atomic_load_n(&c->state, __ATOMIC_ACQUIRE) == WALKING && now_ns() < end)
+		;
+	return NULL;
+}
+
+/* Waits for @c to be woken, which is by a timer, and says when that was. */
+static long woken(struct closer *c)
+{
+	long was = __atomic_load_n(&c->woken, __ATOMIC_ACQUIRE);
+
+	while (__atomic_load_n(&c->woken, __ATOMIC_ACQUIRE) == was)
+		;
+	return now_ns();
+}
+
+/* Waits until @part of 64 of a period are left before @c is woken. */
+static void wait_for_tick(struct closer *c, int part)
+{
+	long first = woken(c), second = woken(c);
+
+	while (now_ns() < second + (second - first) / 64 * (64 - part))
+		;
+}
+
+/*
+ * The walk over a VM's tables is interrupted, and they are closed meanwhile. It takes a kernel
+ * that is not preemptible in an RCU read-side section.
+ */
+TEST_F_TIMEOUT(slow, tables_closed_during_walk, 120)
+{
+	struct rlimit files = { MANY_TABLES + 100, MANY_TABLES + 100 };
+	static struct closer c;
+	int round, met = 0, i;
+	struct container co;
+	struct vm vm;
+	__u64 start;
+	pthread_t t;
+
+	if (vm_create(&vm, 1, 32 * MiB))
+		SKIP(return, "no KVM-HV");
+	stay_on(0);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	ASSERT_EQ(0, container_open(&co, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+	ASSERT_EQ(0, do_remove(&co, co.window));
+	ASSERT_EQ(0, do_create(&co, 12, 64 * MiB, 1, &start));
+	for (round = 0, c.met = true; round < 100 && met < 2; round++) {
+		for (i = 0; i < MANY_TABLES && c.met; i++) {
+			c.table[i] = vm_create_table(&vm, LIOBN + i, 12, start, 512);
+			ASSERT_LE(0, c.table[i]);
+		}
+		ASSERT_EQ(0, vm_group_give(&vm, co.group, c.table[0]));
+		c.state = BEFORE;
+		ASSERT_EQ(0, pthread_create(&t, NULL, close_all, &c));
+		wait_for_tick(&c, round % 16 + 1);
+		__atomic_store_n(&c.state, WALKING, __ATOMIC_RELEASE);
+		EXPECT_EQ(0, vm_group_del(&vm, co.group));
+		__atomic_store_n(&c.state, AFTER, __ATOMIC_RELEASE);
+		pthread_join(t, NULL);
+		met += c.met;
+	}
+	TH_LOG("%d of %d walks were interrupted", met, round);
+	vm_destroy(&vm);
+	container_close(&co);
+	if (!met)
+		SKIP(return, "no walk was interrupted");
+}
+
+static void *stuff(void *arg)
+{
+	struct vcpu *v = arg;
+
+	vcpu_hcall(v, H_STUFF_TCE, LIOBN, 0, 0, 1UL << 20);
+	return NULL;
+}
+
+/* A group leaves while a hypercall goes through the entries of its window. */
+TEST_F_TIMEOUT(slow, group_leaves_during_hypercall, 120)
+{
+	struct container co;
+	struct vm vm;
+	pthread_t t;
+	__u64 start;
+	int table;
+
+	if (vm_create(&vm, 1, 32 * MiB))
+		SKIP(return, "no KVM-HV");
+	ASSERT_EQ(0, container_open(&co, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+	ASSERT_EQ(0, do_remove(&co, co.window));
+	ASSERT_EQ(0, do_create(&co, 16, 1UL << 36, 2, &start));
+	table = vm_create_table(&vm, LIOBN, 16, start, 1UL << 20);
+	ASSERT_LE(0, table);
+	ASSERT_EQ(0, vm_group_give(&vm, co.group, table));
+	ASSERT_EQ(0, vcpu_run(&vm.vcpu[0], 0));
+	ASSERT_EQ(0, pthread_create(&t, NULL, stuff, &vm.vcpu[0]));
+	usleep(100000);
+	EXPECT_EQ(0, vm_group_del(&vm, co.group));
+	pthread_join(t, NULL);
+	EXPECT_EQ(H_SUCCESS, vm.vcpu[0].calls[0].ret);
+	close(table);
+	vm_destroy(&vm);
+	container_close(&co);
 }
 
 /* The second half of a guest page cannot be mapped: nothing is left of the first half. */
