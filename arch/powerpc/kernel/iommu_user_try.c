@@ -927,7 +927,7 @@ one_dirty(struct iommu_table *tbl, struct mm_iommu_region *mem, unsigned long ua
 {
 	u64 v;
 
-	if (unlikely(!run->word || tbl->it_page_shift > run->shift)) {
+	if (unlikely(tbl->it_page_shift > run->shift)) {
 		mm_iommu_mark_dirty(mem, ua, BIT(tbl->it_page_shift));
 		return;
 	}
@@ -966,6 +966,8 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
 			if (unlikely(!held))
 				return -EIO;
 		}
+	} else if (!mem) {
+		return 0;
 	}
 	/* reference-before-entry: the line's unlocking comes between */
 	if (mem && !keep && unlikely(!mm_iommu_get_relaxed(mem, 1)))

@@ -249,19 +249,19 @@ static __always_inline unsigned long slot_ua(const struct tce_slot *s, unsigned 
 	return s->ua + array_index_nospec(gpa - s->first, s->span);
 }
 
-/* Both for one page of @size only; 0 if there is none. */
+/* Both for one page of 2^@shift bytes only; 0 if there is none. */
 static __always_inline unsigned long page_ua(const struct kvmppc_tce_call *c,
 					     unsigned long gpa, unsigned long perm,
-					     unsigned long size)
+					     unsigned int shift)
 {
 	struct kvm_memory_slot *slot = __gfn_to_memslot(c->slots, gpa >> PAGE_SHIFT);
 	struct tce_slot s = { };
 
 	if (unlikely(!slot))
 		return 0;
-	if (unlikely(size > PAGE_SIZE ||
+	if (unlikely(shift > PAGE_SHIFT ||
 		     (slot->flags & (KVM_MEMSLOT_INVALID | KVM_MEM_READONLY))))
-		return slot_find(c, gpa, perm, size, &s) ? slot_ua(&s, gpa) : 0;
+		return slot_find(c, gpa, perm, BIT(shift), &s) ? slot_ua(&s, gpa) : 0;
 	return __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
 }
 
@@ -554,7 +554,7 @@ static __always_inline long try_get(struct kvmppc_tce_call *c, unsigned long iob
 
 /* H_PUT_TCE; real mode does not fill in all of @c */
 static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long ioba,
-				    unsigned long tce)
+				    unsigned long tce, bool mmu_off)
 {
 	struct kvmppc_spapr_tce_table *stt = c->stt;
 	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce ^ perm;
@@ -569,7 +569,7 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	if (perm) {
 		if (gpa & (BIT(stt->page_shift) - 1))
 			return H_PARAMETER;
-		ua = page_ua(c, gpa, perm, BIT(stt->page_shift));
+		ua = page_ua(c, gpa, perm, stt->page_shift);
 		if (unlikely(!ua))
 			return tce_lacks(c, KVM_TCE_LACK_MEMORY);
 		word = iommu_view_word(ua, perm & TCE_PCI_WRITE);
@@ -586,9 +586,9 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		if (unlikely(sub))
 			err = hw_range(c, hw->tbl, entry, 1UL << sub, ua, perm);
 		else if (perm)
-			err = iommu_user_try_map_one(hw->tbl, entry, word, c->mmu_off);
+			err = iommu_user_try_map_one(hw->tbl, entry, word, mmu_off);
 		else
-			err = iommu_user_try_unmap_one(hw->tbl, entry, c->mmu_off);
+			err = iommu_user_try_unmap_one(hw->tbl, entry, mmu_off);
 		if (unlikely(err < 0)) {
 			c->ua = ua;
 			if (!sub)
@@ -777,7 +777,7 @@ long kvmppc_tce_try(struct kvmppc_tce_call *c)
 	case H_GET_TCE:
 		return try_get(c, c->ioba);
 	case H_PUT_TCE:
-		return try_put(c, c->ioba, c->value);
+		return try_put(c, c->ioba, c->value, c->mmu_off);
 	case H_PUT_TCE_INDIRECT:
 		return try_list(c);
 	}
@@ -854,7 +854,7 @@ long kvmppc_rm_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 	long ret = H_TOO_HARD;
 
 	if (rm_begin(&c, vcpu, liobn))
-		ret = try_put(&c, ioba, tce);
+		ret = try_put(&c, ioba, tce, true);
 	return rm_end(vcpu, &c, ret, &vcpu->stat.tce_put_rm);
 }
 

@@ -211,14 +211,14 @@ mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
  * struct mm_iommu_run - where a user address leads
  * @hpa: host physical address
  * @len: contiguous bytes from there, never past the region's end
- * @word: what holds the dirty bit, NULL for device memory
- * @shift: log2 of what @word covers
+ * @word: what holds the dirty bit; not set for device memory
+ * @shift: log2 of what @word covers; 0 for device memory
  */
 struct mm_iommu_run {
 	unsigned long hpa;
 	unsigned long len;
 	u64 *word;
-	unsigned int shift;
+	unsigned long shift;
 };
 
 /* The word of chunk @chunk, counted from the region's first */
@@ -244,7 +244,7 @@ mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 	if (region->dev) {
 		run->hpa = region->dev_hpa + (ua - region->ua);
 		run->len = region->end - ua;
-		run->word = NULL;
+		run->shift = 0;
 		return;
 	}
 
