@@ -29,7 +29,7 @@ struct mm_iommu_region;
 
 /* The view word of an entry that leads to @ua */
 static inline u64 iommu_user_word(struct iommu_table *tbl, unsigned long ua,
-					   enum dma_data_direction dir)
+				  enum dma_data_direction dir)
 {
 	return iommu_view_word(ua, dir != DMA_TO_DEVICE) | (tbl->it_pins ? IOMMU_VIEW_PIN : 0);
 }
