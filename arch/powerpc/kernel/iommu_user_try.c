@@ -8,7 +8,7 @@
  * caches are invalidated, and that real mode drops pins (v1) one by one, if at all. The
  * gather, or an argument, says which mode it is.
  *
- * Reading order, from the caller inwards: iommu_user_try_map() > region_map() (leaves) >
+ * Reading order, from the caller inwards: iommu_user_try_map() > leaves_map() (leaves) >
  * leaf_map() (contiguous parts) > leaf_change() (lines) > line_change() (one locked line).
  * iommu_user_try_unmap() and iommu_user_try_map_list() end in leaf_change() as well. One
  * entry has a shorter way: iommu_user_try_map_one() and iommu_user_try_unmap_one().
@@ -566,7 +566,7 @@ static unsigned long leaf_map(struct iommu_user_gather *g, struct iommu_span *sp
 }
 
 /* leaf_map() over leaves, and full gathers. Returns how many entries are set. */
-static unsigned long region_map(struct iommu_user_gather *g, unsigned long entry,
+static unsigned long leaves_map(struct iommu_user_gather *g, unsigned long entry,
 				unsigned long n, struct mm_iommu_region *mem, u64 word,
 				int *why)
 {
@@ -683,7 +683,7 @@ int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry, unsigne
 			return -EINVAL;
 		if (unlikely(!mm_iommu_get(mem, got)))
 			return -ENXIO;
-		set = region_map(g, entry + g->done, got, mem,
+		set = leaves_map(g, entry + g->done, got, mem,
 				 iommu_view_word(ua, dir != DMA_TO_DEVICE), &why);
 		if (unlikely(set < got))
 			mm_iommu_put(mem, got - set);
@@ -706,7 +706,7 @@ static unsigned long region_map_list(struct iommu_user_gather *g, unsigned long 
 
 	/* Where each entry must be checked on its own */
 	if (tbl->it_page_shift > PAGE_SHIFT || src->mem->dev)
-		return region_map(g, entry, 1, src->mem, src->word + *src->list, why);
+		return leaves_map(g, entry, 1, src->mem, src->word + *src->list, why);
 
 	while (done < n && !*why) {
 		iommu_levels_walk(tbl, entry + done - tbl->it_offset, &span);

@@ -684,24 +684,24 @@ static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 	return min(ret, 0L);
 }
 
-/* A run of a checked list, which begins with @tce */
-static int kvmppc_tce_run_slow(struct kvmppc_tce_call *c, struct iommu_user_gather *g,
-			       unsigned long entry, const u64 *tce,
-			       const struct kvmppc_tce_run *run)
+/* A batch of a checked list, which begins with @tce */
+static int kvmppc_tce_batch_slow(struct kvmppc_tce_call *c, struct iommu_user_gather *g,
+				 unsigned long entry, const u64 *tce,
+				 const struct kvmppc_tce_batch *batch)
 {
 	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
-	enum dma_data_direction dir = iommu_tce_direction(run->perm);
+	enum dma_data_direction dir = iommu_tce_direction(batch->perm);
 	unsigned long i, done;
 	long ret = 0;
 
-	if (!run->perm) {
-		ret = iommu_user_unmap(g, entry, run->n << sub);
+	if (!batch->perm) {
+		ret = iommu_user_unmap(g, entry, batch->n << sub);
 		return min(ret, 0L);
 	}
 	if (!sub)
-		return iommu_user_map_list(g, entry, run->n, tce, run->delta, dir);
-	for (i = 0; i < run->n && !ret; i++)
-		ret = iommu_user_map(g, entry + (i << sub), 1UL << sub, tce[i] + run->delta, dir,
+		return iommu_user_map_list(g, entry, batch->n, tce, batch->delta, dir);
+	for (i = 0; i < batch->n && !ret; i++)
+		ret = iommu_user_map(g, entry + (i << sub), 1UL << sub, tce[i] + batch->delta, dir,
 				     &done);
 	return ret;
 }
@@ -710,17 +710,17 @@ static int kvmppc_tce_run_slow(struct kvmppc_tce_call *c, struct iommu_user_gath
 static int kvmppc_tce_list_registered_slow(struct kvmppc_tce_call *c, struct iommu_table *tbl)
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
-	struct kvmppc_tce_run run;
+	struct kvmppc_tce_batch batch;
 	unsigned long i, end;
 	int err = 0;
 
 	if (!c->list->unregistered && tbl->it_page_shift <= PAGE_SHIFT)
 		return 0;
 	for (i = 0; i < c->n && !err; i = end) {
-		kvmppc_tce_list_run(c, i, &run);
-		end = i + run.n;
-		for (; run.perm && i < end && !err; i++)
-			err = kvmppc_tce_registered_slow(tbl, c->list->tce[i] + run.delta,
+		kvmppc_tce_list_batch(c, i, &batch);
+		end = i + batch.n;
+		for (; batch.perm && i < end && !err; i++)
+			err = kvmppc_tce_registered_slow(tbl, c->list->tce[i] + batch.delta,
 							 1UL << sub);
 	}
 	return err;
@@ -731,7 +731,7 @@ static int kvmppc_tce_list_slow(struct kvmppc_tce_call *c)
 {
 	struct iommu_table *tbl = c->hw->tbl;
 	struct iommu_user_gather g __uninitialized;
-	struct kvmppc_tce_run run;
+	struct kvmppc_tce_batch batch;
 	unsigned long i, entry;
 	int err;
 
@@ -739,10 +739,10 @@ static int kvmppc_tce_list_slow(struct kvmppc_tce_call *c)
 	if (err)
 		return err;
 	iommu_user_begin(&g, tbl);
-	for (i = 0; i < c->n && !err; i += run.n) {
-		kvmppc_tce_list_run(c, i, &run);
+	for (i = 0; i < c->n && !err; i += batch.n) {
+		kvmppc_tce_list_batch(c, i, &batch);
 		entry = (c->ioba + (i << c->stt->page_shift)) >> tbl->it_page_shift;
-		err = kvmppc_tce_run_slow(c, &g, entry, c->list->tce + i, &run);
+		err = kvmppc_tce_batch_slow(c, &g, entry, c->list->tce + i, &batch);
 	}
 	iommu_user_finish(&g);
 	return err;

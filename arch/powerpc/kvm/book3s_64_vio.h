@@ -55,12 +55,12 @@
 /**
  * struct kvmppc_tce_list - a vCPU's copy of what H_PUT_TCE_INDIRECT is given
  * @tce: the entries
- * @run: where a run of entries begins, its length; see kvmppc_tce_list_check()
+ * @batch: where a batch of entries begins, its length; see kvmppc_tce_list_check()
  * @unregistered: a device is to reach a page that is not wholly in one region
  */
 struct kvmppc_tce_list {
 	u64 tce[KVM_TCE_LIST];
-	u16 run[KVM_TCE_LIST];
+	u16 batch[KVM_TCE_LIST];
 	bool unregistered;
 };
 
@@ -172,12 +172,12 @@ struct kvmppc_tce_call {
 };
 
 /**
- * struct kvmppc_tce_run - entries of a list that are mapped together
+ * struct kvmppc_tce_batch - entries of a list that are mapped together
  * @n: how many
  * @perm: their permissions; 0 if they are to be cleared
  * @delta: to be added to each for its user address
  */
-struct kvmppc_tce_run {
+struct kvmppc_tce_batch {
 	unsigned long n;
 	unsigned long perm;
 	unsigned long delta;
@@ -195,8 +195,8 @@ bool kvmppc_tce_in_window(const struct kvmppc_spapr_tce_table *stt, unsigned lon
 
 long kvmppc_tce_list_args(struct kvmppc_tce_call *c, unsigned long gpa);
 long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src);
-void kvmppc_tce_list_run(struct kvmppc_tce_call *c, unsigned long i,
-			 struct kvmppc_tce_run *run);
+void kvmppc_tce_list_batch(struct kvmppc_tce_call *c, unsigned long i,
+			   struct kvmppc_tce_batch *batch);
 bool kvmppc_tce_registered(struct iommu_table *tbl, unsigned long ua, unsigned long n);
 
 /* book3s_64_vio.c: process context */

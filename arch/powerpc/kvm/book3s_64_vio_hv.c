@@ -350,8 +350,8 @@ static __always_inline bool span_in_region(struct mm_struct *mm, const struct tc
 }
 
 /*
- * Which entries can be in one run with @tce, an aligned one with permissions? Those that are
- * *@from plus 0 to *@last pages. The run is @tce alone where a device can't be given it.
+ * Which entries can be in one batch with @tce, an aligned one with permissions? Those that are
+ * *@from plus 0 to *@last pages. The batch is @tce alone where a device can't be given it.
  */
 static __always_inline void list_span(struct kvmppc_tce_call *c, u64 tce, bool regions,
 				      struct tce_slot *slot, u64 *from, u64 *last)
@@ -390,7 +390,7 @@ static bool tce_has_regions(const struct kvmppc_spapr_tce_table *stt)
  * @src: the guest's list, or @list->tce itself
  *
  * Reads each entry once: what the guest does to its page meanwhile makes no difference.
- * Entries that clear make runs, and so do entries with the same permissions whose pages are
+ * Entries that clear make batches, and so do entries with the same permissions whose pages are
  * in one slot, in whatever order; where regions matter, in one region too.
  *
  * Context: RCU read side, or MMU off.
@@ -434,57 +434,57 @@ long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 				/* Rotated, an address that is not aligned is too far as well. */
 			} while (rol64(tce - from, back) <= last);
 		}
-		list->run[first] = i - first;
+		list->batch[first] = i - first;
 	} while (i < n);
 
 	return c->lack ? H_TOO_HARD : H_SUCCESS;
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_list_check);
 
-/* See kvmppc_tce_list_run(); @slot is the caller's, for the whole list. */
-static __always_inline void list_run(const struct kvmppc_tce_call *c, unsigned long i,
-				     struct tce_slot *slot, struct kvmppc_tce_run *run)
+/* See kvmppc_tce_list_batch(); @slot is the caller's, for the whole list. */
+static __always_inline void list_batch(const struct kvmppc_tce_call *c, unsigned long i,
+				       struct tce_slot *slot, struct kvmppc_tce_batch *batch)
 {
 	u64 tce = c->list->tce[i];
 
-	run->n = c->list->run[i];
-	run->perm = tce & KVM_TCE_PERM;
+	batch->n = c->list->batch[i];
+	batch->perm = tce & KVM_TCE_PERM;
 	/* It was found before in the same slots, so it is found again. */
-	if (run->perm &&
-	    slot_find(c, tce ^ run->perm, run->perm, BIT(c->stt->page_shift), slot))
-		run->delta = slot_ua(slot, tce ^ run->perm) - tce;
+	if (batch->perm &&
+	    slot_find(c, tce ^ batch->perm, batch->perm, BIT(c->stt->page_shift), slot))
+		batch->delta = slot_ua(slot, tce ^ batch->perm) - tce;
 }
 
 /**
- * kvmppc_tce_list_run() - a run of a checked list
+ * kvmppc_tce_list_batch() - a batch of a checked list
  * @c: the call
  * @i: where it begins
- * @run: what it is
+ * @batch: what it is
  *
  * Context: any, MMU off included.
  */
-void kvmppc_tce_list_run(struct kvmppc_tce_call *c, unsigned long i,
-			 struct kvmppc_tce_run *run)
+void kvmppc_tce_list_batch(struct kvmppc_tce_call *c, unsigned long i,
+			   struct kvmppc_tce_batch *batch)
 {
 	struct tce_slot slot = { };
 
-	list_run(c, i, &slot, run);
+	list_batch(c, i, &slot, batch);
 }
-EXPORT_SYMBOL_GPL(kvmppc_tce_list_run);
+EXPORT_SYMBOL_GPL(kvmppc_tce_list_batch);
 
 /* May a hardware table be given the checked list? */
 static bool list_registered(struct kvmppc_tce_call *c, struct iommu_table *tbl)
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
 	struct tce_slot slot = { };
-	struct kvmppc_tce_run run;
+	struct kvmppc_tce_batch batch;
 	unsigned long i, end;
 
 	for (i = 0; i < c->n; i = end) {
-		list_run(c, i, &slot, &run);
-		end = i + run.n;
-		for (; run.perm && i < end; i++)
-			if (!kvmppc_tce_registered(tbl, c->list->tce[i] + run.delta, 1UL << sub))
+		list_batch(c, i, &slot, &batch);
+		end = i + batch.n;
+		for (; batch.perm && i < end; i++)
+			if (!kvmppc_tce_registered(tbl, c->list->tce[i] + batch.delta, 1UL << sub))
 				return false;
 	}
 	return true;
@@ -602,38 +602,39 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	return H_SUCCESS;
 }
 
-/* Map a run of a list, from @entry on; see hw_range(). */
-static __always_inline int hw_run(struct kvmppc_tce_call *c, struct iommu_user_gather *g,
-				  unsigned long entry, const u64 *tce,
-				  const struct kvmppc_tce_run *run)
+/* Map a batch of a list, from @entry on; see hw_range(). */
+static __always_inline int hw_batch(struct kvmppc_tce_call *c, struct iommu_user_gather *g,
+				    unsigned long entry, const u64 *tce,
+				    const struct kvmppc_tce_batch *batch)
 {
 	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
-	enum dma_data_direction dir = tce_dir(run->perm);
+	enum dma_data_direction dir = tce_dir(batch->perm);
 	unsigned long i;
 	int err = 0;
 
 	c->entry = entry;
-	if (!run->perm) {
-		err = iommu_user_try_unmap(g, entry, run->n << sub);
+	if (!batch->perm) {
+		err = iommu_user_try_unmap(g, entry, batch->n << sub);
 	} else if (likely(!sub)) {
-		err = iommu_user_try_map_list(g, entry, run->n, tce, run->delta, dir);
+		err = iommu_user_try_map_list(g, entry, batch->n, tce, batch->delta, dir);
 	} else {
-		for (i = 0; i < run->n && !err; i++) {
+		for (i = 0; i < batch->n && !err; i++) {
 			c->entry = entry + (i << sub);
-			err = iommu_user_try_map(g, c->entry, 1UL << sub, tce[i] + run->delta, dir);
+			err = iommu_user_try_map(g, c->entry, 1UL << sub,
+						 tce[i] + batch->delta, dir);
 		}
 	}
 	c->entry += g->done;
 	return err;
 }
 
-/* Bring a checked list into a hardware table, by runs; see hw_range(). */
+/* Bring a checked list into a hardware table, by batches; see hw_range(). */
 static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 			    unsigned long idx)
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
 	struct iommu_user_gather g __uninitialized;
-	struct kvmppc_tce_run run;
+	struct kvmppc_tce_batch batch;
 	struct tce_slot slot = { };
 	unsigned long i;
 	int err = 0, ret;
@@ -641,9 +642,9 @@ static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 	if (c->n << sub > IOMMU_USER_TRY)
 		return -EOPNOTSUPP;
 	iommu_user_begin_mode(&g, tbl, c->mmu_off);
-	for (i = 0; i < c->n && !err; i += run.n) {
-		list_run(c, i, &slot, &run);
-		err = hw_run(c, &g, (c->stt->offset + idx + i) << sub, c->list->tce + i, &run);
+	for (i = 0; i < c->n && !err; i += batch.n) {
+		list_batch(c, i, &slot, &batch);
+		err = hw_batch(c, &g, (c->stt->offset + idx + i) << sub, c->list->tce + i, &batch);
 	}
 	ret = iommu_user_try_finish(&g);
 	return err ?: ret;

@@ -7,7 +7,7 @@
 #define kvmppc_tce_registered		kunit_tce_registered
 #define kvmppc_tce_list_args		kunit_tce_list_args
 #define kvmppc_tce_list_check		kunit_tce_list_check
-#define kvmppc_tce_list_run		kunit_tce_list_run
+#define kvmppc_tce_list_batch		kunit_tce_list_batch
 #define kvmppc_tce_begin		kunit_tce_begin
 #define kvmppc_tce_try			kunit_tce_try
 #define kvmppc_rm_h_get_tce		kunit_rm_h_get_tce

@@ -14,7 +14,7 @@ extern typeof(kvmppc_tce_in_window) kunit_tce_in_window;
 extern typeof(kvmppc_tce_registered) kunit_tce_registered;
 extern typeof(kvmppc_tce_list_args) kunit_tce_list_args;
 extern typeof(kvmppc_tce_list_check) kunit_tce_list_check;
-extern typeof(kvmppc_tce_list_run) kunit_tce_list_run;
+extern typeof(kvmppc_tce_list_batch) kunit_tce_list_batch;
 extern typeof(kvmppc_tce_begin) kunit_tce_begin;
 extern typeof(kvmppc_tce_try) kunit_tce_try;
 extern typeof(kvmppc_rm_h_get_tce) kunit_rm_h_get_tce;
