@@ -48,9 +48,6 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	setlinebuf(stdout);
-	ret = load(argv);
-	if (ret)
-		return fails("kexec_file_load", ret);
 	find_groups(&three, argv);
 	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
 	if (ret)
@@ -76,6 +73,10 @@ int main(int argc, char **argv)
 	memset(page, 0x5a, sizeof(page));
 	if (ret || memcmp(m + DATA, page, NVME_PAGE))
 		return fails("DMA", ret);
+	/* Now: the next kernel's device tree has windows of the host as they are when it is loaded. */
+	ret = load(argv);
+	if (ret)
+		return fails("kexec_file_load", ret);
 	printf("note windows at %llx and %llx, %lu MiB mapped in each, DMA in both: kexec\n",
 	       c.window, start, MEMORY / MiB);
 	reboot(LINUX_REBOOT_CMD_KEXEC);
