@@ -2,7 +2,7 @@
 
 MACHINE ?= powernv8
 KERNEL ?= ours
-export MACHINE KERNEL BASE BASE_SRC QEMU TESTS MINUTES
+export MACHINE KERNEL BASE BASE_SRC QEMU TESTS MINUTES ONLY
 export WB_START := $(shell date +%s)
 W := workbench
 
@@ -13,6 +13,8 @@ help:
 	@echo 'make check-qemu    the core rows with QEMU=11 (Debian'"'"'s newest, unpacked), powernv11 too'
 	@echo 'make bench         instruction counts, ours beside base'
 	@echo 'make litmus        the memory model: litmus tests of every barrier, and of what happens without it'
+	@echo 'make sanitize      tests on kernels that look for faults themselves: KASAN, UBSAN, KCSAN, lockdep, kmemleak; an hour or two'
+	@echo 'make planted       faults planted one at a time: is each of them caught? ONLY="name ..."'
 	@echo 'make shell         a root shell in the emulated host'
 	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
@@ -27,8 +29,11 @@ help:
 	@echo 'BASE=6.12|7.x for every target (default 6.12)  BASE_SRC=dir: your own tree instead of the Debian package'
 	@echo 'TESTS="row ..." (check)  QEMU=11|FILE: another emulator than the installed one'
 
-demo check shell patches patches-check deb: deps
+demo check shell patches patches-check deb planted: deps
 	@$W/$@
+
+sanitize: deps
+	@$W/check --sanitize
 
 check-all: deps
 	@$W/check --all
@@ -58,4 +63,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check check-all check-qemu bench litmus shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all check-qemu bench litmus sanitize planted shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
