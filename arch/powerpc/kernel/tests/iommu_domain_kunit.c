@@ -584,7 +584,9 @@ static void levels_go(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, expect_counted(test, tbl), 3 + 4);
 	was = atomic_read(&kills);
 	KUNIT_EXPECT_EQ(test, iommu_unmap(m->domain, leaf / 2, 3 * leaf), 3 * leaf);
-	KUNIT_EXPECT_EQ(test, atomic_read(&kills), was + 1);
+	/* Freeing levels invalidates. Linux 7 calls iotlb_sync() for an empty gather, too. */
+	KUNIT_EXPECT_GE(test, atomic_read(&kills), was + 1);
+	KUNIT_EXPECT_LE(test, atomic_read(&kills), was + 2);
 	KUNIT_EXPECT_EQ(test, expect_counted(test, tbl), 3 + 2);
 
 	/* in two steps, neither of which has a whole leaf */
