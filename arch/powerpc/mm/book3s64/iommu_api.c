@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Pre-registered DMA memory: the regions of a mm and their life.
+ * Pre-registered DMA memory: the life of a mm's regions.
  *
- * Invariant: while a TCE lets a device reach a page of a region, the TCE holds
- * one @mapped reference, and a region with references is pinned, translated and
- * in the index. Teardown is the reverse of set-up:
+ * Invariant: a TCE that lets a device reach a page of a region holds one @mapped
+ * reference, and a region with references is pinned, translated and in the index.
+ * Teardown is the reverse of set-up:
  *
  *   register    claim the range -> charge locked_vm -> pin in batches, each with its
  *               words -> publish by setting @mapped to 1
  *   unregister  @mapped 1 -> 0 -> out of the index -> uncharge. After an RCU grace
  *               period the worker of the store unpins the pages and frees the words.
  *
- * A claim is in the index, so an overlap fails before a page is touched, but has
- * @mapped 0, so no reader uses it. Failing anywhere undoes it in reverse order.
+ * A claimed region is in the index, so an overlap fails before a page is touched. Its
+ * @mapped is 0, so no reader uses it. A failure undoes the steps in reverse order.
  *
- * locked_vm is right whenever a call returns, so the pages of a dead region stay pinned for
- * a while without being charged. That is bounded: a registration waits for the worker of
- * its own mm while there are more such pages than uncharged_few() allows.
+ * locked_vm is correct whenever a call returns, so for a while the pages of a dead region are
+ * pinned but not charged. Their number is bounded: a registration waits for the worker of its
+ * own mm while there are more such pages than uncharged_few() allows.
  *
  * A region whose last owner abandons it while TCEs of others lead into it becomes an
  * orphan. It stays in the index until the last of these references is dropped; the caller
- * that drops it buries the region. See mm_iommu_abandon().
+ * that drops it ends the region. See mm_iommu_abandon().
  *
  * Locks: store->lock for the regions of a mm, store_list_lock for the list of stores.
- * They never nest, and none of ours is taken under them. mmap_lock is taken for
- * charging and inside gup, never under ours.
+ * They never nest. mmap_lock is taken for charging and inside gup, never under either.
  *
  * The layout of index and metadata is described in mm_iommu_core.h.
  */
@@ -45,10 +44,10 @@
 #include <asm/pgtable.h>
 #include "mm_iommu_core.h"
 
-/* Pages pinned at a time: a multiple of every chunk. Nothing else is allocated at once. */
+/* Pages pinned at a time: a multiple of every chunk */
 #define MM_IOMMU_BATCH		1024UL
 
-/* Bytes that may be pinned and not charged any more when a registration starts */
+/* Bytes that may be pinned but no longer charged when a registration starts */
 #define MM_IOMMU_UNCHARGED_MAX	SZ_1G
 
 #define MM_IOMMU_GFP		(GFP_KERNEL_ACCOUNT | __GFP_NOWARN)
@@ -80,7 +79,7 @@ static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 	return store;
 }
 
-/* The store of @mm, made by its first registration. NULL: no memory. */
+/* The store of @mm, allocated by its first registration. NULL: no memory. */
 static struct mm_iommu_store *store_get(struct mm_struct *mm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
@@ -106,7 +105,7 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 	return store;
 }
 
-/* Queue the work on the dead and the abandoned. It holds the mm, and so the store. */
+/* Queue the work on dead and abandoned regions. It references the mm, so the store stays. */
 static void store_queue_work(struct mm_iommu_store *store)
 {
 	mmgrab(store->mm);
@@ -124,10 +123,10 @@ void mm_iommu_init(struct mm_struct *mm)
 }
 
 /**
- * mm_iommu_exit() - free the store of a mm that nobody uses any more
+ * mm_iommu_exit() - free the store of a mm
  * @mm: the mm, at its last mmdrop()
  *
- * Containers, orphans and the worker hold the mm, so no region can be left here.
+ * Containers, orphans and the worker reference the mm, so no region is left here.
  * Context: may be atomic (the scheduler drops lazy mms).
  */
 void mm_iommu_exit(struct mm_struct *mm)
@@ -161,7 +160,7 @@ static void index_remove(struct mm_iommu_store *store, struct mm_iommu_region *r
 	latch_tree_erase(&region->node, &store->regions, &mm_iommu_region_ops);
 }
 
-/* The region with the lowest address that ends behind @ua, or NULL. */
+/* The region with the lowest address that ends above @ua, or NULL. */
 static struct mm_iommu_region *
 index_first_above(struct mm_iommu_store *store, unsigned long ua)
 {
@@ -218,7 +217,7 @@ region_alloc(struct mm_iommu_store *store, unsigned long ua, unsigned long size)
 	return region;
 }
 
-/* Room for the pointer of one more block. No reader looks here before @mapped is set. */
+/* Make room for the pointer to one more block. No reader reads it before @mapped is set. */
 static int block_room(struct mm_iommu_region *region)
 {
 	unsigned long all = DIV_ROUND_UP(region_chunks(region), MM_IOMMU_BLOCK_WORDS);
@@ -236,7 +235,7 @@ static int block_room(struct mm_iommu_region *region)
 	return 0;
 }
 
-/* The word of @chunk, which is in the last block there is, or in the next one. */
+/* The word of @chunk, which is in the last block or in the one to be allocated next. */
 static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chunk)
 {
 	unsigned long at = chunk >> MM_IOMMU_BLOCK_SHIFT, words;
@@ -255,7 +254,7 @@ static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chun
 	return mm_iommu_chunk_word(region, chunk);
 }
 
-/* Unpin @n pages. Their words from @w on are not needed any more and are overwritten. */
+/* Unpin @n pages. Overwrites their words from @w on. */
 static void page_words_unpin(u64 *w, unsigned long n)
 {
 	struct page **pages = (struct page **)w;
@@ -273,7 +272,7 @@ static void page_words_unpin(u64 *w, unsigned long n)
 	}
 }
 
-/* Unpin @pages pages from @ua on, all of a chunk that word @v describes. */
+/* Unpin @pages pages from @ua on, which are all pages of the chunk with word @v. */
 static void chunk_unpin(struct mm_iommu_region *region, u64 v, unsigned long ua,
 			unsigned long pages)
 {
@@ -289,7 +288,7 @@ static void chunk_unpin(struct mm_iommu_region *region, u64 v, unsigned long ua,
 	}
 }
 
-/* Unpin what was pinned, chunk by chunk, and free the words. No reader may use them. */
+/* Unpin a region, as far as it was pinned, and free its words. No reader uses them. */
 static void region_unpin(struct mm_iommu_region *region)
 {
 	unsigned long ua = region->ua, end, chunk, i;
@@ -298,7 +297,7 @@ static void region_unpin(struct mm_iommu_region *region)
 	WARN_ON_ONCE(atomic64_read(&region->mapped));
 	for (chunk = 0; ua < region->end; chunk++, ua = end) {
 		end = min((ua | (BIT(region->chunk_shift) - 1)) + 1, region->end);
-		/* They were recorded in this order, as far as pinning got. */
+		/* Pinning recorded the chunks in this order and may have failed half way. */
 		if (chunk >> MM_IOMMU_BLOCK_SHIFT >= region->nr_blocks)
 			break;
 		v = *mm_iommu_chunk_word(region, chunk);
@@ -334,8 +333,8 @@ static u64 *page_words_build(struct mm_iommu_region *region, unsigned long off,
 }
 
 /*
- * Record one chunk: @n pinned pages from @ua on. On failure nothing is recorded
- * and the pages are still the caller's.
+ * Record one chunk: @n pinned pages from @ua on. On failure nothing is recorded,
+ * and the caller has to unpin the pages.
  */
 static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
 			struct page **pages, unsigned long n)
@@ -348,7 +347,10 @@ static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
 
 	if (!word)
 		return -ENOMEM;
-	/* Within a section pointers tell, and a chunk crosses one section's border at most. */
+	/*
+	 * Comparing pointers suffices within a memory section. Comparing the last pfn covers
+	 * the one section boundary that a chunk can cross.
+	 */
 	for (i = 1; i < n; i++)
 		if (pages[i] != pages[0] + i)
 			break;
@@ -364,7 +366,7 @@ static int chunk_record(struct mm_iommu_region *region, unsigned long ua,
 	return 0;
 }
 
-/* Pin all @n pages from @ua on, or none. */
+/* Pin @n pages from @ua on, all or none. */
 static int batch_pin(unsigned long ua, unsigned long n, struct page **pages)
 {
 	unsigned long got;
@@ -381,7 +383,7 @@ static int batch_pin(unsigned long ua, unsigned long n, struct page **pages)
 	return 0;
 }
 
-/* Record @n pinned pages from @ua on; on failure the others are unpinned. */
+/* Record @n pinned pages from @ua on. On failure unpin those that were not recorded. */
 static int batch_record(struct mm_iommu_region *region, unsigned long ua,
 			unsigned long n, struct page **pages)
 {
@@ -400,7 +402,7 @@ static int batch_record(struct mm_iommu_region *region, unsigned long ua,
 	return 0;
 }
 
-/* Tell each contiguous chunk how many follow it contiguously. */
+/* Store in each contiguous chunk's word how many chunks follow it contiguously. */
 static void region_link_runs(struct mm_iommu_region *region)
 {
 	unsigned long chunk = region_chunks(region), run = 0;
@@ -423,8 +425,8 @@ static void region_link_runs(struct mm_iommu_region *region)
 }
 
 /*
- * Pin all of @region and record it, a batch at a time: what is not there costs no
- * metadata. What was recorded before a failure is region_unpin()'s to undo.
+ * Pin all of @region and record it, a batch at a time, so that a failure costs no metadata for
+ * the rest. On failure region_unpin() undoes what was recorded.
  */
 static int region_pin(struct mm_iommu_region *region)
 {
@@ -437,7 +439,7 @@ static int region_pin(struct mm_iommu_region *region)
 	if (!pages)
 		return -ENOMEM;
 	for (; ua < region->end && !ret; ua = end) {
-		/* Batches end where chunks end, so that none is split. */
+		/* A batch ends at a chunk's end: no chunk is split. */
 		end = min((ua | (span - 1)) + 1, region->end);
 		n = (end - ua) >> PAGE_SHIFT;
 		ret = batch_pin(ua, n, pages) ?: batch_record(region, ua, n, pages);
@@ -453,7 +455,7 @@ static int region_pin(struct mm_iommu_region *region)
 
 /* ---- registration ---- */
 
-/* Has the claim on [ua, ua + size) been decided? */
+/* Has the registration of [ua, ua + size) succeeded or failed? */
 static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
 			  unsigned long size)
 {
@@ -465,8 +467,8 @@ static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
 }
 
 /*
- * Claim the range of @region. On success *@pregion is @region, or the live region with
- * exactly this range, used once more. -EAGAIN: another thread is registering this range.
+ * Claim the range of @region. On success *@pregion is @region, or the live region with exactly
+ * this range and one more use. -EAGAIN: another thread is registering this range.
  */
 static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region *region,
 			    struct mm_iommu_region **pregion)
@@ -485,7 +487,7 @@ static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region
 		return -EINVAL;
 	if (have->claimed)
 		return -EAGAIN;
-	/* Its pages may not be those that user space has there now. */
+	/* User space may have mapped other pages there since. */
 	if (have->orphan)
 		return -EBUSY;
 	if (have->stale)
@@ -505,7 +507,7 @@ static int region_claim(struct mm_iommu_store *store, struct mm_iommu_region *re
 		ret = region_try_claim(store, region, pregion);
 		if (ret != -EAGAIN)
 			return ret;
-		/* Another thread registers the same range: its result decides. */
+		/* Another thread is registering the same range: wait for its result. */
 		if (wait_event_killable(store->wait,
 					claim_decided(store, region->ua, size)))
 			return -EINTR;
@@ -513,8 +515,8 @@ static int region_claim(struct mm_iommu_store *store, struct mm_iommu_region *re
 }
 
 /*
- * Few enough pages pinned without being charged for a registration to start: no more than
- * the caller may lock, so that it never has more than twice its limit pinned.
+ * May a registration start? Only while the pages that are pinned but no longer charged are no
+ * more than the caller may lock, so that it never has more than twice its limit pinned.
  */
 static bool uncharged_few(struct mm_iommu_store *store)
 {
@@ -525,7 +527,7 @@ static bool uncharged_few(struct mm_iommu_store *store)
 	return READ_ONCE(store->unpinning) <= max >> PAGE_SHIFT;
 }
 
-/* Charge and pin what was claimed. On failure region_unclaim() undoes what was done. */
+/* Charge and pin a claimed region. On failure the caller calls region_unclaim(). */
 static int region_fill(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	unsigned long pages = region_pages(region);
@@ -548,7 +550,7 @@ static void region_unclaim(struct mm_iommu_store *store, struct mm_iommu_region 
 	spin_unlock(&store->lock);
 	wake_up_all(&store->wait);
 
-	/* Readers may still look at the region, but not at its words: @mapped is 0. */
+	/* Readers may still read the region, but not its words: @mapped is 0. */
 	region_unpin(region);
 	account_locked_vm(store->mm, region->charged, false);
 	kfree_rcu(region, rcu);
@@ -590,9 +592,9 @@ static int range_check(struct mm_struct *mm, unsigned long ua, unsigned long siz
  * @size: bytes, a multiple of the page size, not 0
  * @pregion: the region on success
  *
- * The same range registered again counts one more use and pins nothing; if
- * another thread registers it concurrently, its result is waited for. A registration
- * also waits for pages of the same mm that are being unpinned if they are many.
+ * Registering the same range again counts one more use and pins nothing. If another thread is
+ * registering the range, this call waits for its result. It also waits while many pages of
+ * the same mm are being unpinned.
  *
  * Context: may sleep, takes mmap_lock inside, killable.
  * Return: 0; -EINVAL for a misaligned, empty or wrapping range or an overlap with
@@ -640,7 +642,7 @@ EXPORT_SYMBOL_GPL(mm_iommu_register);
  * @hpa: host physical address of the first byte, page aligned
  * @pregion: the region on success
  *
- * Nothing is pinned and nothing charged: the caller keeps the device there.
+ * Nothing is pinned or charged: the caller keeps the device memory there.
  *
  * Context: may sleep.
  * Return: see mm_iommu_register().
@@ -685,7 +687,7 @@ static void largest_forget(struct mm_iommu_store *store, struct mm_iommu_region 
 		WRITE_ONCE(store->largest, NULL);
 }
 
-/* Dead, @mapped is 0: out of the index, to the worker. To be followed by store_queue_work(). */
+/* Pass a dead region (@mapped is 0) to the worker. The caller calls store_queue_work() next. */
 static void region_bury(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	lockdep_assert_held(&store->lock);
@@ -697,7 +699,7 @@ static void region_bury(struct mm_iommu_store *store, struct mm_iommu_region *re
 	store->gp = get_state_synchronize_rcu();
 }
 
-/* Bury an orphan to which no TCE leads any more. */
+/* End an orphan unless TCEs still lead into it. */
 static bool orphan_try_bury(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	lockdep_assert_held(&store->lock);
@@ -707,11 +709,11 @@ static bool orphan_try_bury(struct mm_iommu_store *store, struct mm_iommu_region
 	return true;
 }
 
-/* A grace period after its death no reader has the region any more. */
+/* A grace period has passed since the region left the index: no reader uses it. */
 static void region_free(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	region_unpin(region);
-	/* Orphans are still charged: there was no call to do it in. */
+	/* Only orphans are still charged: their last reference is dropped in atomic context. */
 	account_locked_vm(store->mm, region->charged, false);
 	spin_lock(&store->lock);
 	WRITE_ONCE(store->unpinning, store->unpinning - region_pages(region));
@@ -723,7 +725,7 @@ static void region_free(struct mm_iommu_store *store, struct mm_iommu_region *re
 }
 
 /*
- * One work per store: no process waits until terabytes of another one are unpinned, and
+ * One work per store: no process waits while terabytes of another one are unpinned, and
  * one grace period serves all regions that died before it.
  */
 static void store_work(struct work_struct *work)
@@ -746,7 +748,7 @@ static void store_work(struct work_struct *work)
 	list_for_each_entry_safe(region, next, &dead, link)
 		region_free(store, region);
 
-	/* From now on the caller that drops the last reference sees @orphan. */
+	/* From here on the caller that drops the last reference sees @orphan. */
 	spin_lock(&store->lock);
 	while ((region = list_first_entry_or_null(&abandoned, struct mm_iommu_region, link))) {
 		list_del_init(&region->link);
@@ -760,8 +762,8 @@ static void store_work(struct work_struct *work)
 }
 
 /*
- * Drop a registration. With the last one the region dies and is uncharged. -EBUSY: TCEs
- * lead there, or others have registered it as well and @to_be_last is set.
+ * Drop a registration. The last one ends the region and uncharges it. -EBUSY: TCEs lead
+ * into it, or @to_be_last is set and there are other registrations.
  */
 static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *region,
 			     bool to_be_last)
@@ -794,16 +796,16 @@ static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *regio
 }
 
 /**
- * mm_iommu_unregister() - take back one registration
+ * mm_iommu_unregister() - drop one registration
  * @mm: the mm it was registered in
  * @region: the region, of which the caller owns one registration
  *
- * With the last one the region leaves the index and no TCE can be made from it
- * any more; locked_vm is given back when this returns. Its pages are unpinned after an
- * RCU grace period, by a worker.
+ * The last one removes the region from the index, so no TCE can be set to lead into it.
+ * locked_vm is uncharged when this returns. A worker unpins the pages after an RCU grace
+ * period.
  *
  * Context: may sleep, takes mmap_lock.
- * Return: 0; -EBUSY if this is the last registration and TCEs still reach the
+ * Return: 0; -EBUSY if this is the last registration and TCEs still lead into the
  * region: then the caller still owns it. It stays usable, but is not registered again, by
  * anybody (-ESTALE), before the caller has unregistered it.
  */
@@ -814,7 +816,7 @@ int mm_iommu_unregister(struct mm_struct *mm, struct mm_iommu_region *region)
 EXPORT_SYMBOL_GPL(mm_iommu_unregister);
 
 /**
- * mm_iommu_unregister_last() - take back a registration if there is no other
+ * mm_iommu_unregister_last() - drop a registration if there is no other
  * @mm: the mm it was registered in
  * @region: the region, of which the caller owns one registration
  *
@@ -832,17 +834,17 @@ int mm_iommu_unregister_last(struct mm_struct *mm, struct mm_iommu_region *regio
 EXPORT_SYMBOL_GPL(mm_iommu_unregister_last);
 
 /**
- * mm_iommu_abandon() - take back one registration for good
+ * mm_iommu_abandon() - drop one registration, whatever maps the region
  * @mm: the mm it was registered in
  * @region: the region, of which the caller owns one registration
  *
  * As mm_iommu_unregister(), but never refused. If this is the last registration and TCEs
- * of others still reach the region, it becomes an orphan, which can be mapped but not be
- * registered. The region goes with the last of these references; nothing of the
- * caller is needed any more.
+ * of others still lead into the region, it becomes an orphan, which can be mapped but not be
+ * registered. Dropping the last of these references ends the region; the caller has nothing
+ * more to do.
  *
  * mm_iommu_put() checks @orphan after the drop, and no barrier orders the two. Instead the
- * worker tries to bury the orphan a grace period after it was marked. It sees every drop
+ * worker tries to end the orphan a grace period after it was marked. It sees every drop
  * of RCU read sides that began before the mark; those that began later see the mark. With
  * the MMU off orphans are not found, so the last drop happens in virtual mode.
  *
@@ -852,7 +854,7 @@ void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 
-	/* Other containers may register and unregister the range concurrently. */
+	/* Repeat: other containers may register and unregister the range concurrently. */
 	while (registration_drop(mm, region, false)) {
 		spin_lock(&store->lock);
 		if (region->used == 1) {
@@ -872,7 +874,7 @@ void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region)
 EXPORT_SYMBOL_GPL(mm_iommu_abandon);
 
 /**
- * mm_iommu_orphan_put() - bury an orphan if its last TCE is gone
+ * mm_iommu_orphan_put() - end an orphan unless TCEs still lead into it
  * @region: the orphan
  *
  * For mm_iommu_put() only.
@@ -895,15 +897,15 @@ void mm_iommu_orphan_put(struct mm_iommu_region *region)
 /* ---- debugfs: powerpc/mm_iommu ---- */
 
 /*
- * A reader's position: the first region of store @id that ends behind @ua, or else the
- * next store. Regions come and go meanwhile; no lock is held while one is shown.
+ * A reader's position: the first region of store @id that ends above @ua, or else of the
+ * next store. No lock is held while a region is shown, and regions may come and go.
  */
 struct mm_iommu_cursor {
 	u64 id;
 	unsigned long ua;
 };
 
-/* The region at the cursor, or NULL at the end. The caller is an RCU reader. */
+/* The region at the cursor, or NULL at the end. Context: RCU read side. */
 static struct mm_iommu_region *cursor_region(struct mm_iommu_cursor *at)
 {
 	struct mm_iommu_region *region;
@@ -964,7 +966,7 @@ static int regions_seq_show(struct seq_file *m, void *v)
 		seq_puts(m, "pid comm ua size pages contiguous_chunks used mapped metadata_bytes\n");
 		return 0;
 	}
-	/* region-words: counts are being written until @mapped is set. */
+	/* region-words: the registering thread writes the counts until @mapped is set. */
 	mapped = atomic64_read_acquire(&region->mapped);
 	seq_printf(m, "%d ", region->store->pid);
 	seq_escape(m, region->store->comm, " \t\n\\");
@@ -1007,7 +1009,7 @@ device_initcall(mm_iommu_debugfs_init);
 
 static int __init mm_iommu_wq_init(void)
 {
-	/* Unpinning frees memory: it must not wait for memory for a thread. */
+	/* Unpinning frees memory, so it must not wait for memory to create a thread. */
 	unpin_wq = alloc_workqueue("mm_iommu", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	return unpin_wq ? 0 : -ENOMEM;
 }

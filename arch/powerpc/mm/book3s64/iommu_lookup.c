@@ -3,14 +3,14 @@
  * Pre-registered DMA memory: look-up, translation and references.
  *
  * One set of functions for both modes. POWER8 guests' hypercalls call them with the MMU
- * off, so this object is built in and not instrumented (see the Makefile), and all that is
+ * off, so this object is built in and not instrumented (see the Makefile), and everything
  * reached from here is in the linear map. Nothing here sleeps, allocates or waits.
  *
- * Virtual mode calls them in an RCU read side. Real mode needs none: a core that serves a
- * guest in real mode holds up RCU, as its primary thread waits, interrupts off, for the
- * secondaries, and passes no quiescent state before all of them have left the guest. That
- * does not hold with context tracking (nohz_full), where guest entry is an extended
- * quiescent state: callers refuse then.
+ * Virtual mode calls them in an RCU read side. Real mode needs none: while a core serves a
+ * guest in real mode, its primary thread waits for the secondaries with interrupts off and
+ * passes no quiescent state before all of them have left the guest. With context tracking
+ * (nohz_full) guest entry is an extended quiescent state. Then that does not hold, and callers
+ * refuse.
  */
 #include <linux/export.h>
 #include <linux/mm.h>
@@ -21,15 +21,15 @@
 #include "mm_iommu_core.h"
 
 /**
- * mm_iommu_mark_dirty() - a device may write to a part of a region from now on
+ * mm_iommu_mark_dirty() - mark a part of a region dirty, before a device may write to it
  * @region: the region
- * @ua: where the part starts
+ * @ua: first address of the part
  * @len: bytes
  *
- * Sets the dirty bits of the words. Other bits of a word never change and a dirty
- * bit is never cleared, so plain stores do.
+ * Sets the dirty bits of the words. Plain stores suffice: the other bits of a word never
+ * change, and a dirty bit is never cleared.
  *
- * Context: a reference is held. MMU on or off.
+ * Context: the caller holds a reference. MMU on or off.
  */
 void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
 			 unsigned long len)
@@ -50,14 +50,15 @@ void mm_iommu_mark_dirty(struct mm_iommu_region *region, unsigned long ua,
 /**
  * mm_iommu_put() - drop references of a region
  * @region: the region
- * @n: how many of its references the caller owns and gives up
+ * @n: how many of the caller's references
  *
- * Never below the 1 that the registration itself holds, not even for a moment: others
- * would be refused. Release (dirty-before-entry): what the caller did to its TCEs comes
- * before the region may die.
+ * Never drops @mapped below the 1 of the registration itself, not even temporarily:
+ * concurrent callers would get -ENXIO. Release (dirty-before-entry): the caller's changes of
+ * TCEs come before the region may die.
  *
  * Context: RCU read side, or MMU off.
- * Return: 0; -ERANGE if it has fewer: the caller's books are wrong, nothing was dropped.
+ * Return: 0; -ERANGE if the region has fewer references. That is a bug of the caller; nothing
+ * was dropped.
  */
 int mm_iommu_put(struct mm_iommu_region *region, unsigned long n)
 {
@@ -68,7 +69,7 @@ int mm_iommu_put(struct mm_iommu_region *region, unsigned long n)
 			return -ERANGE;
 	} while (!atomic64_try_cmpxchg_release(&region->mapped, &mapped, mapped - n));
 
-	/* MMU off: the region was abandoned after it was found. The worker buries it. */
+	/* MMU off: the region was abandoned after it was found. The worker ends it. */
 	if (unlikely(READ_ONCE(region->orphan)) && mapped - n == 1 && (mfmsr() & MSR_DR))
 		mm_iommu_orphan_put(region);
 	return 0;
@@ -88,14 +89,14 @@ static struct mm_iommu_region *find_live(struct mm_struct *mm, unsigned long ua)
  * mm_iommu_map_get() - translate for a map, and hold what it needs
  * @mm: whose memory
  * @ua: user address, a multiple of the IOMMU page size
- * @size: bytes the caller would like to map from there
+ * @size: bytes to map from there
  * @shift: log2 of the IOMMU page size
  * @write: the device may write; the pages are dirtied when they are unpinned
  * @hpa: host physical address of @ua on success
  *
- * Takes one @mapped reference for each IOMMU page of the answer, which the caller
- * stores in TCEs or gives back with mm_iommu_map_put(). The answer is shorter
- * than @size where physical contiguity or the region ends: call again from there.
+ * Takes one @mapped reference for each IOMMU page of the returned length. The caller
+ * stores them in TCEs or drops them by mm_iommu_map_put(). The length is less than @size if
+ * physical contiguity or the region ends: call again from there.
  *
  * Context: RCU read side, or MMU off.
  * Return: bytes, a positive multiple of the IOMMU page size; -EFAULT if nothing is
@@ -132,16 +133,16 @@ long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
 }
 
 /**
- * mm_iommu_map_put() - drop references of TCEs that are gone
+ * mm_iommu_map_put() - drop references of cleared TCEs
  * @mm: whose memory
- * @ua: an address of the region that the TCEs reached
+ * @ua: an address of the region that the TCEs led into
  * @n: number of TCEs
  *
- * To be called after the TCE cache was invalidated, never before.
+ * Call it after the TCE cache has been invalidated, never before.
  *
  * Context: RCU read side, or MMU off.
  * Return: 0; -ENOENT if there is no such region, -ERANGE if it has fewer references. Both
- * mean that the caller's books are wrong; nothing was dropped then.
+ * are bugs of the caller; nothing was dropped.
  */
 int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
 {
@@ -153,14 +154,14 @@ int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
 EXPORT_SYMBOL_GPL(mm_iommu_map_put);
 
 /**
- * mm_iommu_translate() - where a registered user address is, without holding it
+ * mm_iommu_translate() - translate a registered user address, without a reference
  * @mm: whose memory
  * @ua: user address, any alignment
  * @hpa: host physical address on success
  *
- * Context: RCU read side; the answer is good until rcu_read_unlock(). Or MMU off.
- * Return: bytes contiguous from there, within the region; -EFAULT if nothing
- * usable is registered there.
+ * Context: RCU read side; the result is valid until rcu_read_unlock(). Or MMU off.
+ * Return: bytes contiguous from there, within the region; -EFAULT if no live region covers
+ * @ua.
  */
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa)
@@ -177,10 +178,10 @@ long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 EXPORT_SYMBOL_GPL(mm_iommu_translate);
 
 /**
- * mm_iommu_extent() - what is registered around a user address, without holding it
+ * mm_iommu_extent() - the region that covers a user address, without a reference
  * @mm: whose memory
  * @ua: user address, any alignment
- * @start: where the region starts, on success
+ * @start: first address of the region, on success
  * @size: its bytes, on success
  *
  * Context: RCU read side, or MMU off.
@@ -202,16 +203,16 @@ EXPORT_SYMBOL_GPL(mm_iommu_extent);
 /* ---- struct pages ---- */
 
 /**
- * realmode_pfn_to_page() - the struct page of a pfn, at an address real mode has
- * @pfn: a page frame that is held, so that its memory map can't go
+ * realmode_pfn_to_page() - the struct page of a pfn, at an address that real mode can access
+ * @pfn: a referenced page's, so that its memory map is not removed
  *
- * The virtual memory map is not in the linear map. With hash translation the
- * blocks that back it are in vmemmap_list; the answer is the linear map's address
- * of the same struct page. compound_head() of it is a vmemmap address again: take
- * page_to_pfn() of that, which only computes, and ask here for the head.
+ * The virtual memory map is not in the linear map. With hash translation the blocks that
+ * back it are in vmemmap_list; the result is the linear map's address of the same struct
+ * page. compound_head() of it is a vmemmap address again: pass page_to_pfn() of that, which
+ * only computes, to this function to get the head.
  *
  * Context: any, MMU on or off.
- * Return: NULL if the struct page straddles two blocks, if there is none, or with radix
+ * Return: the struct page; NULL if it straddles two blocks, if there is none, or with radix
  * translation, where nothing runs in real mode and the map is not in the list.
  */
 struct page *realmode_pfn_to_page(unsigned long pfn)
@@ -219,7 +220,7 @@ struct page *realmode_pfn_to_page(unsigned long pfn)
 #ifdef CONFIG_SPARSEMEM_VMEMMAP
 	unsigned long va = (unsigned long)pfn_to_page(pfn), off, size;
 	struct vmemmap_backing *vb;
-	/* The list may change meanwhile (memory hotplug): it must end all the same. */
+	/* Memory hotplug may change the list concurrently: bound the loop. */
 	unsigned int left = 1U << 16;
 
 	if (radix_enabled())
@@ -277,11 +278,11 @@ static bool second_page_readable(struct page *head)
 }
 
 /**
- * unpin_user_page_unless_last() - drop a FOLL_PIN pin unless it is the last use
+ * unpin_user_page_unless_last() - drop a FOLL_PIN pin unless that would free the page
  * @head: an order-0 page or a compound page's head, readable in this context
  *
- * As unpin_user_page(), counted in NR_FOLL_PIN_RELEASED (in the node's own counter
- * rather than per cpu, which real mode can't reach), except that it never frees.
+ * As unpin_user_page(), except that it never frees. Counts in NR_FOLL_PIN_RELEASED of the
+ * node: real mode cannot access the per-cpu counter.
  *
  * Context: any, MMU on or off (@head from realmode_pfn_to_page()).
  * Return: true if the pin was dropped.

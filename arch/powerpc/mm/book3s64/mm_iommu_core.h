@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pre-registered regions: the data, and what reads it without a lock.
+ * Pre-registered regions: the data, and its readers that take no lock.
  *
- * Read asm/mm_iommu.h first: it tells what a region is. iommu_api.c registers and ends
- * regions. iommu_lookup.c reads them, in both modes; the entry protocol inlines what it
- * needs from here. A reader may have the MMU off: so nothing here sleeps, prints, or
- * touches vmalloc, vmemmap or per-cpu data, and every pointer leads into the linear map.
+ * Reading order: asm/mm_iommu.h (what a region is), this header, iommu_lookup.c (readers),
+ * iommu_api.c (registers and ends regions). The entry protocol also inlines functions of this
+ * header. A reader may have the MMU off. So nothing here sleeps, prints, or touches vmalloc,
+ * vmemmap or per-cpu data, and every pointer leads into the linear map.
  *
  * Index. Regions of one mm never overlap. They are in a latched rbtree: two trees, of
  * which a writer, under store->lock, changes one while readers walk the other. So a reader
- * never waits for a writer, even if the writer was interrupted half way, and never misses
- * a region that is in the index. A reader walks again only if a writer has switched trees
- * meanwhile. Nodes are embedded in the regions: inserting needs no memory and can't fail.
- * Before the tree, a reader tries the largest region, which most of a guest's memory is in.
+ * never waits for a writer, even if the writer is interrupted half way, and never misses
+ * a region that is in the index. A reader repeats its walk only if a writer has switched trees
+ * during it. Nodes are embedded in the regions: inserting needs no memory and cannot fail.
+ * A reader first tries the largest region, which has most of a guest's memory.
  * A region is freed a grace period after it has left the index.
  *
  * Metadata. One 64-bit word describes a chunk (a PMD's worth of ua), or a page:
@@ -20,10 +20,11 @@
  *   hpa[63:12] run[11:2] dirty[1] contig[0] = 1    a contiguous chunk, or one page
  *   pointer to page words[63:3] contig[0] = 0      a scattered chunk
  *
- * hpa is where the chunk's (page's) first byte would be, run says how many
- * chunks (pages) follow contiguously, up to 1023. Page words are an array with one
- * word for each page of a scattered chunk. Chunk words are in blocks of one kernel page.
- * Neither needs vmalloc, so both modes read the same words, without a page table walk.
+ * hpa is the address of the chunk's (page's) first byte, even if the region starts behind it.
+ * run is the number of chunks (pages) that follow contiguously, up to 1023. Page words are an
+ * array with one word for each page of a scattered chunk. Chunk words are in blocks of one
+ * kernel page. Neither needs vmalloc, so both modes read the same words, without a page table
+ * walk.
  */
 #ifndef MM_IOMMU_CORE_H
 #define MM_IOMMU_CORE_H
@@ -41,7 +42,7 @@
 #include <asm/reg.h>
 
 #define MM_IOMMU_CONTIG		BIT(0)	/* the word holds a hpa, not a pointer */
-#define MM_IOMMU_DIRTY		BIT(1)	/* a writable TCE has reached it */
+#define MM_IOMMU_DIRTY		BIT(1)	/* a writable TCE has led to it */
 #define MM_IOMMU_RUN_SHIFT	2
 #define MM_IOMMU_RUN_MAX	1023UL
 #define MM_IOMMU_HPA_MASK	(~0xfffUL)
@@ -60,13 +61,14 @@
  * @chunk_shift: log2 of what one chunk word covers
  * @dev: device memory, without struct pages: nothing is pinned or charged
  * @claimed: being registered (store->lock)
- * @orphan: its last owner has abandoned it, @used is 0; never goes back (store->lock;
+ * @orphan: its last owner has abandoned it, @used is 0; never reset (store->lock;
  *	readers: RCU, see mm_iommu_abandon())
- * @stale: all registrations have been taken back, but TCEs kept the last one: not
- *	registered again, as other pages may be there by now; never goes back (store->lock)
+ * @stale: the last unregistration was refused, as TCEs lead into it. It cannot be registered
+ *	again, as user space may have mapped other pages there; never reset (store->lock)
  * @used: registrations (store->lock)
- * @charged: pages charged to locked_vm (its registration; then store->lock; then the worker)
- * @nr_blocks: blocks that there are
+ * @charged: pages charged to locked_vm (the registering thread; then store->lock; then the
+ *	worker)
+ * @nr_blocks: blocks in @block
  * @block_room: blocks for which @block has room
  * @metadata: bytes allocated for this region, itself included
  * @contig: number of chunks held in one word
@@ -106,13 +108,14 @@ struct mm_iommu_region {
  * @lock: every change of the index and of the lists, and the fields of regions that name it.
  *	Taken in process context and in RCU read sides, never in interrupts
  * @regions: the index, by address (@lock; readers: RCU)
- * @largest: the largest region that has been live since the last one left, but no orphan; or
- *	NULL (@lock; readers: RCU)
+ * @largest: the largest region of those published since the last @largest left; never an
+ *	orphan; NULL for none (@lock; readers: RCU)
  * @dead: regions that are out of the index but still pinned (@lock)
- * @abandoned: orphans that the worker has not tried to bury yet (@lock)
- * @gp: the RCU grace period after which neither can be in use (@lock)
- * @unpinning: pages of the dead (@lock; read without)
- * @work: unpins the dead, buries orphans; holds the mm while it is queued or runs
+ * @abandoned: orphans that the worker has not tried to end yet (@lock)
+ * @gp: the RCU grace period after which regions of @dead are not in use, and readers see the
+ *	orphans of @abandoned as such (@lock)
+ * @unpinning: pages of dead regions that are still pinned (@lock; also read without)
+ * @work: unpins dead regions, ends orphans; references the mm while it is queued or runs
  * @wait: registrations that wait for a claim, or for @unpinning to shrink
  * @next: in the list of all stores (store_list_lock; readers: RCU)
  * @rcu: frees the store after its last reader
@@ -139,7 +142,7 @@ struct mm_iommu_store {
 	char comm[TASK_COMM_LEN];
 };
 
-/* The store of @mm, NULL if it never registered anything. Lives as long as @mm. */
+/* The store of @mm, or NULL if it never registered anything. It lives as long as @mm. */
 static inline struct mm_iommu_store *mm_iommu_store(struct mm_struct *mm)
 {
 	return READ_ONCE(mm->context.iommu_store);
@@ -156,7 +159,7 @@ mm_iommu_node_region(struct latch_tree_node *node)
 	return container_of(node, struct mm_iommu_region, node);
 }
 
-/* Regions don't overlap, so a range is below a region, above it, or meets it. */
+/* Regions do not overlap, so a range is below a region, above it, or overlaps it. */
 static __always_inline int mm_iommu_range_cmp(void *key, struct latch_tree_node *node)
 {
 	const struct mm_iommu_region *region = mm_iommu_node_region(node);
@@ -178,7 +181,7 @@ static const struct latch_tree_ops mm_iommu_region_ops = {
 	.comp = mm_iommu_range_cmp,
 };
 
-/* Any region that meets [ua, end). Context: RCU read side, MMU off, or store->lock. */
+/* Any region that overlaps [ua, end). Context: RCU read side, MMU off, or store->lock. */
 static __always_inline struct mm_iommu_region *
 mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned long end)
 {
@@ -190,8 +193,8 @@ mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned lon
 }
 
 /*
- * The region that covers @ua, or NULL. With the MMU off orphans are not found, as the
- * caller that drops an orphan's last reference must be able to queue work.
+ * The region that covers @ua, or NULL. With the MMU off orphans are not found: the caller
+ * that drops an orphan's last reference must be able to queue work.
  * Context: RCU read side, or MMU off.
  */
 static __always_inline struct mm_iommu_region *
@@ -211,8 +214,8 @@ mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
  * struct mm_iommu_run - where a user address leads
  * @hpa: host physical address
  * @len: contiguous bytes from there, never past the region's end
- * @word: what holds the dirty bit; not set for device memory
- * @shift: log2 of what @word covers; 0 for device memory
+ * @word: has the dirty bit; not set for device memory
+ * @shift: log2 of the bytes that @word covers; 0 for device memory
  */
 struct mm_iommu_run {
 	unsigned long hpa;
@@ -229,9 +232,9 @@ static inline u64 *mm_iommu_chunk_word(struct mm_iommu_region *region, unsigned 
 }
 
 /*
- * Translate @ua, which @region covers. @len is a lower bound only where a run has
- * more than 1023 followers, or leads from a scattered chunk into the next one:
- * no IOMMU page can be aligned and contiguous across such a place unnoticed.
+ * Translate @ua, which @region covers. @len is the length of the run, except that it may be too
+ * small if more than 1023 chunks or pages follow, or if the run continues from a scattered
+ * chunk into the next one. An IOMMU page that is aligned never extends across such a place.
  */
 static __always_inline void
 mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
@@ -264,8 +267,8 @@ mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 }
 
 /*
- * To how many IOMMU pages of @shift is the memory contiguous and aligned from @ua on? 0: none can
- * lead there. @run is as mm_iommu_resolve() has it.
+ * Translate @ua and return how many IOMMU pages of 2^@shift bytes the run holds; 0: an IOMMU page
+ * cannot lead there, as the memory is not contiguous or not aligned. @run: see mm_iommu_resolve().
  */
 static __always_inline unsigned long
 mm_iommu_run_pages(struct mm_iommu_region *region, unsigned long ua, unsigned int shift,
@@ -276,8 +279,8 @@ mm_iommu_run_pages(struct mm_iommu_region *region, unsigned long ua, unsigned in
 }
 
 /*
- * The page words from @ua on, if it is in a scattered chunk of @region, which covers it;
- * *@n tells how many there are, in the region or not. Else NULL.
+ * The page words from @ua on, if @ua, which @region covers, is in a scattered chunk; else NULL.
+ * *@n is their number, up to the chunk's end, which may be beyond the region's.
  */
 static __always_inline u64 *
 mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
@@ -298,9 +301,8 @@ mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 }
 
 /*
- * Take @n references of @region, unless it is being registered or unregistered. Not
- * ordered: the caller has read @mapped as not 0 before, with a barrier behind it
- * (region-words-plain).
+ * Take @n references of @region, unless it is being registered or unregistered. No ordering:
+ * the caller has read @mapped as not 0 before, followed by a barrier (region-words-plain).
  */
 static __always_inline bool
 mm_iommu_get_relaxed(struct mm_iommu_region *region, unsigned long n)
@@ -314,7 +316,7 @@ mm_iommu_get_relaxed(struct mm_iommu_region *region, unsigned long n)
 	return true;
 }
 
-/* The same. Acquire: the words are read after @mapped was not 0 (region-words). */
+/* The same with acquire ordering: the words are read after @mapped (region-words). */
 static __always_inline bool mm_iommu_get(struct mm_iommu_region *region, unsigned long n)
 {
 	if (!mm_iommu_get_relaxed(region, n))
