@@ -2,45 +2,43 @@
 /*
  * IOMMU API: a paging domain is a TCE table.
  *
- * iommufd, and through it vfio cdev and type1 clients, drive devices by paging
- * domains. A domain here is one multilevel table (asm/iommu_levels.h) without a view,
- * shown as window 0 of every group that it is attached to. The platform makes the
- * table and thereby fixes aperture and page size, which never change: user space
- * reads the IOVA ranges once and relies on them.
+ * iommufd uses paging domains, and through it vfio cdev and type1 clients. A domain here
+ * is one multilevel table (asm/iommu_levels.h) without view words, set as window 0 of every
+ * group that it is attached to. The platform makes the table and thereby fixes aperture and
+ * page size. They never change: user space reads the IOVA ranges once and relies on them.
  *
- * Ownership. Window 0 of a group has one owner at a time. The IOMMU core chooses it
- * and tells us by attaching a domain:
+ * Ownership. Window 0 of a group has one owner at a time. The IOMMU core decides which,
+ * and attaches a domain:
  *
  *   domain     owner                          window 0          bypass
  *   platform   the host's DMA API             host's own table  on
  *   blocked    nobody, or a SPAPR container   none, or user's   off
  *   paging     iommufd                        the domain's      off
  *
- * it_domain of the table tells which it is. Attaching is per device, ownership per
- * group, so the first device of a group does the work and the others find it done:
+ * it_domain marks a domain's table. Attaching is per device, ownership per group, so
+ * attaching the first device of a group takes these steps and the others find them done:
  *
  *   to paging    leave another domain, or take_ownership(); set_window()
  *   to blocked   leave; then take_ownership(), as before
  *   to platform  leave; then release_ownership(), as before: default window and
  *                bypass are back
  *
- * Leaving closes the window and invalidates all of the PE before it returns: from then
- * on the devices of the group reach nothing of the domain. If the firmware refuses to
- * close the window, the group keeps it, and the table with it: what is
- * unmapped from the domain later is still invalidated in the group. Attaching fails
- * then, and tries again to leave when it is called the next time. If it refuses the new
- * window, the group gets back what it had.
+ * Leaving closes the window and invalidates all of the PE before it returns: then the
+ * devices of the group reach no memory of the domain. If the firmware refuses to close the
+ * window, the group keeps window and table: later unmaps of the domain still invalidate
+ * the group's caches. Attaching fails then; the next attempt tries again to leave. If the
+ * firmware refuses the new window, the group gets back its previous one.
  *
- * Entries. The IOMMU API allows no two callers to change one IOVA at the same time, so
- * entries are stored without a lock. Levels come with cmpxchg() and go only
- * when they lie wholly in an unmapped range (iommu_levels_prune()). The caller owns what
- * is mapped: it unpins after unmap and iotlb_sync, when the hardware has forgotten.
+ * Entries. The IOMMU API allows no concurrent changes of one IOVA, so entries are stored
+ * without a lock. Levels are linked by cmpxchg() and freed only if they lie wholly in an
+ * unmapped range (iommu_levels_prune()). The caller owns the mapped memory: it unpins after
+ * unmap and iotlb_sync, when the TCE caches have been invalidated.
  *
- * Invalidation is per range, in iotlb_sync(), unless unmap has freed levels and so
- * had to invalidate the range itself. A map invalidates as well: nothing says that no
- * PHB caches invalid entries, and the DMA API has always done it.
+ * iotlb_sync() invalidates a range, unless unmap has freed levels and therefore
+ * invalidated the range itself. A map invalidates as well: PHBs may cache invalid
+ * entries, and the DMA API has always done it.
  *
- * There are no dirty bits in a TCE, so there is no dirty tracking.
+ * A TCE has no dirty bit, so there is no dirty tracking.
  *
  * Lock order: group->mutex (of the IOMMU core), then attach_lock.
  */

@@ -1,57 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Multilevel TCE tables: how they come, grow, shrink and go.
+ * Multilevel TCE tables: creation, growth, reclaim, destruction.
  *
- * See asm/iommu_levels.h for the words and the walk.
+ * asm/iommu_levels.h describes the words and the walk.
  *
- * Growth. What is missing between the deepest level that exists and the wanted
- * leaf is built as a chain of its own and then linked with one cmpxchg(): there
- * is never half a path, a failed allocation has nothing to undo in the table, and
- * of two CPUs that meet on one missing level the loser frees its whole chain.
+ * Growth. The levels that are missing on the way to a leaf are built as a chain and then
+ * linked by one cmpxchg(). So a path is never half built, a failed allocation has nothing to
+ * undo in the table, and of two CPUs that add the same level the loser frees its chain.
  *
- *   user's table   iommu_levels_grow(), under it_grow, GFP_KERNEL_ACCOUNT. What
- *                  it adds is charged to the owner's locked_vm before anything
+ *   user's table   iommu_levels_grow(), under it_grow, GFP_KERNEL_ACCOUNT. The new
+ *                  levels are charged to the owner's locked_vm before anything
  *                  is allocated.
  *   host's table   iommu_levels_grow_host(), lockless, the caller's gfp, not charged
  *   or a domain's  to locked_vm. A domain (IOMMU API) passes GFP_KERNEL_ACCOUNT.
  *
  * Nothing else allocates: not a walk, not a clear, nothing with the MMU off.
  *
- * Shrinking (user's tables only). Why a leaf can be given back under the feet of
- * setters, of real mode and of the hardware:
+ * Reclaim (user's tables only). Setters, real mode and the hardware may still walk to a
+ * leaf while it is reclaimed. That is safe because:
  *
- *   1. Line by line, the lock is taken and, if all words are clear, kept as DEAD. If one
- *      is not, the lines marked so far are given back and the leaf stays. Once all are
- *      DEAD nobody can change an entry of the leaf: a setter must lock its line, finds
- *      DEAD, and walks again. A word is clear only after its TCE has been cleared, so
- *      no TCE of the leaf lets a device through from here on.
- *   2. The link above is cleared. New walkers, software or hardware, find a hole;
- *      a setter that walks again waits for it_grow and gets a new leaf. An
- *      indirect level left without links is unlinked the same way. Only holders of
- *      it_grow set links, so it can't get a new one meanwhile.
- *   3. tce_kill over the range: the hardware forgets the links it has cached. What
- *      it may still have fetched from the leaf are TCEs without permission bits.
- *   4. The blocks are freed after an RCU grace period: walkers who found the leaf
- *      before 2. are done then, those with the MMU off included.
+ *   1. Each line is locked and, if all its words are clear, marked DEAD. If one is live,
+ *      the marks are removed and the leaf stays. Once all lines are DEAD, no entry of the
+ *      leaf can change: a setter must lock its line, finds DEAD, and repeats the walk.
+ *      A word is clear only after its TCE has been cleared, so from here on no TCE of the
+ *      leaf lets a device reach memory (reclaim-setter).
+ *   2. The link above is cleared. New walks, by software or hardware, find a hole; a
+ *      setter that repeats its walk waits for it_grow and gets a new leaf. An indirect
+ *      level without links is unlinked likewise. Only holders of it_grow set links, so
+ *      it cannot get a new one concurrently.
+ *   3. tce_kill() over the range invalidates the links that the hardware has cached. Any
+ *      TCE that it may still have read from the leaf has no permission bits.
+ *   4. The blocks are freed after an RCU grace period, when all walkers that found the leaf
+ *      before step 2 have ended, those with the MMU off included (reclaim-walker).
  *
- * Pruning (a domain's tables, no view). The caller of iommu_levels_prune() owns the
- * range: the IOMMU API allows no concurrent map or unmap there. So nobody else sets
+ * Pruning (a domain's tables, without view words). The caller of iommu_levels_prune() owns the
+ * range: the IOMMU API allows no concurrent map or unmap there. So no other caller sets
  * an entry or a link in a block that lies wholly in the range, and steps 2 to 4
- * above need no lock. A block that reaches beyond the range stays: another caller
- * may be setting its neighbours.
+ * above need no lock. A block that extends beyond the range stays: another caller
+ * may be setting entries there.
  *
- * Destruction. Whoever walks holds a reference on the table, or is known to
- * (by RCU or SRCU) to someone who drops his only after the walkers are gone; and
- * the hardware's window was closed and invalidated before. So the levels go at
- * once, and so does the charge. Only struct iommu_table itself waits for a grace
- * period, for iommu_group_table_get().
+ * Destruction. Each walker holds a reference on the table, or runs in an RCU or SRCU read
+ * side that the holder of a reference waits for before it drops it. The hardware's window
+ * has been closed and invalidated. So levels are freed and uncharged immediately. Only
+ * struct iommu_table itself waits for a grace period, for iommu_group_table_get().
  *
- * Charge. locked_vm of it_mm carries it_allocated_size, rounded up to pages as a
- * whole, at any time it_grow is not held. Memory that only waits for its grace
- * period is no longer charged there; the memory cgroup sees it to the end.
+ * Charge. While it_grow is not held, it_allocated_size, as a whole rounded up to pages, is
+ * charged to locked_vm of it_mm. Blocks that wait for their grace period are already
+ * uncharged there; the memory cgroup is uncharged when they are freed.
  *
- * A large range is worked off in steps that each take it_grow, invalidate and return
- * what they charged, so that growth elsewhere in the table waits for one step only.
+ * A large range is reclaimed in steps. Each step takes it_grow, invalidates and uncharges, so
+ * growth elsewhere in the table waits for one step only.
  *
  * Lock order: it_grow, then mm->mmap_lock.
  */
@@ -90,8 +88,8 @@ static unsigned long block_bytes(struct iommu_table *tbl, unsigned int level)
 }
 
 /*
- * A power of two from kmalloc is naturally aligned, which the hardware wants; its
- * links hold physical addresses, where kmemleak wouldn't find the block.
+ * kmalloc aligns a power of two naturally, as the hardware requires. Links hold physical
+ * addresses, so kmemleak would not find a reference to the block.
  */
 static void *block_alloc(unsigned long bytes, int nid, gfp_t gfp)
 {
@@ -119,7 +117,10 @@ static __be64 link_make(void *block)
 	return cpu_to_be64(__pa(block) | IOMMU_LINK_VALID);
 }
 
-/* Full barrier (level-publication): the zeroes before the link. False: it was filled. */
+/*
+ * Link @block if the slot is empty. Full barrier: its zeroes are visible before the link
+ * (level-publication).
+ */
 static bool slot_fill(__be64 *slot, void *block)
 {
 	return !cmpxchg((u64 __force *)slot, 0, (u64 __force)link_make(block));
@@ -162,7 +163,7 @@ static void chain_free(struct iommu_table *tbl, __be64 *block, unsigned long idx
 	}
 }
 
-/* Blocks from @level down to the leaf of @idx, linked among themselves. */
+/* Allocate the blocks from @level down to the leaf of @idx, and link them to each other. */
 static __be64 *chain_alloc(struct iommu_table *tbl, unsigned long idx,
 			   unsigned int level, gfp_t gfp)
 {
@@ -183,8 +184,8 @@ static __be64 *chain_alloc(struct iommu_table *tbl, unsigned long idx,
 }
 
 /*
- * The empty slot on the way to @idx, and how many levels above the leaves the
- * block is that belongs there. NULL: the leaf exists.
+ * The empty slot on the way to @idx. *@level is the level of its missing block, counted from
+ * the leaves. NULL: the leaf exists.
  */
 static __be64 *hole_find(struct iommu_table *tbl, unsigned long idx,
 			 unsigned int *level)
@@ -204,7 +205,7 @@ static __be64 *hole_find(struct iommu_table *tbl, unsigned long idx,
 	return NULL;
 }
 
-/* Charge @bytes more, or give them back if negative. Returning never fails. */
+/* Charge @bytes more, or uncharge them if negative, which never fails. */
 static int table_charge(struct iommu_table *tbl, long bytes)
 {
 	unsigned long was = tbl->it_allocated_size, now = was + bytes;
@@ -217,7 +218,7 @@ static int table_charge(struct iommu_table *tbl, long bytes)
 	return ret;
 }
 
-/* it_allocated_size of a table without a view: many may grow it at once. */
+/* Add to it_allocated_size of a table without view words, which may grow concurrently. */
 static void host_allocated(struct iommu_table *tbl, long bytes)
 {
 	unsigned long was = READ_ONCE(tbl->it_allocated_size);
@@ -227,13 +228,13 @@ static void host_allocated(struct iommu_table *tbl, long bytes)
 }
 
 /**
- * iommu_levels_grow_host - make the leaf of an entry of a table without a view
+ * iommu_levels_grow_host - make the leaf of an entry of a table without view words
  * @tbl: a host's own table, or a domain's
  * @idx: entry, counted from the table's start
- * @gfp: for what is allocated
+ * @gfp: for the allocations
  *
- * Context: as @gfp allows, MMU on; against others of its kind.
- * Return: 0 if the leaf exists now, else -ENOMEM, and nothing has changed.
+ * Context: as @gfp allows, MMU on; may run concurrently with itself.
+ * Return: 0 if the leaf exists now; -ENOMEM, and nothing has changed.
  */
 int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp)
 {
@@ -249,7 +250,7 @@ int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp
 			return -ENOMEM;
 		if (slot_fill(slot, chain))
 			break;
-		/* Somebody else was faster, if perhaps not down to our leaf. */
+		/* Another CPU has filled the slot, perhaps without our leaf. */
 		chain_free(tbl, chain, idx, level);
 	}
 
@@ -260,10 +261,10 @@ int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp
 #ifdef CONFIG_IOMMU_API
 /**
  * iommu_levels_grow - make the leaf of an entry of a user's table
- * @tbl: table with a view
+ * @tbl: table with view words
  * @idx: entry, counted from the table's start
  *
- * What is added is charged to locked_vm of @tbl->it_mm, against current's limit.
+ * The new levels are charged to locked_vm of @tbl->it_mm, against current's limit.
  *
  * Context: may sleep; not under mmap_lock.
  * Return: 0 if the leaf exists now. -ENOMEM: no memory, or the limit is reached;
@@ -291,7 +292,7 @@ int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx)
 		goto unlock;
 	chain = chain_alloc(tbl, idx, level, GFP_KERNEL_ACCOUNT);
 	if (chain) {
-		slot_fill(slot, chain);		/* only we may, under it_grow */
+		slot_fill(slot, chain);		/* still empty: we hold it_grow */
 	} else {
 		table_charge(tbl, -bytes);
 		ret = -ENOMEM;
@@ -318,7 +319,7 @@ struct reclaim {
 	struct reclaim_batch *batch;
 };
 
-/* Leaves looked at in one step, for which it_grow is held */
+/* Leaves per step, for which it_grow is held */
 #define RECLAIM_STEP	64U
 
 static void reclaim_free(struct rcu_head *rcu)
@@ -330,7 +331,7 @@ static void reclaim_free(struct rcu_head *rcu)
 	kfree(batch);
 }
 
-/* Steps 3 and 4 of the header: clear-before-invalidate, reclaim-walker */
+/* Steps 3 and 4 of this file's header: clear-before-invalidate, reclaim-walker */
 static void reclaim_flush(struct reclaim *r)
 {
 	if (!r->batch || !r->batch->nr)
@@ -341,7 +342,7 @@ static void reclaim_flush(struct reclaim *r)
 	r->batch = NULL;
 }
 
-/* Room for one more block: giving back must not need memory, so it may be no. */
+/* Is there room for one more block? Not without memory: then the block stays. */
 static bool reclaim_room(struct reclaim *r)
 {
 	if (r->batch && r->batch->nr == ARRAY_SIZE(r->batch->block))
@@ -359,17 +360,17 @@ static void reclaim_unlink(struct reclaim *r, __be64 *slot, void *block,
 	r->bytes += block_bytes(r->tbl, level);
 }
 
-/* Mark a line DEAD, if nobody has it and all its entries are clear. */
+/* Mark a line DEAD if it is not locked and all its entries are clear. */
 static bool line_kill(u64 *head)
 {
 	bool clear;
 
-	/* Nobody waits for a task that is not running. */
+	/* No one must wait for a preempted holder. */
 	preempt_disable();
 	clear = iommu_view_trylock(head);
 	if (clear) {
 		clear = iommu_view_line_clear(head);
-		/* Either way the lock is given back. */
+		/* Either way the line is unlocked. */
 		if (clear)
 			WRITE_ONCE(*head, IOMMU_VIEW_DEAD);
 		else
@@ -379,14 +380,14 @@ static bool line_kill(u64 *head)
 	return clear;
 }
 
-/* Step 1 of the header, on all lines of a leaf. */
+/* Step 1 of this file's header, for all lines of a leaf */
 static bool leaf_kill(struct iommu_table *tbl, __be64 *leaf)
 {
 	u64 *view = (u64 __force *)leaf + tbl->it_view_off;
 	u64 *end = view + tbl->it_level_size, *head;
 
 	lockdep_assert_held(&tbl->it_grow);
-	/* Most leaves that stay are found out by this, which stores nothing. */
+	/* Find most leaves that are in use without a store. */
 	for (head = view; head < end; head += IOMMU_VIEW_LINE)
 		if (!iommu_view_line_clear(head))
 			return false;
@@ -438,8 +439,8 @@ static bool reclaim_walk(struct iommu_table *tbl, unsigned long idx,
 }
 
 /*
- * Unlink the indirect levels on the way to @idx that are empty and lie before @next, where
- * the work goes on.
+ * Unlink the indirect levels on the way to @idx that are empty and end before @next, the next
+ * entry to be reclaimed.
  */
 static void reclaim_levels(struct reclaim *r, unsigned long idx, unsigned long next,
 			   const struct reclaim_path *path)
@@ -449,7 +450,7 @@ static void reclaim_levels(struct reclaim *r, unsigned long idx, unsigned long n
 	__be64 *block;
 
 	for (level = path->bottom; level < tbl->it_indirect_levels; level++) {
-		/* The block that slot[level] is in covers so many bits of the index. */
+		/* The block of slot[level] covers this many bits of the index. */
 		bits = (level + 1) * level_shift(tbl);
 		if (next < r->end && next >> bits == idx >> bits)
 			return;
@@ -460,7 +461,7 @@ static void reclaim_levels(struct reclaim *r, unsigned long idx, unsigned long n
 	}
 }
 
-/* Give back what is empty from @idx on, up to RECLAIM_STEP leaves; returns where to go on. */
+/* Reclaim up to RECLAIM_STEP leaves from @idx on; returns the entry to continue at. */
 static unsigned long reclaim_step(struct reclaim *r, unsigned long idx)
 {
 	struct iommu_table *tbl = r->tbl;
@@ -476,7 +477,7 @@ static unsigned long reclaim_step(struct reclaim *r, unsigned long idx)
 			bits = level_shift(tbl);
 			start = round_down(idx, BIT(bits));
 			next = start + BIT(bits);
-			/* A leaf that reaches beyond the table is whole to the table's end. */
+			/* A leaf that extends beyond the table ends at the table's end. */
 			leaf = link_follow(path.slot[1]);
 			if (start >= r->first && min(next, tbl->it_size) <= r->end &&
 			    reclaim_room(r) && leaf_kill(tbl, leaf))
@@ -492,15 +493,15 @@ static unsigned long reclaim_step(struct reclaim *r, unsigned long idx)
 }
 
 /**
- * iommu_levels_reclaim - give back the empty levels of a range
+ * iommu_levels_reclaim - free the empty levels of a range
  * @tbl: user's table
  * @idx: first entry, counted from the table's start
  * @nr: entries; the range lies within the table
  *
- * Frees the leaves that lie wholly in the range and hold no entry, and the
- * indirect levels that lead nowhere then, never the top level. Returns their
- * charge. Safe against everything that may happen to the table meanwhile; what
- * cannot be freed now just stays, and so does the rest after a fatal signal.
+ * Frees and uncharges the leaves that lie wholly in the range and have no live entry, and
+ * then the indirect levels without links, but never the top level. Entries may be set and
+ * levels added concurrently. Levels that cannot be freed now stay, and so does the rest
+ * of the range after a fatal signal.
  *
  * Context: may sleep, reschedules; not under mmap_lock.
  */
@@ -529,8 +530,9 @@ void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 EXPORT_SYMBOL_GPL(iommu_levels_reclaim);
 
 /*
- * Unlink what lies wholly in the range, below @block, which is @level steps above the leaves
- * and starts at entry @start. Nobody else is there. Recursion ends after four steps.
+ * Unlink the blocks below @block that lie wholly in the range. @block is @level steps above the
+ * leaves and starts at entry @start. The caller owns the range. Recursion ends after four
+ * steps.
  */
 static void prune_below(struct reclaim *r, __be64 *block, unsigned int level,
 			unsigned long start)
@@ -552,7 +554,7 @@ static void prune_below(struct reclaim *r, __be64 *block, unsigned int level,
 			continue;
 		if (!reclaim_room(r))
 			return;
-		/* Not empty: there was no room for what is below. */
+		/* Not empty: reclaim_room() failed for a block below. */
 		if (level == 1 || level_is_empty(r->tbl, child))
 			reclaim_unlink(r, slot, child, level - 1);
 	}
@@ -567,7 +569,7 @@ static void prune_below(struct reclaim *r, __be64 *block, unsigned int level,
  * Frees all levels that lie wholly in the range, after invalidating the range
  * and a grace period. Without memory for a list of them, they stay.
  *
- * Context: any with the MMU on; nobody else sets entries of the range.
+ * Context: any with the MMU on; no other caller sets entries of the range.
  * Return: true if the range has been invalidated, as some level was freed.
  */
 bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
@@ -577,7 +579,7 @@ bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
 		.tbl = tbl, .first = idx, .end = idx + nr, .gfp = GFP_NOWAIT,
 	};
 
-	/* The usual small range has no whole leaf. */
+	/* A small range, as usual, contains no whole leaf. */
 	if (!tbl->it_indirect_levels ||
 	    min(round_up(idx, tbl->it_level_size) + tbl->it_level_size, tbl->it_size) > r.end)
 		return false;
@@ -600,7 +602,7 @@ bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
  * @shift: log2 of the words of a level
  *
  * A level that would have a single word in use is never made: it would cost
- * memory and a step per walk, and feed index bits to the hardware that no address
+ * memory and a step per walk, and give the hardware index bits that no address
  * of the window has. So @levels is a limit, and small tables have fewer.
  *
  * Return: number of levels; -EINVAL if a level would be too large to allocate.
@@ -615,14 +617,14 @@ int iommu_levels_shape(unsigned int bits, unsigned int levels,
 		if (n * *shift <= max_bits)
 			break;
 	}
-	/* One level may be made of two allocations, the leaves of more may not. */
+	/* A single level may be two allocations; leaves of several levels may not. */
 	if (!n || *shift + 3 + (pair && n > 1) > ilog2(KMALLOC_MAX_SIZE))
 		return -EINVAL;
 	return n;
 }
 
 /**
- * iommu_levels_size - what creation allocates, and charges
+ * iommu_levels_size - bytes that creation allocates and charges
  * @levels: see iommu_levels_shape()
  * @shift: see iommu_levels_shape()
  * @tces: leaves hold TCEs
@@ -639,8 +641,8 @@ unsigned long iommu_levels_size(unsigned int levels, unsigned int shift,
 }
 
 /*
- * The only level, where TCEs and view are not to be had in one allocation. The view is
- * never right behind the TCEs: by that a pair is known, see leaf_is_split().
+ * Allocate the only level's TCEs and view words separately, as one allocation failed. The view
+ * words must not be right behind the TCEs: see leaf_is_split().
  */
 static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
 {
@@ -668,7 +670,7 @@ static bool leaf_is_split(struct iommu_table *tbl)
 	       tbl->it_view_off != tbl->it_level_size;
 }
 
-/* The top level: of one level only, TCEs and view together or else apart. */
+/* Allocate the top level. If it is the only one, TCEs and view words may be separate. */
 static int root_alloc(struct iommu_table *tbl, unsigned long bytes, gfp_t gfp)
 {
 	if (bytes <= KMALLOC_MAX_SIZE)
@@ -685,14 +687,14 @@ static int root_alloc(struct iommu_table *tbl, unsigned long bytes, gfp_t gfp)
  * @levels: see iommu_levels_shape()
  * @shift: see iommu_levels_shape()
  * @tces: leaves hold TCEs (else they are a hypervisor's)
- * @mm: whose addresses the view will hold; NULL: a host's own or a domain's, no view
+ * @mm: whose addresses the view words will hold; NULL: a host's own table or a domain's,
+ *	without view words
  *
- * The one place where table and view begin; iommu_levels_destroy() is the one
- * where they end. Charges what it allocates to @mm's locked_vm, against current's
- * limit.
+ * The only constructor of a table and its view words; iommu_levels_destroy() is the only
+ * destructor. Charges what it allocates to @mm's locked_vm, against current's limit.
  *
  * Context: may sleep; not under mmap_lock.
- * Return: 0, -ENOMEM: no memory or over the limit. On failure nothing stays.
+ * Return: 0; -ENOMEM: no memory or over the limit. On failure nothing stays.
  */
 int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 		      unsigned int shift, bool tces, struct mm_struct *mm)
@@ -732,9 +734,8 @@ no_owner:
 }
 
 /**
- * iommu_levels_destroy - free all levels, return the charge, let go of the owner
- * @tbl: table that no walker and no hardware can reach any more; one that never
- *	got levels will do
+ * iommu_levels_destroy - free all levels, uncharge them, drop the owner
+ * @tbl: table that no walker and no hardware can reach; may be without levels
  *
  * Context: may sleep, unless @tbl is a host's own.
  */

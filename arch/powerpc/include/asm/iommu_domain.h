@@ -2,10 +2,10 @@
 /*
  * IOMMU API: paging domains on TCE tables. See arch/powerpc/kernel/iommu_domain.c.
  *
- * The functions are those of struct iommu_domain_ops, but for two: attaching takes
- * the table group, and leaving is what attaching another domain begins with. The
- * table of operations is arch/powerpc/kernel/iommu.c's, beside those of the platform
- * and the blocked domain.
+ * The functions implement struct iommu_domain_ops, with two exceptions: attaching takes the
+ * table group, and leaving is the first step of attaching another domain. The table of
+ * operations is in arch/powerpc/kernel/iommu.c, beside those of the platform and the blocked
+ * domain.
  */
 #ifndef _ASM_POWERPC_IOMMU_DOMAIN_H
 #define _ASM_POWERPC_IOMMU_DOMAIN_H

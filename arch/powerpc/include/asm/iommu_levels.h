@@ -1,30 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Multilevel TCE tables: their shape, and how they are walked.
+ * Multilevel TCE tables: their shape and their walk.
  *
  * A table is a tree of equal levels. A level is a power of two of 64-bit words,
  * 4K bytes at least, naturally aligned, in the linear map. The words of an
- * indirect level are *links*, just as IODA hardware reads them: big endian
+ * indirect level are *links* in the format of IODA hardware: big endian
  * physical address of the next level | read | write. A word without read and
  * write leads nowhere: a *hole*. Only the top level exists from the start.
  *
  * A *leaf* holds the hardware's TCEs and, if the table belongs to user space,
  * one *view word* per TCE right behind them: one walk finds both, one allocation
- * makes both, one free ends both. (The only level of a table is two allocations
- * where one of both cannot be had.) Where the TCEs are a hypervisor's
- * (pSeries) the leaf holds view words only.
+ * makes both, one free ends both. (A table with a single level has two allocations if
+ * a common one fails.) If the TCEs are a hypervisor's (pSeries), the leaf holds view words
+ * only.
  *
- *   function                    may sleep   RCU read side   MMU off
- *   iommu_levels_walk()         no          by the caller   yes
- *   iommu_levels_grow()         yes         no              no
- *   iommu_levels_grow_host()    by its gfp  not needed      no
- *   iommu_levels_reclaim()      yes         no              no
- *   iommu_levels_prune()        no          not needed      no
+ * The result of a walk is valid until the caller's RCU read side (real mode: the guest's
+ * exit) ends. Entries are numbered from the table's start here.
  *
- * What a walk found stays valid until the caller's RCU read side (real mode: the
- * guest's exit) ends. Entries are numbered from the table's start here.
- *
- * Growth, reclaim and why they are safe: arch/powerpc/kernel/iommu_levels.c.
+ * arch/powerpc/kernel/iommu_levels.c describes growth and reclaim, and why they are safe.
  */
 #ifndef _ASM_POWERPC_IOMMU_LEVELS_H
 #define _ASM_POWERPC_IOMMU_LEVELS_H
@@ -53,7 +46,7 @@
 #define IOMMU_VIEW_WRITE	TCE_PCI_WRITE	/* the device may write (v1: dirty at unpin) */
 #define IOMMU_VIEW_PIN		BIT(2)	/* holds a page pin (v1), not a region's mapped */
 #define IOMMU_VIEW_LIVE		BIT(3)	/* the TCE is set; ua may be 0 */
-#define IOMMU_VIEW_DEAD		BIT(4)	/* head: the leaf is being freed, walk again */
+#define IOMMU_VIEW_DEAD		BIT(4)	/* head: the leaf is being freed, repeat the walk */
 #define IOMMU_VIEW_BUSY		(IOMMU_VIEW_LOCK | IOMMU_VIEW_DEAD)
 #define IOMMU_VIEW_UA		(~0xfffUL)
 
@@ -66,8 +59,8 @@
 
 /**
  * struct iommu_span - entries in one leaf, or in one hole
- * @tce: first hardware entry; NULL in a hole, or where it is the hypervisor's
- * @view: first view word; NULL in a hole, or in a table without a view
+ * @tce: first TCE; NULL in a hole, or if the TCEs are a hypervisor's
+ * @view: first view word; NULL in a hole, or in a table without view words
  * @nr: entries from here to the end of the leaf, the hole or the table
  */
 struct iommu_span {
@@ -117,9 +110,9 @@ static inline u64 *iommu_view_head(u64 *view)
  * iommu_view_trylock - lock a line
  * @head: first view word of the line
  *
- * Acquire (hand-over-word): the line's words and TCEs are read as the last holder left
- * them, and stores below become visible after the lock does. lwsync on POWER8 and later, which
- * also keeps stores and loads before it ahead of stores and loads after it.
+ * Acquire (hand-over-word): the caller sees what the last holder stored in the line's words
+ * and TCEs, and its own stores become visible after the lock. An lwsync on POWER8 and later,
+ * which also orders earlier loads and stores before later loads and stores.
  *
  * Context: any. A holder must not sleep nor be preempted.
  * Return: false if the line is locked, or the leaf is being freed.
@@ -144,7 +137,7 @@ busy:
  * iommu_view_unlock - unlock a line
  * @head: first view word of the line
  *
- * Release: the line's words and TCEs are visible to whoever locks it next.
+ * Release: the next holder sees the line's words and TCEs.
  */
 static inline void iommu_view_unlock(u64 *head)
 {
@@ -164,33 +157,33 @@ static inline bool iommu_view_line_clear(const u64 *head)
 	return !(any & IOMMU_VIEW_LIVE);
 }
 
-/* The word of an entry whose line is locked */
+/* The view word of an entry whose line is locked, without the lock bit */
 static inline u64 iommu_view_get(const u64 *view)
 {
 	return READ_ONCE(*view) & ~IOMMU_VIEW_LOCK;
 }
 
-/* Set it. The lock stays. */
+/* Set the view word of an entry whose line is locked, and keep the lock. */
 static inline void iommu_view_set(u64 *view, u64 word)
 {
 	WRITE_ONCE(*view, view == iommu_view_head(view) ? word | IOMMU_VIEW_LOCK : word);
 }
 
-/* Is it user space's table: are there view words in its leaves? */
+/* Is it a user's table, with view words in its leaves? */
 static inline bool iommu_table_has_view(struct iommu_table *tbl)
 {
 	return tbl->it_mm;
 }
 
 /**
- * iommu_levels_walk - find an entry, and how many follow it in the same leaf
+ * iommu_levels_walk - find an entry, and how many follow it in the same leaf or hole
  * @tbl: table made by iommu_levels_init()
  * @idx: entry, counted from the table's start; below @tbl->it_size
  * @span: filled in
  *
- * Never allocates and never changes anything. What the new words of a level
- * hold is visible to whoever finds the level (address dependency; the link was
- * stored with cmpxchg()).
+ * Allocates and changes nothing. A walker that finds a new level sees its words
+ * initialised: the link was stored by cmpxchg(), and the walk follows it by an address
+ * dependency (level-publication).
  *
  * Context: RCU read side, or MMU off.
  */
@@ -205,7 +198,7 @@ static __always_inline void iommu_levels_walk(struct iommu_table *tbl,
 	__be64 *block = tbl->it_root;
 	unsigned long link;
 
-	/* @below: bits of the index that this level's word leaves open */
+	/* @below: index bits that select within one word of this level */
 	for (; below; below -= shift) {
 		link = iommu_tce_load(&block[(idx >> below) & mask]);
 		if (!(link & IOMMU_LINK_VALID)) {

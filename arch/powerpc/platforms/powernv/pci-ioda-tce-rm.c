@@ -3,8 +3,8 @@
  * Invalidation of TCEs with the MMU off, on PHB3.
  *
  * Built in and not instrumented. Reaches only the linear map: tables, links and
- * groups are kmalloc'ed, PHBs and their PEs come from memblock. The register is
- * stored to by its physical address, cache inhibited.
+ * groups are kmalloc'ed, PHBs and their PEs are allocated by memblock. A cache inhibited store
+ * to its physical address writes the register.
  */
 
 #include <linux/rculist.h>
@@ -19,12 +19,11 @@ static __always_inline void phb3_store_rm(struct pnv_phb *phb, u64 val)
 
 /**
  * pnv_phb3_tce_kill_rm - invalidate a range of a table
- * @tbl: table of PHB3s: pnv_pci_table_ops() sees to it
+ * @tbl: table of PHB3s only, see pnv_pci_table_ops()
  * @index: first entry, as on the bus
  * @pages: entries
  *
- * Context: MMU off, within a guest's exit; or RCU read side (the register's
- * store is for hypervisor real mode though).
+ * Context: hypervisor real mode, within a guest's exit.
  * Return: 0.
  */
 int pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,

@@ -2,23 +2,21 @@
 /*
  * TCE tables of IODA2 and IODA3 PHBs.
  *
- * A table (asm/iommu_levels.h) is created, then shown to the hardware as a
- * window of one or more groups, and freed when the last of them and everyone else
- * has let go. What the hardware takes, from skiboot and the PHB3/PHB4 models:
+ * A table (asm/iommu_levels.h) is created, then set as a window of one or more groups, and
+ * freed with its last reference. What the hardware supports, from skiboot and the PHB3/PHB4
+ * models:
  *
- *   TCEs    4K, 64K, 16M and 256M on PHB3; 4K, 64K, 2M and 1G on PHB4: the firmware
- *           says so, see pnv_ioda_parse_tce_sizes()
+ *   TCEs    4K, 64K, 16M and 256M on PHB3; 4K, 64K, 2M and 1G on PHB4, as the firmware
+ *           reports: see pnv_ioda_parse_tce_sizes()
  *   levels  1 to 5 of the same size, a power of two of 4K at least
- *   window  bit 59 of a bus address chooses it, so an index never has that bit
+ *   window  bit 59 of a bus address selects it, so an index never has that bit
  *
- * The window is exactly as large as was asked for (it_size) though the table may
- * have room for more: entries beyond it_size are never set, so the hardware refuses
- * them.
+ * A window is exactly as large as requested (it_size), though the table may have room for
+ * more: entries beyond it_size are never set, so the hardware refuses them.
  *
- * Host's own tables (no view) are used by drivers in any context: set() makes
- * missing levels first and changes nothing if it can't. Who clears or reads never
- * allocates. Entries of user space's tables are changed by the protocol of
- * asm/iommu_user.h, never by these functions.
+ * Drivers use the host's own tables (without view words) in any context: set() first allocates
+ * missing levels and changes nothing if that fails. Clearing and reading never allocate. Only
+ * the protocol of asm/iommu_user.h changes entries of users' tables, never these functions.
  */
 
 #include <linux/kernel.h>
@@ -41,10 +39,10 @@
 #define PNV_TCE_ADDR_BITS	54
 
 /**
- * pnv_ioda_parse_tce_sizes - which IOMMU pages a PHB can do
+ * pnv_ioda_parse_tce_sizes - the IOMMU page sizes of a PHB
  * @phb: the PHB
  *
- * Return: bitmap of page sizes; what the PHB3 has where the firmware doesn't say.
+ * Return: bitmap of page sizes; those of a PHB3 or 4K and 64K if the firmware reports none.
  */
 unsigned long pnv_ioda_parse_tce_sizes(struct pnv_phb *phb)
 {
@@ -184,8 +182,8 @@ void pnv_pci_ioda2_tce_kill_pe(struct pnv_ioda_pe *pe)
  * @index: first entry, as on the bus
  * @pages: entries
  *
- * One store or firmware call for every group with this table; a few stores for a
- * small range on PHB3.
+ * One store or firmware call for each group of the table; a few stores for a small range on
+ * PHB3.
  *
  * Context: any with the MMU on.
  */
@@ -257,10 +255,10 @@ static struct iommu_table_ops pnv_phb3_table_ops = {
 };
 
 /**
- * pnv_pci_table_ops - what can be done with a PHB's tables
+ * pnv_pci_table_ops - the operations of a PHB's tables
  * @phb: the PHB
  *
- * A table is shown only to PHBs with the same operations.
+ * A table is set as a window only of PHBs with the same operations.
  */
 struct iommu_table_ops *pnv_pci_table_ops(struct pnv_phb *phb)
 {
@@ -268,8 +266,8 @@ struct iommu_table_ops *pnv_pci_table_ops(struct pnv_phb *phb)
 }
 
 /*
- * Number of levels, their size in @shift. @page_shift, @window_size and @levels are
- * user space's, unchecked.
+ * Return the number of levels, and their size in @shift. @page_shift, @window_size and @levels
+ * come from user space, unchecked.
  */
 static int pnv_table_shape(u32 page_shift, u64 window_size, u32 levels, bool view,
 			   unsigned int *shift)
@@ -285,14 +283,14 @@ static int pnv_table_shape(u32 page_shift, u64 window_size, u32 levels, bool vie
 }
 
 /**
- * pnv_pci_ioda2_get_table_size - what creating a user's table allocates
+ * pnv_pci_ioda2_get_table_size - bytes that creating a user's table allocates
  * @page_shift: log2 of the IOMMU page
  * @window_size: bytes
- * @levels: levels asked for
+ * @levels: requested levels
  *
- * The rest is charged as it is allocated.
+ * Lower levels are charged when they are allocated.
  *
- * Return: bytes, view included; 0 if such a table is not possible.
+ * Return: bytes, with view words; 0 if such a table is not possible.
  */
 unsigned long pnv_pci_ioda2_get_table_size(__u32 page_shift, __u64 window_size,
 					   __u32 levels)
@@ -305,14 +303,14 @@ unsigned long pnv_pci_ioda2_get_table_size(__u32 page_shift, __u64 window_size,
 }
 
 /**
- * pnv_pci_ioda2_table_init - make a table's top level, and describe the table
+ * pnv_pci_ioda2_table_init - allocate a table's top level and set its fields
  * @tbl: zeroed table
  * @nid: node
- * @bus_offset: where its window begins
+ * @bus_offset: bus address of its window
  * @page_shift: log2 of the IOMMU page
  * @window_size: bytes
- * @levels: levels asked for; a small window gets fewer
- * @mm: owner of a user's table, charged for it; NULL: host's own
+ * @levels: requested levels; a small window gets fewer
+ * @mm: owner of a user's table, charged for it; NULL: the host's own or a domain's
  *
  * Context: may sleep.
  * Return: 0; -EINVAL: no such table is possible; -ENOMEM. On failure nothing stays.
@@ -347,9 +345,9 @@ int pnv_pci_ioda2_table_init(struct iommu_table *tbl, int nid, __u64 bus_offset,
 /**
  * pnv_pci_ioda2_create_domain_table - make the table of a paging domain
  * @table_group: a group of the PHB
- * @ptbl: the table, a reference
+ * @ptbl: the table, referenced
  *
- * [0, 2^50) in kernel pages: iommufd takes no larger ones, and a TVE has one size.
+ * [0, 2^50) in kernel pages: iommufd supports no larger ones, and a TVE has one page size.
  *
  * Context: may sleep.
  * Return: 0; -EINVAL: the PHB lacks this page size; -ENOMEM.
@@ -383,10 +381,10 @@ long pnv_pci_ioda2_create_domain_table(struct iommu_table_group *table_group,
 #endif
 
 /**
- * pnv_pci_link_table_and_group - make a table one of a group's
+ * pnv_pci_link_table_and_group - add a table to a group
  * @node: node for the link
- * @num: which window
- * @tbl: the table; the group gets a reference
+ * @num: number of the window
+ * @tbl: the table; the group takes a reference
  * @table_group: the group
  *
  * Context: may sleep; serialised by the group's owner.

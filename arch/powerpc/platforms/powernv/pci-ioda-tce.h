@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Invalidation of TCEs cached by a PHB: what virtual and real mode share.
+ * Invalidation of TCEs cached by a PHB, shared by virtual and real mode.
  *
- * A PHB3 has a register for it: a store invalidates one TCE, or all of a PE. The
- * firmware does the same for other PHBs; on PHB4 and later it turns pages into a
- * whole PE (skiboot, erratum HW560152), so the count only matters where it loops.
+ * A PHB3 has a register: a store to it invalidates one TCE, or all TCEs of a PE. The
+ * firmware does the same for other PHBs; on PHB4 and later it invalidates the whole PE
+ * instead of pages (skiboot, erratum HW560152), so the count matters only where
+ * the firmware loops.
  *
- * Either way the caches of a PE hold some 1000 TCEs. Invalidating more than a few
- * one by one is slower than having the hardware fetch the neighbours again, and
- * a large range would be an unbounded loop. So small ranges go page by page, and
- * all others as a PE.
+ * The caches of a PE hold some 1000 TCEs. Invalidating more than a few of them one by one is
+ * slower than having the hardware read the others again, and a large range would be an
+ * unbounded loop. So a small range is invalidated page by page, any other by PE.
  *
- * Stores to TCEs come before the invalidation, and what is done with the memory
- * that they led to comes after it: the caller's two mb().
+ * The caller's two mb() order the stores to TCEs before the invalidation, and accesses to the
+ * memory that the TCEs led to after it (clear-before-invalidate, invalidate-before-drop).
  */
 #ifndef POWERNV_PCI_IODA_TCE_H
 #define POWERNV_PCI_IODA_TCE_H
@@ -28,7 +28,7 @@
 #define PHB3_TCE_KILL_ONE	PPC_BIT(2)
 #define PHB3_TCE_KILL_PE_NUM	0xff
 
-/* @store puts a value into the PHB3's register. */
+/* @store writes a value to the PHB3's register. */
 static __always_inline void
 phb3_tce_kill(struct pnv_ioda_pe *pe, unsigned int shift, unsigned long index,
 	      unsigned long pages, void (*store)(struct pnv_phb *phb, u64 val))
