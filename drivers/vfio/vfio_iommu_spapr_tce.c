@@ -5,49 +5,48 @@
  * A container has groups, windows and, in version 2, registered memory:
  *
  *   group    an IOMMU group (PE). All groups of a container see the same windows.
- *   window   a TCE table set into every group: tables[0] (32-bit) and tables[1]. The
+ *   window   a TCE table that is set in every group: tables[0] (32-bit) and tables[1]. The
  *            container owns it from create to remove.
  *   region   pre-registered memory of the mm (asm/mm_iommu.h), of which the container
  *            owns one registration.
  *
- * Version 1 has one group and the default window, charges the whole window when it is
- * enabled, and pins pages as they are mapped; pages far beyond that size are charged then.
- * Version 2 maps registered memory only.
+ * Version 1 has one group and the default window. It charges the whole window when the
+ * container is enabled, and pins pages when they are mapped; pages far beyond the charge are
+ * charged as they are pinned. Version 2 maps registered memory only.
  *
- * The *default window* exists for user space from the first attach on, but is created
- * when it is first used. Until then it is pending, and its slot is taken.
+ * For user space the *default window* exists from the first attach on, but it is created on
+ * first use. Until then it is pending, and its slot is reserved.
  *
- * asm/iommu_user.h describes how an entry is mapped and unmapped. Nothing here touches
- * an entry otherwise.
+ * Entries are changed by the protocol of asm/iommu_user.h only.
  *
  * Locking.
  *
+ *   eeh_lock         one EEH operation at a time. An operation waits for firmware and for
+ *                    device locks, so only EEH operations take it.
  *   container->lock  groups, windows and the charge of version 1: create, remove, enable,
- *                    disable, attach, detach. Detaching a group needs it, and so does
- *                    unbinding a driver. So nothing waits under it for user memory, for a
- *                    device's lock or for the end of an EEH operation.
+ *                    disable, attach, detach. Detaching a group takes it, and so does
+ *                    unbinding a driver. So nothing waits under it for user memory (but see
+ *                    mmap_lock below), for a device's lock or for an EEH operation.
  *   region_lock      the tree of registrations. Memory is pinned without it: the tree
  *                    node itself is the claim.
  *   RCU              map and unmap find a window under RCU and reference its table.
  *                    Entries have locks of their own.
  *
- *   eeh_lock         one EEH operation at a time. Held while it waits for firmware or for
- *                    a device's lock, so nothing but EEH operations takes it.
- *
- * Order: vfio_container::group_lock, container->lock, region_lock. eeh_lock comes before
- * container->lock, and before device locks. mmap_lock nests inside of all but eeh_lock
- * (charging). An ioctl references the container (struct
- * vfio_container_iommu), so release comes after it.
+ * Order: vfio_container::group_lock, container->lock, region_lock. eeh_lock is taken before
+ * container->lock and before device locks. mmap_lock is taken inside all but eeh_lock, to
+ * charge and uncharge: so detaching may wait for a page fault of the user's process, until
+ * that process is killed. An ioctl references the container (struct vfio_container_iommu), so
+ * release runs after it.
  *
  * A window is removed in these steps:
  *
- *   1. tables[] loses it, so that no call finds it;
- *   2. it is revoked, so that nobody can set an entry, KVM neither. The grace period is
- *      that of step 1 as well, and one is enough for all windows that go at once;
- *   3. it is cleared and invalidated, which drops all that its entries held;
- *   4. it is taken from the groups, and put.
+ *   1. remove it from tables[], so that no call finds it;
+ *   2. revoke it, so that no entry can be set, not even by KVM. The same grace period serves
+ *      step 1, and all windows that are removed together;
+ *   3. clear and invalidate it, which drops all references and pins of its entries;
+ *   4. unset it in the groups, and put it.
  *
- * In version 1 a window is revoked also while the container is not enabled.
+ * In version 1 a window is also revoked while the container is not enabled.
  */
 #define pr_fmt(fmt) "vfio_spapr_tce: " fmt
 
@@ -78,16 +77,16 @@
 #define CREATE_TRACE_POINTS
 #include "vfio_iommu_spapr_tce_trace.h"
 
-/* Entries unmapped between two looks for a fatal signal */
+/* Entries unmapped between two checks for a fatal signal */
 #define TCE_UNMAP_CHUNK		BIT(20)
 
-/* An unmap this large gives the table's empty levels back: it costs as much again. */
+/* Unmaps of at least this size reclaim empty levels, which costs as much again. */
 #define TCE_RECLAIM_ENTRIES	BIT(17)
 
 /**
  * struct tce_group - a group in a container
  * @next: in container->groups
- * @grp: the group, which VFIO holds while it is attached
+ * @grp: the group; VFIO references it while it is attached
  */
 struct tce_group {
 	struct list_head next;
@@ -100,10 +99,10 @@ struct tce_group {
  * @vaddr: as registered; immutable
  * @size: as registered; immutable
  * @mem: the region; NULL while a call registers it
- * @refused: user space wanted to unregister it, but TCEs still led there. It ends when the
- *	range is registered once more, see tce_regions_forget()
+ * @refused: unregistering it was refused, as TCEs still led into it. It ends when the range
+ *	is registered again, see tce_regions_forget()
  *
- * All but the immutable is protected by container->region_lock.
+ * container->region_lock protects all fields that are not immutable.
  */
 struct tce_region {
 	struct rb_node node;
@@ -120,12 +119,12 @@ struct tce_region {
  * @lock: see the top of this file
  * @v2: version 2; immutable
  * @enabled: DMA may be mapped. v1: between ENABLE and DISABLE. v2: memory has been
- *	registered; never reset. Changed under @lock (v1) or @region_lock (v2). A reader
- *	without a lock gets a hint: what counts is whether the table is revoked (v1) or the
- *	memory registered (v2)
+ *	registered; never reset. Changed under @lock (v1) or @region_lock (v2). Without a lock
+ *	it is a hint: the protocol checks whether the table is revoked (v1) or the memory
+ *	registered (v2)
  * @def_window_pending: the default window is to be created; @lock
  * @locked_pages: charged by ENABLE; @lock
- * @mm: whose container it is, referenced; set once, by the first call that needs it
+ * @mm: the owner, referenced; set once, by the first call that needs it
  * @tables: windows, NULL for none; changed under @lock, read under it or RCU
  * @groups: of struct tce_group; @lock
  * @eeh_lock: serializes EEH operations
@@ -149,20 +148,20 @@ struct tce_container {
 };
 
 /*
- * All containers, of every process. Walked under tce_srcu, as what is done for each sleeps: a
- * container on the list has not been freed.
+ * All containers of all processes. A walk sleeps, so it is an SRCU read side (tce_srcu), in which
+ * no container on the list is freed.
  */
 static LIST_HEAD(tce_containers);
 static DEFINE_SPINLOCK(tce_containers_lock);
 DEFINE_STATIC_SRCU(tce_srcu);
 
-/* An error of platform code as an ioctl may return it */
+/* An error of platform code, made one that an ioctl may return */
 static int tce_errno(long ret)
 {
 	return ret > 0 || ret < -MAX_ERRNO ? -EIO : ret;
 }
 
-/* Make the container current's; it can only be one process's. */
+/* Make current's mm the container's owner, unless it has another one. */
 static int tce_mm_set(struct tce_container *container)
 {
 	struct mm_struct *mm = current->mm, *old;
@@ -237,7 +236,7 @@ static long tce_ua_clear(struct tce_container *container, u64 vaddr, u64 size)
 	return ret;
 }
 
-/* Do what was refused: unregister a range that no TCE leads to any more. */
+/* Repeat a refused unregistration, after the TCEs that led into the range were cleared. */
 static long tce_region_forget(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct tce_region want = { .vaddr = vaddr, .size = size }, *region;
@@ -257,11 +256,10 @@ static long tce_region_forget(struct tce_container *container, u64 vaddr, u64 si
 }
 
 /*
- * Memory that all containers of a process have unregistered, the last one in vain as TCEs led
- * there, is registered once more: a guest gave a DIMM back without clearing its TCEs, and got
- * another DIMM at the same address. The TCEs are cleared, or devices would go on using the
- * old pages, and the range is free. Whose TCEs these are does not matter: nobody has the old
- * memory registered any more.
+ * All containers of the process have unregistered a range, the last one without success, as
+ * TCEs led into it. Now it is registered again: a guest released a DIMM without clearing its
+ * TCEs, and got another DIMM at the same address. Clear these TCEs, whichever container they
+ * are in, as devices would use the old pages, and free the range.
  */
 static int tce_regions_forget(struct mm_struct *mm, u64 vaddr, u64 size)
 {
@@ -285,7 +283,7 @@ static int tce_regions_forget(struct mm_struct *mm, u64 vaddr, u64 size)
 
 /*
  * Claim a range for a registration, by a node in the tree: a second caller with the same range
- * fails at once. -ESTALE: the container's own, that could not be unregistered.
+ * fails immediately. -ESTALE: this container's unregistration of the range was refused.
  */
 static int tce_region_claim(struct tce_container *container, struct tce_region *region)
 {
@@ -300,7 +298,7 @@ static int tce_region_claim(struct tce_container *container, struct tce_region *
 	return ret;
 }
 
-/* -ESTALE: there is memory that was to be unregistered, see tce_regions_forget(). */
+/* -ESTALE: unregistering the range was refused, see tce_regions_forget(). */
 static int tce_region_try_register(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct mm_iommu_region *mem;
@@ -318,7 +316,7 @@ static int tce_region_try_register(struct tce_container *container, u64 vaddr, u
 		return ret;
 	}
 
-	/* Pins, perhaps for long, and may wait for user memory: no lock is held. */
+	/* Pinning may take long and wait for user memory, so no lock is held. */
 	ret = mm_iommu_register(container->mm, vaddr, size, &mem);
 
 	mutex_lock(&container->region_lock);
@@ -340,7 +338,7 @@ static int tce_region_register(struct tce_container *container, u64 vaddr, u64 s
 	if (ret == -ESTALE)
 		ret = tce_regions_forget(container->mm, vaddr, size) ?:
 		      tce_region_try_register(container, vaddr, size);
-	/* A hypervisor keeps a TCE, or it has been mapped and refused once more. */
+	/* A hypervisor did not clear a TCE, or the region was mapped and refused again. */
 	return ret == -ESTALE ? -EBUSY : ret;
 }
 
@@ -364,12 +362,12 @@ static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64
 	return ret;
 }
 
-/* At release: no window and no call is left. What others still map stays for them. */
+/* At release: no window and no call is left. Regions that others map become orphans. */
 static void tce_regions_release(struct tce_container *container)
 {
 	struct tce_region *region, *next;
 
-	/* Another container may be forgetting a range. */
+	/* Another container's tce_regions_forget() may be using the tree. */
 	mutex_lock(&container->region_lock);
 	rbtree_postorder_for_each_entry_safe(region, next, &container->regions, node) {
 		mm_iommu_abandon(container->mm, region->mem);
@@ -387,7 +385,7 @@ static struct iommu_table_group *tce_table_group(struct tce_group *group)
 	return iommu_group_get_iommudata(group->grp);
 }
 
-/* Any group will do where they have been found compatible; NULL if there is none. */
+/* The first group stands for all, which are compatible; NULL if there is none. */
 static struct iommu_table_group *tce_first_table_group(struct tce_container *container)
 {
 	struct tce_group *group;
@@ -416,7 +414,7 @@ static struct iommu_table *tce_window(struct tce_container *container, unsigned 
 					 lockdep_is_held(&container->lock));
 }
 
-/* The table of the window that has @iova, good until rcu_read_unlock() */
+/* The table of the window with @iova, valid until rcu_read_unlock() */
 static struct iommu_table *tce_window_find(struct tce_container *container, u64 iova)
 {
 	struct iommu_table *tbl;
@@ -430,7 +428,7 @@ static struct iommu_table *tce_window_find(struct tce_container *container, u64 
 	return NULL;
 }
 
-/* A slot for a new window. The pending default window has one. */
+/* A free slot for a window. The pending default window has one reserved. */
 static int tce_window_slot(struct tce_container *container)
 {
 	unsigned int num;
@@ -441,7 +439,7 @@ static int tce_window_slot(struct tce_container *container)
 	return -ENOSPC;
 }
 
-/* Clear all of a revoked table; what the entries held has been dropped when this returns. */
+/* Clear all of a revoked table, and drop all references and pins of its entries. */
 static void tce_window_clear(struct iommu_table *tbl)
 {
 	struct iommu_user_gather g __uninitialized;
@@ -453,7 +451,7 @@ static void tce_window_clear(struct iommu_table *tbl)
 		iommu_user_pins_uncharge(tbl);
 }
 
-/* Clear a revoked table, take it from the groups before @end (NULL: from all), put it. */
+/* Clear a revoked table, unset it in the groups before @end (NULL: in all), put it. */
 static void tce_window_drop(struct tce_container *container, unsigned int num,
 			    struct iommu_table *tbl, struct tce_group *end)
 {
@@ -479,7 +477,7 @@ static struct iommu_table *tce_window_take(struct tce_container *container,
 				   lockdep_is_held(&container->lock));
 }
 
-/* Remove the windows of @mask, a bit per slot; slots without a window are skipped. */
+/* Remove the windows of @mask, which has a bit per slot. Skip slots without a window. */
 static void tce_windows_remove(struct tce_container *container, unsigned int mask)
 {
 	struct iommu_table *tbl[IOMMU_TABLE_GROUP_MAX_TABLES] = {};
@@ -499,7 +497,7 @@ static void tce_windows_remove(struct tce_container *container, unsigned int mas
 	}
 }
 
-/* Set all windows into a group that joins; on error none of them is. */
+/* Set all windows in a group that joins; on error set none. */
 static int tce_group_set_windows(struct tce_container *container,
 				 struct iommu_table_group *table_group)
 {
@@ -521,14 +519,14 @@ static int tce_group_set_windows(struct tce_container *container,
 	return ret;
 }
 
-/* What create_table() is asked for */
+/* Arguments of create_table() */
 struct tce_window_shape {
 	u32 page_shift;
 	u32 levels;
 	u64 size;
 };
 
-/* Set a new table into all groups; on error into none, and it has been put. */
+/* Set a new table in all groups. On error it is set in none and has been put. */
 static int tce_window_set(struct tce_container *container, unsigned int num,
 			  struct iommu_table *tbl)
 {
@@ -567,7 +565,7 @@ static int tce_window_create(struct tce_container *container, unsigned int num,
 	    !shape->size || shape->size & (BIT_ULL(shape->page_shift) - 1))
 		return -EINVAL;
 
-	/* Charges what it allocates, and undoes all of it on error. */
+	/* Charges what it allocates, and undoes both on error. */
 	ret = tce_errno(table_group->ops->create_table(table_group, num,
 						       shape->page_shift, shape->size,
 						       shape->levels, container->mm, &tbl));
@@ -606,8 +604,8 @@ static struct iommu_table *tce_window_find_get(struct tce_container *container, 
 }
 
 /*
- * The table of the window that has @iova, referenced. Where there is none, the pending
- * default window is created. -ENXIO: no window has the address.
+ * The table of the window with @iova, referenced. If there is none, create the pending
+ * default window. -ENXIO: no window has the address.
  */
 static struct iommu_table *tce_window_get_at(struct tce_container *container, u64 iova)
 {
@@ -678,7 +676,7 @@ static int tce_ioctl_get_info(struct tce_container *container, union tce_param *
 	return copy_to_user(arg, info, size) ? -EFAULT : 0;
 }
 
-/* The entries of [iova, iova + size): all in @tbl, all whole, at least one */
+/* The entries of [iova, iova + size), which must be whole, at least one, and all in @tbl */
 static int tce_range(struct iommu_table *tbl, u64 iova, u64 size,
 		     unsigned long *entry, unsigned long *n)
 {
@@ -691,9 +689,9 @@ static int tce_range(struct iommu_table *tbl, u64 iova, u64 size,
 }
 
 /*
- * One entry, the most frequent case: in one section, without a reference on the table.
- * @dir is DMA_NONE to unmap. Returns whether it was mapped before, or < 0: do it the
- * general way.
+ * The most frequent case, one entry: try it in one section, without a reference on the table.
+ * @dir is DMA_NONE to unmap. Returns whether the entry was live before; < 0: take the general
+ * path.
  */
 static int tce_one(struct tce_container *container, u64 iova, u64 size, u64 vaddr,
 		   enum dma_data_direction dir)
@@ -733,14 +731,14 @@ static int tce_map(struct iommu_table *tbl, const struct vfio_iommu_type1_dma_ma
 
 	iommu_user_begin(&g, tbl);
 	ret = iommu_user_map(&g, entry, n, map->vaddr, dir, &done);
-	/* All or nothing; what was there before is gone all the same. */
+	/* All or nothing. What replaced entries held is not restored. */
 	if (ret && done)
 		iommu_user_unmap(&g, entry, done);
 	iommu_user_finish(&g);
 	return ret;
 }
 
-/* Map into the window that has the address, without any lock of the container. */
+/* Map in the window with the address, without a lock of the container. */
 static int tce_window_map(struct tce_container *container,
 			  const struct vfio_iommu_type1_dma_map *map,
 			  enum dma_data_direction dir)
@@ -863,7 +861,7 @@ static int tce_ioctl_unmap(struct tce_container *container, union tce_param *par
 	ret = tce_unmap(container, unmap, &size);
 	trace_vfio_spapr_tce_unmap(container, unmap->iova, unmap->size, unmap->flags,
 				   size, ret);
-	/* Mostly all of it was mapped, and size says so already. */
+	/* Usually all of it was mapped, and the argument already has that size. */
 	if (!ret && size != unmap->size && put_user(size, out))
 		ret = -EFAULT;
 	return ret;
@@ -895,7 +893,7 @@ static int tce_ioctl_unregister(struct tce_container *container, union tce_param
 	return ret;
 }
 
-/* v1: charge the window, and let entries be set. */
+/* v1: charge the window, and allow entries to be set. */
 static int tce_enable(struct tce_container *container)
 {
 	struct iommu_table_group *table_group = tce_first_table_group(container);
@@ -924,7 +922,7 @@ static int tce_enable(struct tce_container *container)
 		return ret;
 	container->locked_pages = pages;
 	WRITE_ONCE(container->enabled, true);
-	/* tce_disable() has left the table, but without entries. */
+	/* tce_disable() left the table, with all entries clear. */
 	tbl = tce_window(container, 0);
 	if (tbl)
 		WRITE_ONCE(tbl->it_revoked, false);
@@ -943,7 +941,7 @@ static int tce_ioctl_enable(struct tce_container *container, union tce_param *pa
 	return ret;
 }
 
-/* v1: nothing stays mapped, or can be mapped by KVM, that is not charged. */
+/* v1: clear and revoke the windows, then uncharge: nothing is mapped without a charge. */
 static void tce_disable(struct tce_container *container)
 {
 	struct iommu_table *tbl = tce_window(container, 0);
@@ -1002,7 +1000,10 @@ static int tce_ioctl_create(struct tce_container *container, union tce_param *pa
 	if (ret)
 		return ret;
 
-	/* A window whose start nobody knows is of no use. May wait for user memory. */
+	/*
+	 * User space needs the start to use or remove the window. put_user() may wait for
+	 * user memory, so the lock is not held.
+	 */
 	if (put_user(start, out)) {
 		ret = -EFAULT;
 		mutex_lock(&container->lock);
@@ -1014,7 +1015,7 @@ static int tce_ioctl_create(struct tce_container *container, union tce_param *pa
 	return ret;
 }
 
-/* The slots of the windows that start at @start, a bit each */
+/* A mask with a bit for each slot whose window starts at @start */
 static unsigned int tce_windows_at(struct tce_container *container, u64 start)
 {
 	unsigned int num, mask = 0;
@@ -1070,7 +1071,7 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
 	case VFIO_EEH_PE_UNFREEZE_DMA:
 		return eeh_pe_set_option(pe, EEH_OPT_THAW_DMA);
 	case VFIO_EEH_PE_GET_STATE:
-		/* The one call whose answer is its return value: VFIO_EEH_PE_STATE_* */
+		/* Returns VFIO_EEH_PE_STATE_*, the only result that is a return value */
 		return eeh_pe_get_state(pe);
 	case VFIO_EEH_PE_RESET_DEACTIVATE:
 		return eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
@@ -1089,11 +1090,12 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
 }
 
 /*
- * What an EEH operation works on. It waits for firmware, and may take device locks and
+ * The object of an EEH operation. An operation waits for firmware, and may take device locks and
  * pci_rescan_remove_lock unless the PE's devices are open; a thread that holds these may wait
- * to detach the group. So no lock is held meanwhile: the PE is referenced, and so are its
- * devices, whose buses and bridges stay with them. A group may leave before an operation
- * ends, even before it begins. tce_eeh_op_on() leaves no device in reset then.
+ * to detach the group. So no lock that detaching needs is held during an operation. Instead it
+ * references the PE and the devices, which keep their buses and bridges. A group may leave
+ * before an operation ends, even before it begins. tce_eeh_op_on() leaves no device in reset
+ * then.
  */
 struct tce_eeh_target {
 	struct eeh_pe *pe;
@@ -1126,8 +1128,8 @@ static void tce_eeh_release(struct tce_eeh_target *target)
 }
 
 /*
- * Reference what the container's group number @which needs. Returns 1; 0: there are fewer
- * groups; -ENODEV: there is none at all, or it has no PE.
+ * Reference the PE and the devices of the container's group number @which. Returns 1; 0: there
+ * are fewer groups; -ENODEV: there is no group, or it has no PE.
  */
 static int tce_eeh_hold(struct tce_container *container, unsigned int which,
 			struct tce_eeh_target *target)
@@ -1173,8 +1175,8 @@ static bool tce_eeh_is_ours(struct tce_container *container, struct eeh_pe *pe)
 }
 
 /*
- * The operation itself. Whoever has the group by the time it ends does not know of a reset
- * that is to be deactivated: so it is.
+ * The operation itself. If the group has left when it ends, its new owner does not know that it
+ * would have to deactivate a reset: do it here.
  */
 static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 			 const struct vfio_eeh_pe_op *op)
@@ -1187,7 +1189,7 @@ static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 	return ret;
 }
 
-/* Every group in turn, until one fails or, for GET_STATE, is not in normal state. */
+/* Operate on each group in turn, until one fails or, for GET_STATE, is not in normal state. */
 static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param,
 			 void __user *arg)
 {
@@ -1227,7 +1229,7 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 
 #endif /* CONFIG_EEH */
 
-/* ---- the container, as VFIO sees it ---- */
+/* ---- the operations of VFIO's IOMMU driver ---- */
 
 #define TCE_V1		BIT(0)
 #define TCE_V2		BIT(1)
@@ -1235,9 +1237,9 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 
 /**
  * struct tce_ioctl - one ioctl of a container
- * @fn: what does it
- * @size: of the part of the argument that must be there; 0: it has none
- * @flags: those it knows
+ * @fn: the handler
+ * @size: bytes that the argument must have at least; 0: there is no argument
+ * @flags: the flags that it knows
  * @versions: TCE_V1, TCE_V2, and TCE_OWNED
  */
 struct tce_ioctl {
@@ -1260,7 +1262,7 @@ struct tce_ioctl {
 
 #define TCE_SIZE(member)	offsetofend(union tce_param, member)
 
-/* All arguments start alike. */
+/* All arguments begin with argsz and flags. */
 static_assert(offsetof(struct vfio_iommu_spapr_tce_info, flags) == 4);
 static_assert(offsetof(struct vfio_iommu_type1_dma_map, flags) == 4);
 static_assert(offsetof(struct vfio_iommu_type1_dma_unmap, flags) == 4);
@@ -1270,7 +1272,7 @@ static_assert(offsetof(struct vfio_iommu_spapr_tce_remove, flags) == 4);
 static_assert(offsetof(struct vfio_eeh_pe_op, flags) == 4);
 
 static const struct tce_ioctl tce_ioctls[] = {
-	/* flags is an answer there, and QEMU leaves in it what it finds */
+	/* flags is output only, and QEMU does not initialise it */
 	TCE_IOCTL(VFIO_IOMMU_SPAPR_TCE_GET_INFO, TCE_V1 | TCE_V2, tce_ioctl_get_info,
 		  TCE_SIZE(info.dma32_window_size), ~0U),
 	TCE_IOCTL(VFIO_IOMMU_MAP_DMA, TCE_V1 | TCE_V2 | TCE_OWNED, tce_ioctl_map,
@@ -1313,7 +1315,7 @@ static long tce_iommu_ioctl(void *iommu_data, unsigned int cmd, unsigned long ar
 	struct mm_struct *mm;
 	union tce_param param;
 
-	/* Asked without a container, too */
+	/* Also called without a container */
 	if (cmd == VFIO_CHECK_EXTENSION)
 		return tce_check_extension(arg);
 
@@ -1322,7 +1324,7 @@ static long tce_iommu_ioctl(void *iommu_data, unsigned int cmd, unsigned long ar
 	ioctl = &tce_ioctls[array_index_nospec(nr, ARRAY_SIZE(tce_ioctls))];
 	if (!(ioctl->versions & (container->v2 ? TCE_V2 : TCE_V1)))
 		return -ENOTTY;
-	/* Addresses mean something in one mm only. */
+	/* Addresses are those of the owner's mm. */
 	mm = READ_ONCE(container->mm);
 	if (mm != current->mm && (mm || ioctl->versions & TCE_OWNED))
 		return -EPERM;
@@ -1356,7 +1358,7 @@ static void *tce_iommu_open(unsigned long arg)
 	return container;
 }
 
-/* Can a group with @table_group join? */
+/* May a group with @table_group join? */
 static int tce_group_check(struct tce_container *container,
 			   struct iommu_group *iommu_group,
 			   struct iommu_table_group *table_group)
@@ -1367,7 +1369,7 @@ static int tce_group_check(struct tce_container *container,
 	lockdep_assert_held(&container->lock);
 	if (!table_group)
 		return -ENODEV;
-	/* v2 is about windows, and they come and go. */
+	/* v2 creates and removes windows. */
 	if (container->v2 && !table_group->max_dynamic_windows_supported)
 		return -EINVAL;
 	if (!container->v2 && !list_empty(&container->groups))
@@ -1377,7 +1379,7 @@ static int tce_group_check(struct tce_container *container,
 		if (group->grp == iommu_group)
 			return -EBUSY;
 		other = tce_table_group(group);
-		/* Tables of one kind of hardware are of no use to another. */
+		/* Groups share tables, so they must be of the same kind of hardware. */
 		if (!other->ops || other->ops != table_group->ops ||
 		    !other->ops->shares_tables)
 			return -EPERM;
@@ -1415,8 +1417,8 @@ static int tce_iommu_attach_group(void *iommu_data, struct iommu_group *iommu_gr
 }
 
 /*
- * The others' mappings stay. With the last group the windows go, and in version 1 the
- * charge; VFIO releases the container next.
+ * Mappings of the other groups stay. The last group's detach removes the windows and, in
+ * version 1, the charge; VFIO releases the container next.
  */
 static void tce_group_detach(struct tce_container *container, struct tce_group *group)
 {
@@ -1465,8 +1467,8 @@ static void tce_container_free(struct rcu_head *rcu)
 }
 
 /*
- * All groups have been detached, and no call is under way. Another container may still be at
- * it, see tce_regions_forget().
+ * All groups have been detached, and no call is running. Another container's
+ * tce_regions_forget() may still use this one.
  */
 static void tce_iommu_release(void *iommu_data)
 {

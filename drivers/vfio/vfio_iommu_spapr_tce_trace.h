@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a sPAPR TCE container was asked for, and what came of it. @container only tells
- * containers apart (it is hashed when printed).
+ * Calls of a sPAPR TCE container and their results. @container only distinguishes
+ * containers: it is hashed when printed.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM vfio_spapr_tce
