@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * TCE tables of KVM guests: the file user space holds, the hardware tables behind a
- * LIOBN, and the hypercalls in virtual mode, which provide what tries lack. Answers and
- * lifetime rules are in book3s_64_vio.h, the tries in book3s_64_vio_hv.c.
+ * TCE tables of KVM guests: the file that user space holds, the hardware tables of a LIOBN,
+ * and hypercalls in virtual mode, which provides what tries lack. book3s_64_vio.h has results
+ * and lifetime rules, book3s_64_vio_hv.c the tries.
  *
- * Objects. A LIOBN is owned by the file that KVM_CREATE_SPAPR_TCE returned. All LIOBNs of a
- * VM are in kvm->arch.spapr_tce_tables, for those that walk them, and in kvm->arch.tce_index,
- * where hypercalls find them. A LIOBN lists its hardware tables; one such entry lives as
- * long as any IOMMU group is attached to it, and holds a reference to the table. A group is
- * attached to a LIOBN at most once, so attaching again changes nothing (or moves it to its
- * new table), and detaching is right in any order.
+ * Objects. The file that KVM_CREATE_SPAPR_TCE returns owns a LIOBN. All LIOBNs of a VM are in
+ * the list kvm->arch.spapr_tce_tables and in kvm->arch.tce_index, where hypercalls find them. A
+ * LIOBN lists its hardware tables; an element of the list lives as long as any IOMMU group is
+ * attached to it, and references the table. A group is attached to a LIOBN at most once, so
+ * attaching it again changes nothing (or moves it to its new table), and groups may be
+ * detached in any order.
  *
- * Memory. The pages that a whole view can have are charged to locked_vm when the LIOBN is
- * created, and uncharged when its file is released. They are allocated when they are first
- * used; that can fail for lack of memory, but not for RLIMIT_MEMLOCK. What a released LIOBN
- * leaves is freed by a worker after a grace period of kvm->srcu: see kvmppc_tce_table_free().
+ * Memory. All pages that a view can have are charged to locked_vm when the LIOBN is created,
+ * and uncharged when its file is released. A page is allocated on first use; that may fail
+ * for lack of memory, but not for RLIMIT_MEMLOCK. A worker frees a released LIOBN after a grace
+ * period of kvm->srcu: see kvmppc_tce_table_free().
  *
- * VFIO owns the hardware tables. It revokes a table before it releases it, and from then on
- * nothing can be set in it here (iommu_user_revoke()).
+ * VFIO owns the hardware tables. It revokes a table before it releases it. From then on
+ * hypercalls set no entry in it (iommu_user_revoke()).
  *
  * Locks: kvm->lock or the VFIO device's lock (held by callers or not) > kvm->arch.tce_lock.
- * The mm's mmap_lock is taken with none of them held. Readers take only kvm->srcu.
+ * None of them is held where the mm's mmap_lock is taken. Readers take only kvm->srcu.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -39,13 +39,13 @@
 #define CREATE_TRACE_POINTS
 #include "trace_vio.h"
 
-/* Pages of views that wait to be freed: beyond that, a release waits for them. 64 MiB */
+/* If more pages of views than this wait to be freed, a release waits for them. 64 MiB */
 #define KVM_TCE_FREE_PAGES	(SZ_64M >> PAGE_SHIFT)
 
-/* 4K pages; H_STUFF_TCE of more of the window looks up the LIOBN again in between */
+/* 4K pages of the window that H_STUFF_TCE works on before it looks up the LIOBN again */
 #define KVM_TCE_STUFF_MAX	BIT(16)
 
-/* An IOMMU group for which a hardware table is behind a LIOBN */
+/* An IOMMU group that a hardware table is attached for */
 struct kvmppc_tce_group {
 	struct list_head next;
 	struct iommu_group *grp;
@@ -55,7 +55,7 @@ struct kvmppc_tce_group {
  * The view's pages
  */
 
-/* Pages of a whole view, those with pointers included. */
+/* Pages of a whole view, including those with pointers */
 static unsigned long kvmppc_tce_view_pages(struct kvmppc_spapr_tce_table *stt)
 {
 	unsigned long pages = 0;
@@ -85,7 +85,7 @@ static void *kvmppc_tce_page_get(void **slot)
 }
 
 /**
- * kvmppc_tce_word_alloc() - a word of the view, with the pages that lead to it
+ * kvmppc_tce_word_alloc() - a word of the view; allocates missing pages on the way to it
  * @stt: the LIOBN
  * @idx: the TCE, from the window's start
  *
@@ -116,7 +116,7 @@ static void kvmppc_tce_view_free(void *page, unsigned int shift)
 	for (i = 0; shift && i < KVM_TCE_VIEW_WORDS; i++)
 		kvmppc_tce_view_free(((void **)page)[i], shift - KVM_TCE_VIEW_SHIFT);
 	cond_resched();
-	/* One that user space has pinned lives on as an ordinary page. */
+	/* A page that user space still references is freed with its last reference. */
 	free_page((unsigned long)page);
 }
 
@@ -131,12 +131,12 @@ static __always_inline bool kvmppc_tce_liobn_less(struct latch_tree_node *a,
 	       container_of(b, struct kvmppc_spapr_tce_table, node)->liobn;
 }
 
-/* Changes of the index need this half, look-ups the other one: kvmppc_tce_find(). */
+/* For changes of the index; kvmppc_tce_find() has the other half, for look-ups. */
 static const struct latch_tree_ops kvmppc_tce_liobn_order = {
 	.less = kvmppc_tce_liobn_less,
 };
 
-/* The last step of a creation: nothing may fail behind it. */
+/* The last step of creation: nothing may fail after it. */
 static int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
 {
 	struct kvm *kvm = stt->kvm;
@@ -150,7 +150,7 @@ static int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
 }
 
 /**
- * kvmppc_tce_table_create() - a LIOBN that the guest can use
+ * kvmppc_tce_table_create() - create a LIOBN that the guest can use
  * @kvm: the VM
  * @args: as in KVM_CREATE_SPAPR_TCE_64
  *
@@ -204,8 +204,8 @@ out_free:
 }
 
 /*
- * Take @grp (all groups if NULL) off the hardware tables of a LIOBN, but not off @keep. Tables
- * without a group go to @unused.
+ * Detach @grp (NULL: all groups) from the hardware tables of a LIOBN except @keep. Move tables
+ * without a group to @unused.
  */
 static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt, struct iommu_group *grp,
 			      struct kvmppc_spapr_tce_iommu_table *keep,
@@ -232,7 +232,7 @@ static void kvmppc_tce_detach(struct kvmppc_spapr_tce_table *stt, struct iommu_g
 	}
 }
 
-/* No hypercall uses these any more. */
+/* Put detached hardware tables, after a grace period of kvm->srcu. */
 static void kvmppc_tce_put_unused(struct list_head *unused)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw, *tmp;
@@ -258,7 +258,7 @@ static void kvmppc_tce_free_work(struct work_struct *work)
 	}
 }
 
-/* No hypercall uses the LIOBN any more. May not sleep here. */
+/* After a grace period no hypercall uses the LIOBN. Atomic context. */
 static void kvmppc_tce_table_unseen(struct rcu_head *rcu)
 {
 	struct kvmppc_spapr_tce_table *stt =
@@ -269,7 +269,7 @@ static void kvmppc_tce_table_unseen(struct rcu_head *rcu)
 		queue_work(system_unbound_wq, &kvm->arch.tce_free_work);
 }
 
-/* Wait until all that released LIOBNs left is freed. */
+/* Wait until all released LIOBNs are freed. */
 static void kvmppc_tce_drain(struct kvm *kvm)
 {
 	srcu_barrier(&kvm->srcu);
@@ -277,12 +277,12 @@ static void kvmppc_tce_drain(struct kvm *kvm)
 }
 
 /**
- * kvmppc_tce_table_free() - the end of a LIOBN
+ * kvmppc_tce_table_free() - release a LIOBN
  * @stt: from kvmppc_tce_table_create(); user space has no mapping of it
  *
- * The LIOBN can be created again, and its charge is given back, when this returns. The memory
- * is freed later, without waiting for a grace period here, unless the views of LIOBNs that
- * are not freed yet could have more than KVM_TCE_FREE_PAGES.
+ * When this returns, the LIOBN is uncharged and can be created again. Its memory is freed
+ * later. The caller waits for that only if the views of LIOBNs that are not freed yet may have
+ * more than KVM_TCE_FREE_PAGES.
  *
  * Context: process context, may sleep; takes mmap_lock of the VM's mm.
  */
@@ -306,7 +306,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 }
 
 /**
- * kvmppc_tce_vm_init() - a VM without LIOBNs
+ * kvmppc_tce_vm_init() - initialise a VM's state for LIOBNs
  * @kvm: the VM, zeroed
  */
 void kvmppc_tce_vm_init(struct kvm *kvm)
@@ -318,10 +318,10 @@ void kvmppc_tce_vm_init(struct kvm *kvm)
 }
 
 /**
- * kvmppc_tce_vm_free() - a VM's part of TCE hypercalls ends
+ * kvmppc_tce_vm_free() - end a VM's use of TCE hypercalls
  * @kvm: the VM, without vCPUs and LIOBNs
  *
- * Context: process context, sleeps until what LIOBNs left is freed.
+ * Context: process context, sleeps until all released LIOBNs are freed.
  */
 void kvmppc_tce_vm_free(struct kvm *kvm)
 {
@@ -377,7 +377,7 @@ static const struct file_operations kvm_spapr_tce_fops = {
  * @kvm: the VM
  * @args: LIOBN and window; flags were checked
  *
- * Return: a file descriptor that user space maps and closes to end the LIOBN, or as
+ * Return: a file descriptor that user space may map, and closes to release the LIOBN; or as
  * kvmppc_tce_table_create().
  */
 int kvm_vm_ioctl_create_spapr_tce(struct kvm *kvm,
@@ -438,7 +438,7 @@ static bool kvmppc_tce_hw_has(struct kvmppc_spapr_tce_iommu_table *hw,
 	return false;
 }
 
-/* @hw: of @tbl, NULL if it is not there yet. Return: that or a new one, NULL without memory. */
+/* Add @grp to @hw, or to a new hardware table of @tbl if @hw is NULL. NULL: no memory. */
 static struct kvmppc_spapr_tce_iommu_table *
 kvmppc_tce_hw_add(struct kvmppc_spapr_tce_table *stt,
 		  struct kvmppc_spapr_tce_iommu_table *hw, struct iommu_table *tbl,
@@ -467,19 +467,19 @@ kvmppc_tce_hw_add(struct kvmppc_spapr_tce_table *stt,
 }
 
 /**
- * kvmppc_tce_attach() - put a hardware table behind a LIOBN for a group
+ * kvmppc_tce_attach() - attach a hardware table to a LIOBN for a group
  * @stt: the LIOBN
- * @tbl: the table; its reference is the caller's and stays so
+ * @tbl: the table; the caller keeps its reference
  * @grp: the group
  *
- * A group that had another table behind this LIOBN leaves that. At any time a hypercall finds
- * the old table or the new one, or both. All hypercalls that may have missed the new one are
- * over when this returns, so TCEs that the caller then reads from the view and maps in @tbl
- * are complete.
+ * A group with another table of this LIOBN is detached from that. At any time a hypercall finds
+ * the old table or the new one, or both. When this returns, all hypercalls that may have missed
+ * the new table have ended, so the TCEs that the caller then reads from the view and maps in
+ * @tbl are complete (attach.litmus).
  *
  * Context: process context, sleeps for a grace period of kvm->srcu.
- * Return: 0, -EINVAL if the table's shape does not fit or it belongs to no mm, -EPERM if it
- * belongs to another mm, -ENOMEM.
+ * Return: 0; -EINVAL if the table's shape does not fit or the table has no owner; -EPERM if its
+ * owner is another mm; -ENOMEM.
  */
 int kvmppc_tce_attach(struct kvmppc_spapr_tce_table *stt, struct iommu_table *tbl,
 		      struct iommu_group *grp)
@@ -560,7 +560,7 @@ static bool kvmppc_tce_is_of(struct iommu_table *tbl, struct iommu_table_group *
 	return false;
 }
 
-/* Let a hardware table that is there for @grp stay for @heir. Returns whether it is @heir's. */
+/* Attach a hardware table for @heir instead of @grp. Returns whether it is attached for @heir. */
 static bool kvmppc_tce_inherit(struct kvmppc_spapr_tce_table *stt,
 			       struct kvmppc_spapr_tce_iommu_table *hw,
 			       struct iommu_group *grp, struct iommu_group *heir)
@@ -642,14 +642,14 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
  * context, kvm->srcu not held.
  */
 
-/* kvmppc_tce_registered() for any @n: 0, -EFAULT, or -EINTR on a fatal signal */
+/* kvmppc_tce_registered() for any @n. Returns 0, -EFAULT, or -EINTR on a fatal signal. */
 static int kvmppc_tce_registered_slow(struct iommu_table *tbl, unsigned long ua,
 				      unsigned long n)
 {
 	bool ok = true;
 	unsigned long k;
 
-	/* A guest's page can be 2^22 of the smallest. */
+	/* A guest's IOMMU page can be 2^22 IOMMU pages of the table. */
 	for (; ok && n; n -= k, ua += k << tbl->it_page_shift) {
 		k = min(n, IOMMU_USER_TRY);
 		if (fatal_signal_pending(current))
@@ -661,7 +661,7 @@ static int kvmppc_tce_registered_slow(struct iommu_table *tbl, unsigned long ua,
 	return ok ? 0 : -EFAULT;
 }
 
-/* H_PUT_TCE or H_STUFF_TCE in a hardware table for which a try is not enough. 0 or -errno */
+/* H_PUT_TCE or H_STUFF_TCE in a hardware table that takes no tries. Returns 0 or -errno. */
 static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 {
 	struct iommu_table *tbl = c->hw->tbl;
@@ -671,7 +671,7 @@ static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 	struct iommu_user_gather g __uninitialized;
 	long ret;
 
-	/* A guest's page is mapped whole or not at all. */
+	/* A guest's IOMMU page is mapped whole or not at all. */
 	ret = perm && n > 1 ? kvmppc_tce_registered_slow(tbl, c->ua, n) : 0;
 	if (ret)
 		return ret;
@@ -706,7 +706,7 @@ static int kvmppc_tce_batch_slow(struct kvmppc_tce_call *c, struct iommu_user_ga
 	return ret;
 }
 
-/* May a hardware table be given the checked list? Where the check and tries left that open */
+/* Is all memory of a checked list registered? Checks what list check and tries did not. */
 static int kvmppc_tce_list_registered_slow(struct kvmppc_tce_call *c, struct iommu_table *tbl)
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
@@ -726,7 +726,7 @@ static int kvmppc_tce_list_registered_slow(struct kvmppc_tce_call *c, struct iom
 	return err;
 }
 
-/* H_PUT_TCE_INDIRECT in a hardware table for which a try is not enough */
+/* H_PUT_TCE_INDIRECT in a hardware table that takes no tries */
 static int kvmppc_tce_list_slow(struct kvmppc_tce_call *c)
 {
 	struct iommu_table *tbl = c->hw->tbl;
@@ -750,7 +750,7 @@ static int kvmppc_tce_list_slow(struct kvmppc_tce_call *c)
 
 static long kvmppc_tce_do(struct kvmppc_tce_call *c);
 
-/* A call ran out of memory half way: leave its entries clear, everywhere. */
+/* A call ran out of memory half way: clear its entries in all hardware tables and the view. */
 static void kvmppc_tce_undo(const struct kvmppc_tce_call *c)
 {
 	struct kvmppc_tce_call undo = {
@@ -761,7 +761,7 @@ static void kvmppc_tce_undo(const struct kvmppc_tce_call *c)
 	kvmppc_tce_do(&undo);
 }
 
-/* The answer to an errno of what virtual mode does for a hardware table */
+/* The result of a hypercall after an errno of a hardware table's operation */
 static long kvmppc_tce_answer(struct kvmppc_tce_call *c, int err)
 {
 	switch (err) {
@@ -784,8 +784,8 @@ static long kvmppc_tce_answer(struct kvmppc_tce_call *c, int err)
 }
 
 /*
- * Provide what a try lacked. Return: H_SUCCESS to try again, or the call's answer; H_TOO_HARD
- * if only user space can go on.
+ * Provide what a try lacked. Returns H_SUCCESS to try again, or the call's result; H_TOO_HARD
+ * if user space must serve the call.
  */
 static long kvmppc_tce_provide(struct kvmppc_tce_call *c)
 {
@@ -816,7 +816,7 @@ static long kvmppc_tce_provide(struct kvmppc_tce_call *c)
 	}
 }
 
-/* Serve a call that has begun. */
+/* Try and provide until the call has a result. Context: after kvmppc_tce_begin(). */
 static long kvmppc_tce_do(struct kvmppc_tce_call *c)
 {
 	long ret;
@@ -834,7 +834,7 @@ static long kvmppc_tce_do(struct kvmppc_tce_call *c)
 }
 
 /**
- * kvmppc_tce_vcpu_free() - a vCPU's part of TCE hypercalls ends
+ * kvmppc_tce_vcpu_free() - end a vCPU's use of TCE hypercalls
  * @vcpu: the vCPU, which has stopped
  */
 void kvmppc_tce_vcpu_free(struct kvm_vcpu *vcpu)
@@ -842,7 +842,7 @@ void kvmppc_tce_vcpu_free(struct kvm_vcpu *vcpu)
 	kfree(vcpu->arch.tce_list);
 }
 
-/* Count and trace a call that ended here, or that user space is left with. */
+/* Count and trace a call that ended here, or that user space must serve. */
 static void kvmppc_tce_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *c,
 			   unsigned long liobn, long ret)
 {
@@ -934,7 +934,7 @@ static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, struct kvmppc_tce_cal
 		return H_TOO_HARD;
 	ua = __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) | offset_in_page(gpa);
 
-	/* Kept for the next call, and for real mode, which can't allocate it. */
+	/* Keep it for the next call, and for real mode, which cannot allocate it. */
 	if (!vcpu->arch.tce_list)
 		vcpu->arch.tce_list = kmalloc_obj(*vcpu->arch.tce_list, GFP_KERNEL_ACCOUNT);
 	c->list = vcpu->arch.tce_list;
@@ -974,7 +974,7 @@ long kvmppc_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_put_tce_indirect);
 
-/* The first of an H_STUFF_TCE's TCEs; @c->n becomes how many. */
+/* Serve the first part of an H_STUFF_TCE. @c->n becomes its size. */
 static long kvmppc_tce_stuff_some(struct kvmppc_tce_call *c)
 {
 	unsigned long most = KVM_TCE_STUFF_MAX >> (c->stt->page_shift - IOMMU_PAGE_SHIFT_4K);
@@ -991,7 +991,7 @@ static long kvmppc_tce_stuff_some(struct kvmppc_tce_call *c)
  * @liobn: which window
  * @ioba: bus address of the first
  * @tce_value: what to put, without permission bits
- * @npages: how many TCEs. PAPR stops at 512; older guests clear a whole window.
+ * @npages: how many TCEs. PAPR allows 512; older guests clear a whole window.
  *
  * Return: H_* code.
  */
@@ -1033,8 +1033,9 @@ EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);
  * kvmppc_tce_hcall_at_once() - serve a TCE hypercall on the way out of the guest
  * @vcpu: the caller, whose registers hold an H_GET_TCE, H_PUT_TCE or H_STUFF_TCE
  *
- * For POWER9 and later, which have no real mode handlers. Most of such a call's cost is
- * the way to kvmppc_pseries_do_hcall() and back; only what a try cannot do takes it.
+ * For POWER9 and later, which have no real mode handlers. Most of such a call's cost is the
+ * way to kvmppc_pseries_do_hcall() and back; only a call that the try does not complete takes
+ * it.
  *
  * Context: kvm->srcu held, interrupts off.
  * Return: true if the call is done and the guest can be entered. False: the call is to be

@@ -1,38 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * TCE hypercalls of a guest: what all modes share.
+ * TCE hypercalls of a guest: shared by all modes.
  *
- * A LIOBN names a window of the guest's bus address space. Behind it are the *view*,
- * the TCEs as the guest wrote them, which user space maps, reads and writes; and no,
- * one or several *hardware tables*, one per VFIO container, in which the same TCEs are
- * kept translated. A hypercall changes the hardware tables first, the view last.
+ * A LIOBN names a window of the guest's bus address space. It has a *guest view* (in this
+ * code: the view), which holds the TCEs as the guest wrote them, and which user space maps,
+ * reads and writes. And it has no, one or several *hardware tables*, one per VFIO container,
+ * with the same TCEs, translated. A hypercall changes the hardware tables first, the view
+ * last.
  *
- * Try, provide, try again. A *try* (book3s_64_vio_hv.c) does a whole hypercall, or says
+ * Try, provide, try again. A *try* (book3s_64_vio_hv.c) completes a hypercall or returns
  * what it lacks. It never sleeps, never allocates and waits a bounded time, so it runs
  *
- *   in real mode      of a POWER8 guest, MMU off. What is lacking sends the call on to
- *                     virtual mode, which does the whole of it again;
- *   on the way out    of a guest on POWER9 and later: the same;
- *   in virtual mode   (book3s_64_vio.c), where what is lacking is provided, and the try
- *                     repeated. It continues behind the last hardware table that is done.
+ *   in real mode      of a POWER8 guest, MMU off. If it lacks something, virtual mode does
+ *                     the whole call again;
+ *   on the way out    of a guest on POWER9 and later: likewise;
+ *   in virtual mode   (book3s_64_vio.c), which provides what is lacking and repeats the
+ *                     try. A repeated try continues after the last hardware table that is
+ *                     done.
  *
- * Answers, the same in all modes (PAPR: LoPAR, 14.5.4.2)
+ * Results, the same in all modes (PAPR: LoPAR, 14.5.4.2)
  *   H_PARAMETER             ioba not aligned or not in the window; list not aligned, too
- *                           long, or nowhere in guest memory; an entry with permissions
+ *                           long, or not in guest memory; an entry with permissions
  *                           that is not aligned; H_STUFF_TCE of a value with permissions
- *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has been changed, but for
- *                           H_STUFF_TCE of more than 256 MiB of the window, which does so much
- *                           at a time: what came before is done; or for a level of a hardware
- *                           table: the entries of this call are clear
- *   H_TOO_HARD              to be done one level up: real mode, virtual mode, user space.
- *                           Doing the whole call once more, up there, is right.
- * An entry without permission bits clears; its other bits are kept in the view (poison).
+ *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has changed, except that
+ *                           H_STUFF_TCE works through the window in parts of 256 MiB, of which
+ *                           the earlier ones are done. Or no memory for a level of a
+ *                           hardware table: the entries of this call are clear
+ *   H_TOO_HARD              the next mode must serve the call: virtual mode after real mode,
+ *                           user space after virtual mode. It may redo the whole call.
+ * An entry without permission bits clears; the view keeps its other bits (poison).
  *
- * Lifetime. LIOBNs, their hardware tables' links, the view and memory slots are freed
- * after a grace period of kvm->srcu. Virtual mode holds it; a vCPU in real mode runs inside
- * the kvm->srcu section of kvmppc_run_core(), and kvmppc_tce_hcall_at_once() inside that
- * of kvmhv_run_single_vcpu(). Levels of hardware tables and regions are covered by RCU:
- * virtual mode tries in a section of iommu_user_enter(), real mode holds up RCU.
+ * Lifetime. LIOBNs, their links to hardware tables, the view and memory slots are freed
+ * after a grace period of kvm->srcu. Virtual mode holds kvm->srcu; a vCPU in real mode runs in
+ * the kvm->srcu read side of kvmppc_run_core(), and kvmppc_tce_hcall_at_once() in that
+ * of kvmhv_run_single_vcpu(). RCU protects levels of hardware tables and regions: virtual
+ * mode runs a try in a section (iommu_user_enter()), and RCU waits for real mode.
  *
  * Read on in book3s_64_vio_hv.c (the tries, real mode), then book3s_64_vio.c (LIOBNs,
  * attaching tables, virtual mode).
@@ -49,14 +51,14 @@
 
 #define KVM_TCE_PERM		(TCE_PCI_READ | TCE_PCI_WRITE)
 
-/* PAPR: a list is one 4K page. No mode but virtual mode does more at once. */
+/* PAPR: a list is one 4K page. Only virtual mode serves more entries at once. */
 #define KVM_TCE_LIST		512UL
 
 /**
- * struct kvmppc_tce_list - a vCPU's copy of what H_PUT_TCE_INDIRECT is given
+ * struct kvmppc_tce_list - a vCPU's copy of the list of an H_PUT_TCE_INDIRECT
  * @tce: the entries
  * @batch: where a batch of entries begins, its length; see kvmppc_tce_list_check()
- * @unregistered: a device is to reach a page that is not wholly in one region
+ * @unregistered: an entry leads to a page that is not wholly in one region
  */
 struct kvmppc_tce_list {
 	u64 tce[KVM_TCE_LIST];
@@ -69,11 +71,11 @@ struct kvmppc_tce_list {
 #define KVM_TCE_VIEW_WORDS	BIT(KVM_TCE_VIEW_SHIFT)
 
 /**
- * struct kvmppc_spapr_tce_iommu_table - one hardware table behind a LIOBN
+ * struct kvmppc_spapr_tce_iommu_table - a hardware table of a LIOBN
  * @next: in the LIOBN's list; added and removed under kvm->arch.tce_lock
  * @tbl: the table, referenced
  * @groups: the IOMMU groups it was attached for (kvm->arch.tce_lock); never empty
- * @unused: in a list of those that were taken off
+ * @unused: in a list of detached ones
  */
 struct kvmppc_spapr_tce_iommu_table {
 	struct list_head next;
@@ -93,16 +95,15 @@ struct kvmppc_spapr_tce_iommu_table {
  * @offset: first TCE of the window, counted from bus address 0
  * @size: TCEs in the window
  * @iommu_tables: hardware tables; walked under kvm->srcu
- * @shift: bits of a TCE's number that the top page leaves open: 0, or so many pointer
- *	pages' on the way to the page of TCEs
- * @view: top page of the tree; a missing page reads as zeros. Set by cmpxchg, never
- *	cleared before the end, so readers need no lock.
+ * @shift: low bits of a TCE's number that do not index the top page; 0: the top page holds TCEs
+ * @view: top page of the tree; a missing page reads as zeros. Set by cmpxchg and not
+ *	cleared before the tree is freed, so readers need no lock.
  * @pages: pages that the whole tree can have, all charged to the mm's locked_vm
- * @unused: hardware tables of a released LIOBN, dropped with it
+ * @unused: hardware tables of a released LIOBN, put with it
  * @rcu: waits for kvm->srcu when the LIOBN is released
  * @free: in kvm->arch.tce_free after that
  *
- * What has no lock above is set before the LIOBN can be found, and never changes.
+ * Fields without a lock above are set before the LIOBN can be found, and never change.
  */
 struct kvmppc_spapr_tce_table {
 	struct latch_tree_node node;
@@ -121,17 +122,17 @@ struct kvmppc_spapr_tce_table {
 	struct llist_node free;
 };
 
-/* What a hypercall lacks. Virtual mode provides the last four, user space gets the others. */
+/* What a try lacks. Virtual mode provides the last four; user space must serve the others. */
 enum kvmppc_tce_lack {
 	KVM_TCE_LACK_NOTHING,
-	KVM_TCE_LACK_LIOBN,		/* the VM has none of that name */
-	KVM_TCE_LACK_MEMORY,		/* no guest memory there, or not for such an access */
-	KVM_TCE_LACK_REGION,		/* not registered, or not as one IOMMU page */
-	KVM_TCE_LACK_TABLE,		/* VFIO has taken the hardware table back */
+	KVM_TCE_LACK_LIOBN,		/* the VM has no such LIOBN */
+	KVM_TCE_LACK_MEMORY,		/* no guest memory there, or access not allowed */
+	KVM_TCE_LACK_REGION,		/* not registered, or not contiguous for an IOMMU page */
+	KVM_TCE_LACK_TABLE,		/* VFIO has revoked the hardware table */
 	KVM_TCE_LACK_TIME,		/* the vCPU's thread is being killed */
 	KVM_TCE_LACK_VIEW,		/* a page of the view */
 	KVM_TCE_LACK_LEVEL,		/* a level of a hardware table */
-	KVM_TCE_LACK_LOCK,		/* the entry is being changed */
+	KVM_TCE_LACK_LOCK,		/* the entry's line is locked */
 	KVM_TCE_LACK_SLEEP,		/* what a try cannot do: see iommu_user_try_ready() */
 };
 
@@ -144,8 +145,8 @@ enum kvmppc_tce_lack {
  * @list: H_PUT_TCE_INDIRECT: checked by kvmppc_tce_list_check()
  * @mmu_off: in real mode
  * @stt: the LIOBN
- * @slots: guest memory as it was when the call began
- * @at: the last hardware table that is done, its @next; the list's head at first
+ * @slots: memory slots at the beginning of the call
+ * @at: the last hardware table that is done, its @next; initially the list's head
  * @lack: why a try was H_TOO_HARD
  * @hw: then: the hardware table
  * @entry: then: its entry, or the TCE whose page of the view is missing
@@ -175,7 +176,7 @@ struct kvmppc_tce_call {
  * struct kvmppc_tce_batch - entries of a list that are mapped together
  * @n: how many
  * @perm: their permissions; 0 if they are to be cleared
- * @delta: to be added to each for its user address
+ * @delta: added to each, it gives the user address
  */
 struct kvmppc_tce_batch {
 	unsigned long n;

@@ -4,8 +4,7 @@
  *
  * book3s_64_vio.h says what a try is. This object also runs with the MMU off. So it is always
  * built in and never instrumented (see the Makefile), touches nothing outside the linear map,
- * prints nothing, never sleeps, and its loops are bounded. workbench/realmode-symbols lists
- * what it may call.
+ * prints nothing, never sleeps, and its loops are bounded.
  *
  * Why a call may be repeated: entries and words of the view are set to values, not changed
  * by differences, so a second time leads to the same state. A list is used only after all of
@@ -32,7 +31,7 @@
 
 #include "book3s_64_vio.h"
 
-/* The call needs what virtual mode or user space has. */
+/* The call lacks something that virtual mode provides, or that only user space can do. */
 static long tce_lacks(struct kvmppc_tce_call *c, enum kvmppc_tce_lack lack)
 {
 	c->lack = lack;
@@ -63,11 +62,11 @@ tce_find(struct kvm *kvm, unsigned long liobn)
 }
 
 /**
- * kvmppc_tce_find() - a LIOBN of a VM
+ * kvmppc_tce_find() - find a LIOBN of a VM
  * @kvm: the VM
  * @liobn: its name
  *
- * O(log n); never waits for a change of the index, and misses nothing that is in it.
+ * O(log n). Never waits for a change of the index, and never misses a LIOBN that is in it.
  *
  * Context: any, MMU off included; kvm->srcu or kvm->arch.tce_lock held.
  * Return: the LIOBN, NULL if there is none.
@@ -82,7 +81,7 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_find);
  * The view
  */
 
-/* Are @n TCEs from @ioba in the window? Then *@idx is the first, from the window's start. */
+/* Are @n TCEs from @ioba on in the window? *@idx is the first, from the window's start. */
 static __always_inline bool tce_in_window(const struct kvmppc_spapr_tce_table *stt,
 					  unsigned long ioba, unsigned long n,
 					  unsigned long *idx)
@@ -128,7 +127,7 @@ static __always_inline u64 *view_page(struct kvmppc_spapr_tce_table *stt, unsign
 	while (shift && p) {
 		p = READ_ONCE(((void **)p)[view_index(idx >> shift)]);
 		shift -= KVM_TCE_VIEW_SHIFT;
-		/* A step or two: gcc would go to great lengths to do two at a time. */
+		/* One or two steps: keep gcc from unrolling the loop. */
 		OPTIMIZER_HIDE_VAR(shift);
 	}
 	return p;
@@ -140,7 +139,7 @@ static long view_lacks(struct kvmppc_tce_call *c, unsigned long idx)
 	return tce_lacks(c, KVM_TCE_LACK_VIEW);
 }
 
-/* Are all pages of the view there for @n TCEs from @idx on? H_SUCCESS if so. */
+/* H_SUCCESS if the view has all pages for @n TCEs from @idx on */
 static long view_ready(struct kvmppc_tce_call *c, unsigned long idx, unsigned long n)
 {
 	unsigned long i;
@@ -157,7 +156,7 @@ static __always_inline unsigned long view_part(unsigned long idx, unsigned long 
 	return min(n, KVM_TCE_VIEW_WORDS - view_index(idx));
 }
 
-/* Write @n words from TCE @idx on, whose pages are there. */
+/* Write @n words from TCE @idx on. Their pages exist. */
 static void view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 		       const u64 *list, unsigned long n)
 {
@@ -189,7 +188,7 @@ static void view_zero(u64 *word, unsigned long n)
 		WRITE_ONCE(*word++, 0);
 }
 
-/* Write @value into @n words from TCE @idx on; a missing page reads as zeros already. */
+/* Write @value to @n words from TCE @idx on. A missing page already reads as zeros. */
 static void view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx, u64 value,
 		      unsigned long n)
 {
@@ -212,8 +211,8 @@ static void view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx, u64
  */
 
 /*
- * The memory slot of the last address that was looked up: its first guest address, how far
- * behind that an IOMMU page may begin, its first user address, what devices may do there
+ * The memory slot of the last look-up: its first guest address, the range from there in which
+ * an IOMMU page may begin, its first user address, and the accesses that devices may make
  */
 struct tce_slot {
 	unsigned long first;
@@ -222,7 +221,7 @@ struct tce_slot {
 	unsigned long perm;
 };
 
-/* Is the guest's IOMMU page at @gpa in memory that a device may access so? */
+/* Is the guest's IOMMU page at @gpa in a memory slot, and may a device access it with @perm? */
 static __always_inline bool slot_find(const struct kvmppc_tce_call *c, unsigned long gpa,
 				      unsigned long perm, unsigned long size,
 				      struct tce_slot *s)
@@ -243,13 +242,13 @@ static __always_inline bool slot_find(const struct kvmppc_tce_call *c, unsigned 
 	return gpa - s->first < s->span && !(perm & ~s->perm);
 }
 
-/* The user address of @gpa, for which slot_find() is true. */
+/* The user address of @gpa. slot_find() has returned true for it. */
 static __always_inline unsigned long slot_ua(const struct tce_slot *s, unsigned long gpa)
 {
 	return s->ua + array_index_nospec(gpa - s->first, s->span);
 }
 
-/* Both for one page of 2^@shift bytes only; 0 if there is none. */
+/* The user address of a single page of 2^@shift bytes; 0 if slot_find() fails. */
 static __always_inline unsigned long page_ua(const struct kvmppc_tce_call *c,
 					     unsigned long gpa, unsigned long perm,
 					     unsigned int shift)
@@ -278,14 +277,14 @@ static __always_inline enum dma_data_direction tce_dir(unsigned long perm)
 /**
  * kvmppc_tce_registered() - can entries of a hardware table lead to user memory?
  * @tbl: the table
- * @ua: user address behind the first entry
- * @n: entries that follow each other in user memory
+ * @ua: user address of the first entry
+ * @n: entries, contiguous in user memory
  *
- * Asked before anything is changed, so that memory which is not registered leaves
- * everything as it was. Pins (v1) can't be foreseen.
+ * To be called before anything is changed, so that a call for unregistered memory changes
+ * nothing. Whether pages can be pinned (v1) is not known before.
  *
- * Context: RCU read side, or MMU off. Takes a look-up for each contiguous part.
- * Return: true if so.
+ * Context: RCU read side, or MMU off. One look-up for each contiguous part.
+ * Return: true if they can.
  */
 bool kvmppc_tce_registered(struct iommu_table *tbl, unsigned long ua, unsigned long n)
 {
@@ -310,12 +309,12 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_registered);
  */
 
 /**
- * kvmppc_tce_list_args() - the arguments of H_PUT_TCE_INDIRECT
+ * kvmppc_tce_list_args() - check the arguments of H_PUT_TCE_INDIRECT
  * @c: the call
  * @gpa: guest physical address of the list
  *
  * Context: any, MMU off included.
- * Return: H_SUCCESS, or H_PARAMETER if it ends here.
+ * Return: H_SUCCESS or H_PARAMETER.
  */
 long kvmppc_tce_list_args(struct kvmppc_tce_call *c, unsigned long gpa)
 {
@@ -327,8 +326,8 @@ long kvmppc_tce_list_args(struct kvmppc_tce_call *c, unsigned long gpa)
 EXPORT_SYMBOL_GPL(kvmppc_tce_list_args);
 
 /*
- * Limit what begins at *@first and is *@span long, in guest memory of @slot, to the region
- * that the page at @gpa is wholly in. False if there is none.
+ * Set *@first and *@span to the guest addresses at which pages of @slot lie wholly in the region
+ * of the page at @gpa. False if no region has all of that page.
  */
 static __always_inline bool span_in_region(struct mm_struct *mm, const struct tce_slot *slot,
 					   unsigned long gpa, unsigned long size,
@@ -350,8 +349,8 @@ static __always_inline bool span_in_region(struct mm_struct *mm, const struct tc
 }
 
 /*
- * Which entries can be in one batch with @tce, an aligned one with permissions? Those that are
- * *@from plus 0 to *@last pages. The batch is @tce alone where a device can't be given it.
+ * Which entries can be in one batch with @tce, which is aligned and has permissions? Those that
+ * are *@from plus 0 to *@last pages. The batch is @tce alone if a device must not reach it.
  */
 static __always_inline void list_span(struct kvmppc_tce_call *c, u64 tce, bool regions,
 				      struct tce_slot *slot, u64 *from, u64 *last)
@@ -373,7 +372,7 @@ static __always_inline void list_span(struct kvmppc_tce_call *c, u64 tce, bool r
 	*from = tce - (before << shift);
 }
 
-/* Does any hardware table behind the LIOBN hold regions (v2)? */
+/* Does any hardware table of the LIOBN hold regions (v2)? */
 static bool tce_has_regions(const struct kvmppc_spapr_tce_table *stt)
 {
 	struct kvmppc_spapr_tce_iommu_table *hw;
@@ -389,13 +388,13 @@ static bool tce_has_regions(const struct kvmppc_spapr_tce_table *stt)
  * @c: the call, with @list and @n
  * @src: the guest's list, or @list->tce itself
  *
- * Reads each entry once: what the guest does to its page meanwhile makes no difference.
+ * Reads each entry once, so concurrent changes by the guest have no effect.
  * Entries that clear make batches, and so do entries with the same permissions whose pages are
  * in one slot, in whatever order; where regions matter, in one region too.
  *
  * Context: RCU read side, or MMU off.
- * Return: H_SUCCESS if all are good; H_PARAMETER; H_TOO_HARD if a device can't be given
- * some. Nothing has been changed.
+ * Return: H_SUCCESS if all are valid; H_PARAMETER; H_TOO_HARD if a device must not reach
+ * one of them. Nothing has been changed.
  */
 long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 {
@@ -403,7 +402,7 @@ long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 	const u64 odd = (BIT(shift) - 1) & ~KVM_TCE_PERM;
 	const bool regions = tce_has_regions(c->stt);
 	struct kvmppc_tce_list *list = c->list;
-	const unsigned long n = c->n;	/* no store to @list can change it */
+	const unsigned long n = c->n;	/* stores to @list do not change it */
 	unsigned long i = 0, first;
 	struct tce_slot slot = { };
 	u64 tce, from, last;
@@ -431,7 +430,7 @@ long kvmppc_tce_list_check(struct kvmppc_tce_call *c, const __be64 *src)
 				if (++i == n)
 					break;
 				tce = iommu_tce_load(++src);
-				/* Rotated, an address that is not aligned is too far as well. */
+				/* The rotation makes a misaligned address too large. */
 			} while (rol64(tce - from, back) <= last);
 		}
 		list->batch[first] = i - first;
@@ -449,7 +448,7 @@ static __always_inline void list_batch(const struct kvmppc_tce_call *c, unsigned
 
 	batch->n = c->list->batch[i];
 	batch->perm = tce & KVM_TCE_PERM;
-	/* It was found before in the same slots, so it is found again. */
+	/* Cannot fail: the list check found it in the same slots. */
 	if (batch->perm &&
 	    slot_find(c, tce ^ batch->perm, batch->perm, BIT(c->stt->page_shift), slot))
 		batch->delta = slot_ua(slot, tce ^ batch->perm) - tce;
@@ -458,8 +457,8 @@ static __always_inline void list_batch(const struct kvmppc_tce_call *c, unsigned
 /**
  * kvmppc_tce_list_batch() - a batch of a checked list
  * @c: the call
- * @i: where it begins
- * @batch: what it is
+ * @i: its first entry
+ * @batch: the result
  *
  * Context: any, MMU off included.
  */
@@ -472,7 +471,7 @@ void kvmppc_tce_list_batch(struct kvmppc_tce_call *c, unsigned long i,
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_list_batch);
 
-/* May a hardware table be given the checked list? */
+/* Is all memory of a checked list registered? */
 static bool list_registered(struct kvmppc_tce_call *c, struct iommu_table *tbl)
 {
 	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
@@ -494,7 +493,7 @@ static bool list_registered(struct kvmppc_tce_call *c, struct iommu_table *tbl)
  * Tries
  */
 
-/* A hardware table's part is not done; @entry is where it stopped. */
+/* A hardware table is not done; @c->entry is the entry at which it stopped. */
 static noinline long hw_lacks(struct kvmppc_tce_call *c,
 			      struct kvmppc_spapr_tce_iommu_table *hw, int err)
 {
@@ -514,8 +513,8 @@ static noinline long hw_lacks(struct kvmppc_tce_call *c,
 }
 
 /*
- * Set @n entries from @entry on to lead to @ua, or clear them without @perm. Out of line: it
- * needs a gather on the stack. Return: 0, or why entry @c->entry could not be changed.
+ * Set @n entries from @entry on to lead to @ua, or clear them if @perm is 0. Out of line, as it
+ * needs a gather on the stack. Returns 0, or why entry @c->entry was not changed.
  */
 static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 			     unsigned long entry, unsigned long n, unsigned long ua,
@@ -574,7 +573,7 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 			return tce_lacks(c, KVM_TCE_LACK_MEMORY);
 		word = iommu_view_word(ua, perm & TCE_PCI_WRITE);
 	}
-	/* First the view's page: nothing may fail once hardware can use the TCE. */
+	/* Find the view's page first: nothing may fail once hardware can use the TCE. */
 	page = view_page(stt, idx);
 	if (unlikely(!page && tce))
 		return view_lacks(c, idx);
@@ -628,7 +627,7 @@ static __always_inline int hw_batch(struct kvmppc_tce_call *c, struct iommu_user
 	return err;
 }
 
-/* Bring a checked list into a hardware table, by batches; see hw_range(). */
+/* Apply a checked list to a hardware table, by batches; see hw_range(). */
 static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 			    unsigned long idx)
 {
@@ -651,8 +650,8 @@ static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 }
 
 /*
- * Before anything is changed: is all that a checked list leads to registered? Only where the
- * check has left that open. More than a try does at a time is looked at where it is done.
+ * Is all memory of a checked list registered? To be called before anything is changed. The list
+ * check may have decided it. Lists that no try takes are checked by the slow path.
  */
 static __always_inline bool hw_takes_list(struct kvmppc_tce_call *c, struct iommu_table *tbl)
 {
@@ -663,7 +662,7 @@ static __always_inline bool hw_takes_list(struct kvmppc_tce_call *c, struct iomm
 	return tbl->it_pins || c->n << sub > IOMMU_USER_TRY || list_registered(c, tbl);
 }
 
-/* H_PUT_TCE_INDIRECT of a list that kvmppc_tce_list_check() found good */
+/* H_PUT_TCE_INDIRECT, after kvmppc_tce_list_check() returned H_SUCCESS */
 static long try_list(struct kvmppc_tce_call *c)
 {
 	struct kvmppc_spapr_tce_table *stt = c->stt;
@@ -723,7 +722,7 @@ static __always_inline long try_stuff(struct kvmppc_tce_call *c)
 	return H_SUCCESS;
 }
 
-/* What every try needs */
+/* Set up a call for a try. */
 static __always_inline bool tce_begin(struct kvmppc_tce_call *c, struct kvm *kvm,
 				      unsigned long liobn, bool mmu_off)
 {
@@ -749,7 +748,7 @@ static __always_inline bool tce_begin(struct kvmppc_tce_call *c, struct kvm *kvm
  * @n: TCEs
  *
  * Context: kvm->srcu held, until the call is done.
- * Return: false if the VM has no such LIOBN: the call is user space's.
+ * Return: false if the VM has no such LIOBN: user space must serve the call.
  */
 bool kvmppc_tce_begin(struct kvmppc_tce_call *c, struct kvm *kvm, unsigned long nr,
 		      unsigned long liobn, unsigned long ioba, unsigned long value,
@@ -767,10 +766,10 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_begin);
  * kvmppc_tce_try() - try a hypercall
  * @c: the call, begun; for H_PUT_TCE_INDIRECT with a checked list
  *
- * Repeated, it continues behind the last hardware table that is done.
+ * A repeated try continues after the last hardware table that is done.
  *
- * Context: kvm->srcu held, and in a section of iommu_user_enter(), or MMU off.
- * Return: the guest's answer; or H_TOO_HARD, and @c->lack is what is missing.
+ * Context: kvm->srcu held, and in a section (iommu_user_enter()), or MMU off.
+ * Return: the guest's result; or H_TOO_HARD, and @c says what is lacking.
  */
 long kvmppc_tce_try(struct kvmppc_tce_call *c)
 {
@@ -793,8 +792,8 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_try);
 #ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
 
 /*
- * With context tracking RCU doesn't wait for this core. Radix guests never get here, but
- * nothing below would be right for one.
+ * With context tracking RCU does not wait for this core. A radix guest never gets here; the code
+ * below would be wrong for it.
  */
 static __always_inline bool rm_begin(struct kvmppc_tce_call *c, struct kvm_vcpu *vcpu,
 				     unsigned long liobn)
@@ -860,8 +859,8 @@ long kvmppc_rm_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 }
 
 /*
- * The guest's list at an address the MMU is not needed for: in a region, whose pages
- * are pinned, and in memory proper, not in a device's. NULL: only virtual mode gets at it.
+ * The guest's list at an address that real mode can access: in a region, whose pages are pinned,
+ * and in RAM, not in device memory. NULL: only virtual mode can access it.
  */
 static const __be64 *rm_list(struct kvmppc_tce_call *c, unsigned long gpa)
 {
@@ -888,7 +887,7 @@ static long rm_put_list(struct kvmppc_tce_call *c, struct kvmppc_tce_list *list,
 
 	if (ret != H_SUCCESS)
 		return ret;
-	/* A vCPU's first call has nowhere to copy to yet: virtual mode provides it. */
+	/* Virtual mode allocates the copy at a vCPU's first call. */
 	if (!list)
 		return tce_lacks(c, KVM_TCE_LACK_SLEEP);
 	src = rm_list(c, gpa);
@@ -930,7 +929,7 @@ long kvmppc_rm_h_put_tce_indirect(struct kvm_vcpu *vcpu, unsigned long liobn,
  * @liobn: which window
  * @ioba: bus address of the first
  * @tce_value: what to put, without permission bits
- * @npages: how many TCEs; more than 512 are virtual mode's
+ * @npages: how many TCEs; virtual mode serves more than 512
  *
  * Context: hypervisor real mode, from hcall_real_table.
  * Return: H_* code.

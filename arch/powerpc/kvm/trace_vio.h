@@ -21,9 +21,9 @@ TRACE_DEFINE_ENUM(KVM_TCE_LACK_LOCK);
 TRACE_DEFINE_ENUM(KVM_TCE_LACK_SLEEP);
 
 /*
- * A TCE hypercall that ended in virtual mode (on the way out of the guest included), or for
- * @ret H_TOO_HARD is left to user space. value: the TCE, the list's guest address, or what was
- * stuffed. @lack: what real mode lacked, or what KVM lacks for user space to do it.
+ * A TCE hypercall that ended in virtual mode (including the way out of the guest), or, if @ret
+ * is H_TOO_HARD, that user space must serve. value: the TCE, the list's guest address, or the
+ * value of H_STUFF_TCE. @lack: what real mode lacked or, for user space, what KVM lacks.
  */
 TRACE_EVENT(kvm_tce_hcall,
 	TP_PROTO(const struct kvmppc_tce_call *c, unsigned long liobn,
@@ -71,7 +71,7 @@ TRACE_EVENT(kvm_tce_hcall,
 				   { KVM_TCE_LACK_SLEEP, "sleep" }))
 );
 
-/* A hardware table put behind a LIOBN for an IOMMU group, or taken away (@attached 0) */
+/* A hardware table is attached to a LIOBN for an IOMMU group, or detached (@attached 0). */
 TRACE_EVENT(kvm_tce_table,
 	TP_PROTO(unsigned long liobn, int group, bool attached),
 	TP_ARGS(liobn, group, attached),
