@@ -704,7 +704,9 @@ static int tce_one(struct tce_container *container, u64 iova, u64 size, u64 vadd
 	tbl = tce_window_find(container, iova);
 	if (tbl && size == BIT_ULL(tbl->it_page_shift) && !((iova | vaddr) & (size - 1))) {
 		entry = iova >> tbl->it_page_shift;
-		if (dir == DMA_NONE)
+		if (!tbl->it_view_off)
+			ret = iommu_user_hv_one(tbl, entry, vaddr, dir);
+		else if (dir == DMA_NONE)
 			ret = iommu_user_try_unmap_one(tbl, entry, false);
 		else
 			ret = iommu_user_try_map_one(tbl, entry,

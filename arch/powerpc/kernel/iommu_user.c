@@ -196,6 +196,7 @@ static void assert_section(void)
  * @hpa: v1: contiguous from here
  * @dir: what the device may do; DMA_NONE to clear
  * @only: to clear: only entries that lead into this range of addresses, if it has a size
+ * @most: entries of a hypervisor's next call at most, see part_change(); 0: no limit
  */
 struct target {
 	unsigned long ua;
@@ -206,6 +207,7 @@ struct target {
 	struct {
 		unsigned long ua, size;
 	} only;
+	unsigned long most;
 };
 
 static unsigned long target_ua(const struct target *t, unsigned long i, unsigned int shift)
@@ -247,35 +249,75 @@ static void target_dirty(const struct target *t, unsigned long i, unsigned int s
 		mm_iommu_mark_dirty(t->mem, target_ua(t, i, shift), BIT(shift));
 }
 
-/* Remember the pin that an old entry held. There is room for an element. */
-static void gather_pin(struct iommu_user_gather *g, unsigned long pin)
+/* Remember the pin that an old entry held; @word is its view word. False: no room. */
+static bool gather_pin(struct iommu_user_gather *g, u64 word)
 {
+	unsigned long pin = word & (IOMMU_VIEW_UA | IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE);
 	struct iommu_user_held *held;
 
 	if (g->nr) {
 		held = &g->held[g->nr - 1];
 		if (held->addr + (held->nr << g->tbl->it_page_shift) == pin) {
 			held->nr++;
-			return;
+			return true;
 		}
 	}
+	if (g->nr == IOMMU_USER_HELD)
+		return false;
 	held = &g->held[g->nr++];
 	held->addr = pin;
 	held->nr = 1;
+	return true;
 }
 
-/* Store TCE @i of a leaf, or have the hypervisor do it. *@hpa becomes what it was. */
-static int tce_xchg(struct iommu_table *tbl, const struct iommu_span *span, unsigned long i,
-		    unsigned long entry, unsigned long *hpa, enum dma_data_direction dir)
+/* iommu_line_count() for entries that hold pins (v1), too */
+static unsigned long held_count(struct iommu_user_gather *g, const u64 *view,
+				unsigned long n, int *why)
 {
-	u64 tce = dir == DMA_NONE ? 0 : *hpa | iommu_user_perm(dir);
+	unsigned long i;
+	u64 old;
 
-	if (!span->tce)
-		/* Its state is exactly as before on error. */
-		return tbl->it_ops->xchg_no_kill(tbl, entry, hpa, &dir);
-	*hpa = iommu_tce_load(span->tce + i) & IOMMU_LINK_PA;
-	iommu_tce_store(span->tce + i, tce);
-	return 0;
+	if (!g->tbl->it_pins)
+		return iommu_line_count(g, view, n, why);
+	for (i = 0; i < n; i++) {
+		old = READ_ONCE(view[i]);
+		if (!(old & IOMMU_VIEW_LIVE))
+			continue;
+		if (!gather_pin(g, old)) {
+			*why = IOMMU_USER_FULL;
+			break;
+		}
+		g->live++;
+	}
+	return i;
+}
+
+/* Take elements out of the gather that count nothing: they keep no region alive. */
+static void gather_trim(struct iommu_user_gather *g)
+{
+	while (g->nr && !g->held[g->nr - 1].nr)
+		g->nr--;
+}
+
+/* Undo held_count(), from the last entry on. */
+static void held_uncount(struct iommu_user_gather *g, const u64 *view, unsigned long n)
+{
+	struct iommu_user_held *held;
+	u64 old;
+	int why;
+
+	while (n--) {
+		old = READ_ONCE(view[n]);
+		if (!(old & IOMMU_VIEW_LIVE))
+			continue;
+		if (g->tbl->it_pins)
+			held = &g->held[g->nr - 1];
+		else
+			held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, &why);
+		held->nr--;
+		g->live--;
+		gather_trim(g);
+	}
 }
 
 /*
@@ -296,71 +338,66 @@ static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
 	return more;
 }
 
-/* The word that entry @i is to get. Returns 0, or why it cannot lead there. */
-static int entry_word(struct iommu_table *tbl, unsigned long i, const struct target *t,
-		      unsigned long *hpa, u64 *word)
+/* The view word of an entry that is to lead to the user's page @ua, at @hpa */
+static u64 target_word(const struct target *t, struct iommu_table *tbl, unsigned long ua,
+		       unsigned long hpa)
 {
+	return iommu_user_word(tbl, tbl->it_pins ? hpa : ua, t->dir);
+}
+
+/* What entry @i is to become. Returns 0, or why it cannot lead there. */
+static int entry_words(struct iommu_table *tbl, unsigned long i, const struct target *t,
+		       u64 *word, u64 *tce)
+{
+	unsigned int shift = tbl->it_page_shift;
+	unsigned long hpa;
+
 	*word = 0;
+	*tce = 0;
 	if (t->dir == DMA_NONE)
 		return 0;
-	if (!target_hpa(t, i, tbl->it_page_shift, hpa))
+	if (!target_hpa(t, i, shift, &hpa))
 		return -EINVAL;
-	target_dirty(t, i, tbl->it_page_shift);
-	*word = iommu_user_word(tbl, t->mem ? target_ua(t, i, tbl->it_page_shift) : *hpa,
-				t->dir);
+	target_dirty(t, i, shift);
+	*word = target_word(t, tbl, target_ua(t, i, shift), hpa);
+	*tce = hpa | iommu_user_perm(t->dir);
 	return 0;
 }
 
 /*
- * Change entry @i of a locked line, one that holds a pin or is a hypervisor's included.
+ * Change entry @i of a locked line. One of a hypervisor's is only cleared here.
  * Returns 0 or why not.
  */
 static int entry_change(struct iommu_user_gather *g, const struct iommu_span *span,
 			unsigned long i, unsigned long entry, const struct target *t)
 {
-	u64 *view = span->view + i, old = iommu_view_get(view), word;
-	struct iommu_user_held *held = NULL;
-	unsigned long hpa = 0;
-	int why = 0, more;
+	u64 *view = span->view + i, word, tce;
+	int why, more;
 
-	if (!target_concerns(t, old))
+	if (!target_concerns(t, iommu_view_get(view)))
 		return 0;
-	/* Where to gather must be known before the entry is changed. */
-	if (old & IOMMU_VIEW_PIN) {
-		if (g->nr == IOMMU_USER_HELD)
-			return IOMMU_USER_FULL;
-	} else if (old & IOMMU_VIEW_LIVE) {
-		held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, &why);
-		if (!held)
-			return why;
-	}
-	why = entry_word(g->tbl, i, t, &hpa, &word);
+	why = entry_words(g->tbl, i, t, &word, &tce);
 	if (why)
+		return why;
+	/* Where to gather must be known before the entry is changed. */
+	if (!held_count(g, view, 1, &why))
 		return why;
 	more = line_grows(g->tbl, view, word);
 	if (more > 0 && atomic_long_dec_if_positive(&g->tbl->it_pin_room) < 0)
-		return -EDQUOT;
-	why = tce_xchg(g->tbl, span, i, entry, &hpa, t->dir);
-	if (more > 0 ? why : !why && more)
-		atomic_long_inc(&g->tbl->it_pin_room);
-	if (why)
+		why = -EDQUOT;
+	else if (span->tce)
+		iommu_tce_store(span->tce + i, tce);
+	else	/* The entry is exactly as before on error. */
+		why = g->tbl->it_ops->set_user(g->tbl, entry, 1, NULL, NULL);
+	if (why) {
+		held_uncount(g, view, 1);
 		return why;
+	}
+	if (more < 0)
+		atomic_long_inc(&g->tbl->it_pin_room);
 	iommu_view_set(view, word);
-
 	iommu_user_gather_range(g, entry, 1);
-	if (held)
-		held->nr++;
-	else if (old & IOMMU_VIEW_PIN)
-		gather_pin(g, hpa | (old & (IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE)));
-	g->live += !!(old & IOMMU_VIEW_LIVE);
 	return 0;
-}
-
-/* Take elements out of the gather that count nothing: they keep no region alive. */
-static void gather_trim(struct iommu_user_gather *g)
-{
-	while (g->nr && !g->held[g->nr - 1].nr)
-		g->nr--;
 }
 
 /* Change up to @n entries of one leaf one by one. Returns how many are as wanted. */
@@ -379,7 +416,6 @@ static unsigned long leaf_change_each(struct iommu_user_gather *g,
 		*why = iommu_line_lock(head);
 		if (!*why) {
 			*why = entry_change(g, span, i, entry + i, t);
-			gather_trim(g);
 			iommu_view_unlock(head);
 		} else if (*why == -ENOENT && t->dir == DMA_NONE) {
 			/* Nothing is live in a leaf that is being freed. */
@@ -393,10 +429,7 @@ static unsigned long leaf_change_each(struct iommu_user_gather *g,
 	return i;
 }
 
-/* ---- a hypervisor's entries, many at a time (v2) ---- */
-
-/* Entries in one call: a page of TCEs. Their lines are locked meanwhile. */
-#define IOMMU_USER_MANY		512UL
+/* ---- a hypervisor's entries, many at a time ---- */
 
 struct many_fill {
 	const struct target *t;
@@ -414,6 +447,10 @@ static unsigned long fill_run(const struct many_fill *f, unsigned long i, unsign
 	unsigned long ua = target_ua(f->t, i, f->shift), mask = BIT(f->shift) - 1;
 	struct mm_iommu_run run;
 
+	if (!f->t->mem) {
+		*hpa = f->t->hpa + (i << f->shift);
+		return n;
+	}
 	if (ua - f->t->mem->ua >= f->t->mem->end - f->t->mem->ua)
 		return 0;
 	mm_iommu_resolve(f->t->mem, ua, &run);
@@ -442,19 +479,30 @@ static void fill_target(void *arg, __be64 *list, unsigned long n)
 
 struct old_fill {
 	struct iommu_table *tbl;
-	u64 word;
+	const u64 *view;
 };
 
-/* The TCE that a live view word tells; the entry's reference keeps the region. */
+/* The TCE that a live view word tells; what the entry holds keeps the page. */
+static u64 old_tce(struct iommu_table *tbl, u64 word)
+{
+	unsigned long addr = word & IOMMU_VIEW_UA;
+	struct mm_iommu_run run = { .hpa = addr };
+
+	if (!tbl->it_pins)
+		mm_iommu_resolve(mm_iommu_find(mm_iommu_store(tbl->it_mm), addr), addr, &run);
+	return run.hpa | iommu_user_word_perm(word);
+}
+
 static void fill_old(void *arg, __be64 *list, unsigned long n)
 {
 	const struct old_fill *f = arg;
-	unsigned long ua = f->word & IOMMU_VIEW_UA;
-	struct mm_iommu_region *mem = mm_iommu_find(mm_iommu_store(f->tbl->it_mm), ua);
-	struct mm_iommu_run run;
+	unsigned long i;
+	u64 word;
 
-	mm_iommu_resolve(mem, ua, &run);
-	list[0] = cpu_to_be64(run.hpa | iommu_user_word_perm(f->word));
+	for (i = 0; i < n; i++) {
+		word = iommu_view_get(f->view + i);
+		list[i] = word & IOMMU_VIEW_LIVE ? cpu_to_be64(old_tce(f->tbl, word)) : 0;
+	}
 }
 
 /* Lock the lines of up to @n entries in ascending order; returns of how many. */
@@ -478,49 +526,88 @@ static void lines_unlock(u64 *head, const u64 *end)
 		iommu_view_unlock(head);
 }
 
-/* Undo iommu_line_count(). */
-static void lines_uncount(struct iommu_user_gather *g, const u64 *view, unsigned long n)
+/* Set a view word. The line may lead to more pages then than there is room for. */
+static void view_change(struct iommu_table *tbl, u64 *view, u64 word)
 {
-	struct iommu_user_held *held;
-	unsigned long i;
-	int why;
+	int more = tbl->it_pins ? line_grows(tbl, view, word) : 0;
 
-	for (i = 0; i < n; i++) {
-		if (!(READ_ONCE(view[i]) & IOMMU_VIEW_LIVE))
-			continue;
-		held = iommu_user_held_by(g, READ_ONCE(view[i]) & IOMMU_VIEW_UA, &why);
-		held->nr--;
-		g->live--;
-	}
-	gather_trim(g);
+	if (more)
+		atomic_long_sub(more, &tbl->it_pin_room);
+	iommu_view_set(view, word);
 }
 
 /*
- * Put back @n entries of locked lines that a failed call may have changed, as their view
- * words tell. One that the hypervisor does not take back is cleared, and said so.
+ * Take room for the pages that @n entries will lead to: at most one for each line and one
+ * for each page, twice. view_change() takes what is needed, so the caller returns all of it.
+ * Returns how much, or -EDQUOT.
  */
-static void many_restore(struct iommu_user_gather *g, const struct iommu_span *span,
-			 unsigned long entry, unsigned long n)
+static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
+		      const struct target *t)
 {
-	struct iommu_table *tbl = g->tbl;
-	struct old_fill f = { .tbl = tbl };
-	unsigned long i;
+	long want;
+
+	if (!tbl->it_pins || !iommu_user_pins_small(tbl) || t->dir == DMA_NONE)
+		return 0;
+	if (n == 1)
+		want = max(0, line_grows(tbl, view, target_word(t, tbl, 0, t->hpa)));
+	else
+		want = 2 + n / IOMMU_VIEW_LINE + (n << tbl->it_page_shift >> PAGE_SHIFT);
+	if (want && atomic_long_sub_return(want, &tbl->it_pin_room) < 0) {
+		atomic_long_add(want, &tbl->it_pin_room);
+		return -EDQUOT;
+	}
+	return want;
+}
+
+/*
+ * Put back one entry. One that the hypervisor does not take back is cleared, and said so.
+ * One that it does not clear either may lead to @ua, at @hpa, from now on: whatever it held,
+ * it holds that, too.
+ */
+static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
+			const struct target *t, unsigned long ua, unsigned long hpa)
+{
+	struct old_fill f = { .tbl = g->tbl, .view = view };
+	u64 old = iommu_view_get(view), new = target_word(t, g->tbl, ua, hpa);
+	bool live = old & IOMMU_VIEW_LIVE;
 	int why = 0;
 
-	for (i = 0; i < n; i++) {
-		f.word = iommu_view_get(span->view + i);
-		if (!tbl->it_ops->set_user(tbl, entry + i, 1,
-					   f.word & IOMMU_VIEW_LIVE ? fill_old : NULL, &f))
-			continue;
-		pr_warn_ratelimited("iommu: TCE %lx could not be restored\n", entry + i);
-		if (!(f.word & IOMMU_VIEW_LIVE) ||
-		    tbl->it_ops->set_user(tbl, entry + i, 1, NULL, NULL))
-			continue;
-		if (iommu_line_count(g, span->view + i, 1, &why)) {
-			iommu_view_set(span->view + i, 0);
-			iommu_user_gather_range(g, entry + i, 1);
-		}
+	if (old == new ||
+	    !g->tbl->it_ops->set_user(g->tbl, entry, 1, live ? fill_old : NULL, &f))
+		return;
+	if (!live || g->tbl->it_ops->set_user(g->tbl, entry, 1, NULL, NULL)) {
+		pr_warn_ratelimited("iommu: TCE %lx is unknown, memory stays pinned\n", entry);
+		if (t->mem)
+			mm_iommu_get(t->mem, 1);
+		else
+			page_pin_more(pfn_to_page(hpa >> PAGE_SHIFT), 1);
+		if (!live)
+			view_change(g->tbl, view, new);
+		return;
 	}
+	pr_warn_ratelimited("iommu: TCE %lx could not be restored\n", entry);
+	if (held_count(g, view, 1, &why)) {
+		view_change(g->tbl, view, 0);
+		iommu_user_gather_range(g, entry, 1);
+	}
+}
+
+/*
+ * Put back @n entries of locked lines that a failed call was to set, as their view words
+ * tell: with one call, or one by one if that fails, too.
+ */
+static void many_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
+			 unsigned long n, const struct target *t)
+{
+	struct old_fill f = { .tbl = g->tbl, .view = view };
+	unsigned int shift = g->tbl->it_page_shift;
+	unsigned long i;
+
+	if (!g->tbl->it_ops->set_user(g->tbl, entry, n, fill_old, &f))
+		return;
+	for (i = 0; i < n; i++)
+		one_restore(g, view + i, entry + i, t, target_ua(t, i, shift),
+			    t->hpa + (i << shift));
 }
 
 /* How many of up to @n entries can one call change? Clear ones at the end need none. */
@@ -530,7 +617,6 @@ static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
 	struct many_fill f = { .t = t, .shift = g->tbl->it_page_shift };
 	unsigned long i, k, hpa;
 
-	n = min3(n, IOMMU_USER_MANY, (unsigned long)g->tbl->it_ops->set_user_max);
 	if (t->dir == DMA_NONE) {
 		while (n && !(READ_ONCE(view[n - 1]) & IOMMU_VIEW_LIVE))
 			n--;
@@ -544,7 +630,10 @@ static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
 	return i;
 }
 
-/* Change @n entries of locked lines with one call. Returns 0, or an error and no change. */
+/*
+ * Change @n entries of locked lines with one call. Returns 0, or an error, and then the view
+ * words tell what entries are.
+ */
 static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
 		     unsigned long entry, unsigned long n, const struct target *t)
 {
@@ -554,27 +643,36 @@ static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
 		.shift = shift,
 		.dirty = t->dir != DMA_NONE && t->dir != DMA_TO_DEVICE,
 	};
+	long room = room_take(g->tbl, span->view, n, t);
 	unsigned long i;
 	u64 word = 0;
 	int ret;
 
+	if (room < 0) {
+		held_uncount(g, span->view, n);
+		return room;
+	}
 	ret = g->tbl->it_ops->set_user(g->tbl, entry, n,
 				       t->dir == DMA_NONE ? NULL : fill_target, &f);
 	if (unlikely(ret)) {
-		lines_uncount(g, span->view, n);
-		if (n > 1)
-			many_restore(g, span, entry, n);
-		return ret;
+		held_uncount(g, span->view, n);
+		/* What was to be cleared may be clear: it is tried again. */
+		if (n > 1 && t->dir != DMA_NONE)
+			many_restore(g, span->view, entry, n, t);
+		goto out;
 	}
 	for (i = 0; i < n; i++) {
 		if (t->dir != DMA_NONE && (t->list || !i))
-			word = iommu_user_word(g->tbl, target_ua(t, i, shift), t->dir);
-		iommu_view_set(span->view + i, word);
+			word = target_word(t, g->tbl, target_ua(t, i, shift), t->hpa);
+		view_change(g->tbl, span->view + i, word);
 		if (word)
 			word += BIT(shift);
 	}
 	iommu_user_gather_range(g, entry, n);
-	return 0;
+out:
+	if (room)
+		atomic_long_add(room, &g->tbl->it_pin_room);
+	return ret;
 }
 
 /* Lock, count, call, unlock. Returns how many entries are as wanted. */
@@ -586,7 +684,7 @@ static unsigned long many_change(struct iommu_user_gather *g, const struct iommu
 
 	if (!locked)
 		return 0;
-	n = iommu_line_count(g, span->view, locked, why);
+	n = held_count(g, span->view, locked, why);
 	if (n) {
 		*why = many_call(g, span, entry, n, t) ?: *why;
 		if (*why && *why != IOMMU_USER_FULL)
@@ -597,15 +695,15 @@ static unsigned long many_change(struct iommu_user_gather *g, const struct iommu
 }
 
 /*
- * leaf_change_each() with one call for up to IOMMU_USER_MANY entries. Their lines are
- * locked during that; only the first is waited for. What entries were is told by their
- * view words, so the hypervisor is not asked.
+ * leaf_change_each() with one call for all. Their lines are locked during that; only the
+ * first is waited for. What entries were is told by their view words, so the hypervisor is
+ * not asked.
  */
 static unsigned long leaf_change_many(struct iommu_user_gather *g,
 				      const struct iommu_span *span, unsigned long entry,
 				      unsigned long n, const struct target *t, int *why)
 {
-	unsigned long part = 0, done = 0;
+	unsigned long part = 0;
 
 	assert_section();
 	while (t->dir == DMA_NONE && part < n &&
@@ -615,20 +713,25 @@ static unsigned long leaf_change_many(struct iommu_user_gather *g,
 		return part;
 
 	part = many_part(g, span->view, n, t);
-	if (!part)
+	if (!part) {
 		*why = t->dir == DMA_NONE ? 0 : -EINVAL;
-	/* Which one is it that was refused? By halves, up to it. */
-	for (; part; part /= 2) {
-		done = many_change(g, span, entry, part, t, why);
-		if (done || *why == -EAGAIN || *why == -ENOENT || *why == IOMMU_USER_FULL)
-			break;
+		return 0;
 	}
+	part = many_change(g, span, entry, part, t, why);
 	if (*why == -ENOENT && t->dir == DMA_NONE)
 		*why = 0;	/* nothing is live in a leaf that is being freed */
-	return done;
+	return part;
 }
 
 /* ---- loops ---- */
+
+/* Entries of one section at most; a hypervisor's: of one call */
+static unsigned long section_most(struct iommu_table *tbl, const struct target *t)
+{
+	if (tbl->it_view_off)
+		return IOMMU_USER_TRY;
+	return t->most ?: tbl->it_ops->set_user_max;
+}
 
 /* One section's work for entries that no try changes. Returns how many are as wanted. */
 static unsigned long section_change(struct iommu_user_gather *g, unsigned long entry,
@@ -649,8 +752,8 @@ static unsigned long section_change(struct iommu_user_gather *g, unsigned long e
 		else
 			*why = -ENOENT;
 	} else {
-		k = min3(span.nr, n, IOMMU_USER_MANY);
-		if (!span.tce && !tbl->it_pins && tbl->it_ops->set_user && !t->only.size)
+		k = min3(span.nr, n, section_most(tbl, t));
+		if (!span.tce && !t->only.size)
 			k = leaf_change_many(g, &span, entry, k, t, why);
 		else
 			k = leaf_change_each(g, &span, entry, k, t, why);
@@ -665,6 +768,27 @@ static unsigned long section_change(struct iommu_user_gather *g, unsigned long e
 	return k;
 }
 
+/*
+ * section_change(), once more with half as many if the hypervisor refuses them, and so on:
+ * what it refuses in the end is one entry. From there on it is asked for more again.
+ */
+static unsigned long part_change(struct iommu_user_gather *g, unsigned long entry,
+				 unsigned long n, struct target *t, int *why)
+{
+	unsigned long k = section_change(g, entry, n, t, why), most;
+
+	if (g->tbl->it_view_off || (!k && !*why))
+		return k;
+	most = min(n, section_most(g->tbl, t));
+	if (k) {
+		t->most = min(2 * most, (unsigned long)g->tbl->it_ops->set_user_max);
+	} else if (most > 1 && *why != -EAGAIN && *why != -ENOENT) {
+		t->most = most / 2;
+		*why = 0;
+	}
+	return k;
+}
+
 /* Change @n entries section by section; @g->done tells how far it came. */
 static int range_change(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 			const struct target *t)
@@ -675,7 +799,7 @@ static int range_change(struct iommu_user_gather *g, unsigned long entry, unsign
 	int why = 0;
 
 	for (g->done = 0; !why && g->done < n; g->done += k) {
-		k = section_change(g, entry + g->done, n - g->done, &at, &why);
+		k = part_change(g, entry + g->done, n - g->done, &at, &why);
 		if (at.list)
 			at.list += k;
 		else
@@ -828,7 +952,8 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	/* Checked again in each section; here only so as not to pin in vain. */
 	if (READ_ONCE(g->tbl->it_revoked))
 		return -ENODEV;
-	n = min(n, *ask);
+	/* A page is pinned as a whole, whatever is asked for. */
+	n = min(n, max(*ask, (PAGE_SIZE - offset_in_page(t->ua)) >> shift));
 	ret = pins_get(g->tbl, t->ua, n << shift, t->dir != DMA_TO_DEVICE, &t->hpa);
 	if (ret < 0)
 		return ret;
@@ -842,6 +967,102 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	return why;
 }
 
+/* ---- one entry ---- */
+
+static void fill_one(void *arg, __be64 *list, unsigned long n)
+{
+	list[0] = cpu_to_be64(*(u64 *)arg);
+}
+
+/*
+ * Change a hypervisor's entry whose line is locked, to lead into @mem unless that is NULL.
+ * Returns whether it was live, or why nothing was changed; *@held is the region of which
+ * it held a reference.
+ */
+static int hv_one_change(struct iommu_table *tbl, u64 *view, unsigned long entry,
+			 unsigned long ua, enum dma_data_direction dir,
+			 struct mm_iommu_region *mem, struct mm_iommu_region **held)
+{
+	u64 old = iommu_view_get(view), word = 0, tce = 0;
+	struct mm_iommu_run run;
+	int ret;
+
+	if (old & IOMMU_VIEW_LIVE) {
+		*held = mm_iommu_find(mm_iommu_store(tbl->it_mm), old & IOMMU_VIEW_UA);
+		if (!*held)
+			return -EIO;
+	} else if (!mem) {
+		return 0;
+	}
+	if (mem) {
+		mm_iommu_resolve(mem, ua, &run);
+		if (run.len < BIT(tbl->it_page_shift) ||
+		    (ua | run.hpa) & (BIT(tbl->it_page_shift) - 1))
+			return -EINVAL;
+		word = iommu_user_word(tbl, ua, dir);
+		tce = run.hpa | iommu_user_word_perm(word);
+		/* dirty-before-entry */
+		if (word & IOMMU_VIEW_WRITE)
+			mm_iommu_mark_dirty(mem, ua, BIT(tbl->it_page_shift));
+	}
+	ret = tbl->it_ops->set_user(tbl, entry, 1, mem ? fill_one : NULL, &tce);
+	if (ret)
+		return ret;
+	iommu_view_set(view, word);
+	return !!(old & IOMMU_VIEW_LIVE);
+}
+
+/**
+ * iommu_user_hv_one() - set or clear one entry of a hypervisor's
+ * @tbl: the table, whose TCEs are a hypervisor's
+ * @entry: the entry
+ * @ua: user address it is to lead to, a multiple of the IOMMU page size
+ * @dir: what the device may do; DMA_NONE to clear it
+ *
+ * One hypercall, and no gather.
+ *
+ * Context: section, in virtual mode.
+ * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed:
+ * iommu_user_map() or iommu_user_unmap() does what can be done then.
+ */
+int iommu_user_hv_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
+		      enum dma_data_direction dir)
+{
+	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
+	struct mm_iommu_region *mem = NULL, *held = NULL;
+	struct iommu_span span;
+	u64 *head;
+	int ret;
+
+	assert_section();
+	if (tbl->it_pins)
+		return -EOPNOTSUPP;
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	if (!span.view)
+		return dir == DMA_NONE ? 0 : -ENOENT;
+	if (dir != DMA_NONE) {
+		if (READ_ONCE(tbl->it_revoked))
+			return -ENODEV;
+		mem = store ? mm_iommu_find(store, ua) : NULL;
+		if (!mem)
+			return -EFAULT;
+		if (!mm_iommu_get(mem, 1))
+			return -ENXIO;
+	}
+	head = iommu_view_head(span.view);
+	ret = iommu_line_lock(head);
+	if (!ret) {
+		ret = hv_one_change(tbl, span.view, entry, ua, dir, mem, &held);
+		iommu_view_unlock(head);
+	}
+	if (ret < 0)
+		held = mem;
+	if (held)
+		mm_iommu_put(held, 1);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(iommu_user_hv_one);
+
 /* One entry has a way of its own. Returns < 0 where that is not it. */
 static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
 		      enum dma_data_direction dir)
@@ -852,13 +1073,17 @@ static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned lon
 	if (ua & (BIT(tbl->it_page_shift) - 1))
 		return -EINVAL;
 	iommu_user_enter();
-	if (dir == DMA_NONE)
+	if (!tbl->it_view_off)
+		ret = iommu_user_hv_one(tbl, entry, ua, dir);
+	else if (dir == DMA_NONE)
 		ret = iommu_user_try_unmap_one(tbl, entry, false);
 	else
 		ret = iommu_user_try_map_one(tbl, entry, word, false);
 	iommu_user_leave();
 	return ret;
 }
+
+/* ---- maps and unmaps ---- */
 
 /**
  * iommu_user_map() - set a range of entries
@@ -973,14 +1198,14 @@ static unsigned long hole_size(struct iommu_table *tbl, unsigned long entry)
 }
 
 /* Clear a part of the range; @g->done tells how much. */
-static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
+static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+		      struct target *t)
 {
-	static const struct target none = { .dir = DMA_NONE };
 	struct iommu_table *tbl = g->tbl;
 	int why = 0;
 
 	if (tbl->it_pins || !tbl->it_view_off) {
-		g->done = section_change(g, entry, n, &none, &why);
+		g->done = part_change(g, entry, n, t, &why);
 		return why;
 	}
 	iommu_user_enter();
@@ -1007,6 +1232,7 @@ static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned
 long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
 {
 	unsigned long live = g->live, done;
+	struct target t = { .dir = DMA_NONE };
 	int why;
 
 	might_sleep();
@@ -1016,8 +1242,8 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned
 			return why;
 	}
 	for (done = 0; done < n; done += g->done) {
-		why = unmap_part(g, entry + done, n - done);
-		WARN_ON_ONCE(why == -EIO);
+		why = unmap_part(g, entry + done, n - done, &t);
+		WARN_ON_ONCE(why == -EIO && g->tbl->it_view_off);
 		/* A locked line is waited for; nothing else can be done about. */
 		if (why && why != -EAGAIN)
 			g->done++;

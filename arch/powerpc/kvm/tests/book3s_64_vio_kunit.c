@@ -107,22 +107,21 @@ static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned l
 	return 0;
 }
 
-static int fake_xchg(struct iommu_table *tbl, long index, unsigned long *hpa,
-		     enum dma_data_direction *dir)
+/* The hypervisor: one entry a call */
+static int fake_set_user(struct iommu_table *tbl, unsigned long index, unsigned long n,
+			 void (*fill)(void *arg, __be64 *list, unsigned long n), void *arg)
 {
 	struct fake *f = container_of(tbl, struct fake, tbl);
-	u64 *tce = f->tce + (index - tbl->it_offset) % ARRAY_SIZE(f->tce);
-	u64 old = *tce;
+	__be64 tce = 0;
 
-	if (*dir != DMA_NONE) {
+	if (fill) {
 		if (!f->fail)
 			return -ENOMEM;
 		if (f->fail > 0)
 			f->fail--;
+		fill(arg, &tce, 1);
 	}
-	*tce = *dir == DMA_NONE ? 0 : *hpa | iommu_direction_to_tce_perm(*dir);
-	*hpa = old & ~(u64)RW;
-	*dir = iommu_tce_direction(old);
+	f->tce[(index - tbl->it_offset) % ARRAY_SIZE(f->tce)] = be64_to_cpu(tce);
 	f->set_a = mapped(f->v->a);
 	f->set_b = mapped(f->v->b);
 	return 0;
@@ -136,7 +135,8 @@ static struct iommu_table_ops fake_ops = {
 
 static struct iommu_table_ops fake_hypervisor_ops = {
 	.tce_kill = fake_kill,
-	.xchg_no_kill = fake_xchg,
+	.set_user = fake_set_user,
+	.set_user_max = 1,
 	.free = iommu_levels_destroy,
 };
 
@@ -703,7 +703,7 @@ static unsigned int list_wrong(struct vio *v, struct fake *f, const u64 *list)
 			bad++;
 		rcu_read_unlock();
 		bad += hw_ua(f, i) != ua || get(v, i) != list[i];
-		bad += !f->tbl.it_ops->xchg_no_kill &&
+		bad += !f->tbl.it_ops->set_user &&
 		       hw_tce(f, i) != (hpa | (list[i] & W ? RW : R));
 	}
 	return bad;
