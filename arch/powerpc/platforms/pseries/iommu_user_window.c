@@ -90,6 +90,24 @@ struct default_window {
 /* All that are open, under dma_win_init_mutex */
 static LIST_HEAD(user_windows);
 
+/* The next kernel is about to start: no window may be made any more. */
+static bool windows_closing;
+
+/**
+ * struct default_property - what told of a PE's default window while that is removed
+ * @next: in default_properties
+ * @pdn: node of the PE; held for good
+ * @prop: its property, the same one each time: the device tree frees none
+ */
+struct default_property {
+	struct list_head next;
+	struct device_node *pdn;
+	struct property *prop;
+};
+
+/* Each PE whose default window a user has replaced; under dma_win_init_mutex */
+static LIST_HEAD(default_properties);
+
 static struct user_window *to_window(struct iommu_table *tbl)
 {
 	return container_of(tbl, struct user_window, tbl);
@@ -173,24 +191,6 @@ static int user_tce_set(struct iommu_table *tbl, unsigned long index, unsigned l
 	return tce_errno(plpar_tce_stuff(tbl->it_index, ioba, 0, n));
 }
 
-/* The entry is locked in the view: it doesn't change in between. */
-static int user_tce_exchange(struct iommu_table *tbl, long index, unsigned long *tce,
-			     enum dma_data_direction *direction)
-{
-	unsigned long ioba = (unsigned long)index << tbl->it_page_shift, old;
-	long rc;
-
-	rc = plpar_tce_get(tbl->it_index, ioba, &old);
-	if (!rc)
-		rc = plpar_tce_put(tbl->it_index, ioba,
-				   *tce | iommu_direction_to_tce_perm(*direction));
-	if (rc)
-		return tce_errno(rc);
-	*direction = iommu_tce_direction(old);
-	*tce = old & ~(TCE_PCI_READ | TCE_PCI_WRITE);
-	return 0;
-}
-
 /* Clear entries that no view tells of. */
 static int tces_clear(unsigned long liobn, unsigned long ioba, unsigned long n,
 		      unsigned int shift)
@@ -212,7 +212,6 @@ static int tces_clear(unsigned long liobn, unsigned long ioba, unsigned long n,
 static void user_window_free(struct iommu_table *tbl);
 
 static struct iommu_table_ops user_table_ops = {
-	.xchg_no_kill = user_tce_exchange,
 	.set_user = user_tce_set,
 	.set_user_max = TCES_PER_HCALL,
 	.free = user_window_free,
@@ -220,7 +219,6 @@ static struct iommu_table_ops user_table_ops = {
 
 /* Where the hypervisor has no calls for several TCEs */
 static struct iommu_table_ops user_table_single_ops = {
-	.xchg_no_kill = user_tce_exchange,
 	.set_user = user_tce_set,
 	.set_user_max = 1,
 	.free = user_window_free,
@@ -240,16 +238,7 @@ static int gone_tce_set(struct iommu_table *tbl, unsigned long index, unsigned l
 	return fill ? -ENODEV : 0;
 }
 
-static int gone_tce_exchange(struct iommu_table *tbl, long index, unsigned long *tce,
-			     enum dma_data_direction *direction)
-{
-	*direction = DMA_NONE;
-	*tce = 0;
-	return 0;
-}
-
 static struct iommu_table_ops gone_table_ops = {
-	.xchg_no_kill = gone_tce_exchange,
 	.set_user = gone_tce_set,
 	.set_user_max = TCES_PER_HCALL,
 	.free = user_window_free,
@@ -279,7 +268,7 @@ static bool table_is_clear(struct iommu_table *tbl)
 
 /*
  * Whoever closes a window has cleared it before. If the hypervisor refused some of that,
- * the regions are still held: drop that, once the entries are gone with their window.
+ * regions or pages are still held: drop that, once the entries are gone with their window.
  */
 static void table_forget(struct iommu_table *tbl)
 {
@@ -287,11 +276,6 @@ static void table_forget(struct iommu_table *tbl)
 
 	if (!IS_ENABLED(CONFIG_SPAPR_TCE_IOMMU))
 		return;
-	/* v1 must ask the hypervisor what to unpin. */
-	if (tbl->it_pins) {
-		pr_warn("LIOBN %lx: TCEs can't be cleared, memory stays pinned\n", tbl->it_index);
-		return;
-	}
 	tbl->it_ops = &gone_table_ops;
 	iommu_user_begin(&g, tbl);
 	iommu_user_unmap(&g, tbl->it_offset, tbl->it_size);
@@ -343,22 +327,54 @@ static bool default_window_comes_back(struct device_node *pdn)
 					   DDW_EXT_RESET_DMA_WIN, &token);
 }
 
+static struct default_property *default_property_find(struct device_node *pdn)
+{
+	struct default_property *d;
+
+	lockdep_assert_held(&dma_win_init_mutex);
+	list_for_each_entry(d, &default_properties, next)
+		if (d->pdn == pdn)
+			return d;
+	return NULL;
+}
+
+static struct default_property *default_property_make(struct device_node *pdn)
+{
+	struct default_property *d = default_property_find(pdn);
+
+	if (d)
+		return d;
+	d = kzalloc(sizeof(*d), GFP_KERNEL);
+	if (!d)
+		return NULL;
+	d->pdn = of_node_get(pdn);
+	list_add(&d->next, &default_properties);
+	return d;
+}
+
 /* Bring back the default window, which removes all others. */
 static int default_window_restore(struct pci_dev *pdev, struct device_node *pdn)
 {
+	struct default_property *d = default_property_find(pdn);
+
 	if (of_find_property(pdn, DEFAULT_WINDOW, NULL))
 		return 0;
 	reset_dma_window(pdev, pdn);
+	if (d && d->prop)
+		return of_add_property(pdn, d->prop);
+	/* It was the host's driver that removed it. */
 	return property_copy(pdn, DEFAULT_WINDOW_SAVED, DEFAULT_WINDOW);
 }
 
 static int default_window_remove(struct device_node *pdn, u32 *tokens, unsigned long liobn)
 {
 	int ret = property_copy(pdn, DEFAULT_WINDOW, DEFAULT_WINDOW_SAVED);
+	struct default_property *d = default_property_make(pdn);
 
-	if (ret)
-		return ret;
-	ret = of_remove_property(pdn, of_find_property(pdn, DEFAULT_WINDOW, NULL));
+	if (ret || !d)
+		return ret ?: -ENOMEM;
+	d->prop = of_find_property(pdn, DEFAULT_WINDOW, NULL);
+	ret = of_remove_property(pdn, d->prop);
 	if (!ret)
 		__remove_dma_window(pdn, tokens, liobn);
 	return ret;
@@ -464,6 +480,15 @@ static int window_open(struct user_window *w, struct pci_dev *pdev, int num)
 	return window_open_dynamic(w, pdev, others ? NULL : &d);
 }
 
+/* Clear its TCEs, whatever the view tells. */
+static int window_empty(struct user_window *w)
+{
+	struct iommu_table *tbl = &w->tbl;
+
+	return tces_clear(tbl->it_index, tbl->it_offset << tbl->it_page_shift, tbl->it_size,
+			  tbl->it_page_shift);
+}
+
 static void window_close(struct user_window *w)
 {
 	struct iommu_table *tbl = &w->tbl;
@@ -477,8 +502,7 @@ static void window_close(struct user_window *w)
 		__remove_dma_window(w->pdn, w->tokens, tbl->it_index);
 	if (table_is_clear(tbl))
 		return;
-	if (w->dynamic || !tces_clear(tbl->it_index, tbl->it_offset << tbl->it_page_shift,
-				      tbl->it_size, tbl->it_page_shift))
+	if (w->dynamic || !window_empty(w))
 		table_forget(tbl);
 }
 
@@ -575,7 +599,7 @@ static long user_create_table(struct iommu_table_group *table_group, int num, __
 	ret = iommu_levels_init(&w->tbl, dev_to_node(&pdev->dev), n, shift, false, mm);
 	if (!ret) {
 		mutex_lock(&dma_win_init_mutex);
-		ret = w->pdn ? tce_lists_alloc() : -ENODEV;
+		ret = w->pdn && !windows_closing ? tce_lists_alloc() : -ENODEV;
 		if (!ret)
 			ret = window_open(w, pdev, num);
 		mutex_unlock(&dma_win_init_mutex);
@@ -626,6 +650,12 @@ static long user_unset_window(struct iommu_table_group *table_group, int num)
 
 /* ---- a group's owner ---- */
 
+static bool host_has_dynamic_window(struct device_node *pdn)
+{
+	return of_find_property(pdn, DIRECT64_PROPNAME, NULL) ||
+	       of_find_property(pdn, DMA64_PROPNAME, NULL);
+}
+
 /* Take the host's windows away, and what is in the default one. */
 static int host_windows_take(struct iommu_table_group *table_group, struct pci_dev *pdev,
 			     struct device_node *pdn)
@@ -635,8 +665,7 @@ static int host_windows_take(struct iommu_table_group *table_group, struct pci_d
 	int ret = 0;
 
 	if (!table_group->tables[0] && !table_group->tables[1] &&
-	    !of_find_property(pdn, DIRECT64_PROPNAME, NULL) &&
-	    !of_find_property(pdn, DMA64_PROPNAME, NULL))
+	    !host_has_dynamic_window(pdn))
 		return 0;
 
 	/*
@@ -703,7 +732,10 @@ static void host_window_make(struct iommu_table_group *table_group, struct pci_d
 		iommu_tce_table_put(tbl);
 }
 
-/* Called for each device of the group, too: the first brings the host's window back. */
+/*
+ * Called for each device of the group, too: the first brings the host's window back. One
+ * that comes later may find a dynamic window in its place, of the first one's driver.
+ */
 static void user_release_ownership(struct iommu_table_group *table_group, struct device *dev)
 {
 	struct pci_dev *pdev = to_pci_dev(dev);
@@ -712,7 +744,7 @@ static void user_release_ownership(struct iommu_table_group *table_group, struct
 	mutex_lock(&dma_win_init_mutex);
 	if (!table_group->tables[0] && !iommu_group_has_user_table(table_group)) {
 		pdn = pci_dma_find(pci_device_to_OF_node(pdev), NULL);
-		if (pdn)
+		if (pdn && !host_has_dynamic_window(pdn))
 			host_window_make(table_group, pdev, pdn);
 	}
 	set_iommu_table_base(dev, iommu_group_host_table(table_group));
@@ -770,6 +802,9 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 			list_del(&w->next);
 			__remove_dma_window(w->pdn, w->tokens, w->tbl.it_index);
 			removed = true;
+		} else {
+			/* The user may have set the device free again. */
+			window_empty(w);
 		}
 	}
 	if (removed)
@@ -785,6 +820,9 @@ static int user_windows_reboot(struct notifier_block *nb, unsigned long action, 
 
 	if (!kexec_in_progress)
 		return NOTIFY_DONE;
+	mutex_lock(&dma_win_init_mutex);
+	windows_closing = true;
+	mutex_unlock(&dma_win_init_mutex);
 	for_each_pci_dev(pdev)
 		device_windows(pdev, false);
 	for_each_pci_dev(pdev)
