@@ -1,0 +1,671 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Tests of a user's TCEs on pSeries: the platform's operations against a hypervisor that
+ * answers as it is told to.
+ *
+ * iommu_user_window.c is included with its hypercalls replaced, so this runs on any
+ * machine. The hypervisor fails at one entry, after it has changed those before it: what a
+ * real one does is not known. struct fixture's ua[] is the model: where each entry must
+ * lead. expect_model() holds against it what the hypervisor has, the view words, and what
+ * regions (v2) or pages (v1) are held.
+ */
+#include <kunit/test.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <asm/firmware.h>
+#include <asm/machdep.h>
+#include <asm/mm_iommu.h>
+#include <asm/plpar_wrappers.h>
+#include "../../../mm/book3s64/mm_iommu_core.h"
+#include "../../../mm/book3s64/tests/iommu_kunit.h"
+
+#define P		PAGE_SIZE
+#define SHIFT		12
+#define LEAF_SHIFT	9
+#define ENTRIES		2048U		/* four leaves */
+#define OFFSET		0x1000UL	/* of the window, in entries */
+#define WINDOW_LIOBN	0x80000021UL
+#define MEMORY_PAGES	80UL
+#define MEMORY		((MEMORY_PAGES * P) >> SHIFT)	/* in entries */
+#define ALWAYS		~0U
+
+/* The hypervisor */
+static struct {
+	unsigned long features;
+	u64 tce[ENTRIES];
+	unsigned int puts, indirects, stuffs;
+	unsigned int wrong;		/* calls that break its rules */
+	long rc;			/* what it says */
+	unsigned long at;		/* of this entry */
+	unsigned int times;		/* so often */
+	bool restores;			/* but takes back what the entry was */
+	bool clears;			/* but clears it */
+	bool sets;			/* but has done it all the same, once */
+	bool all;			/* of every entry */
+} hv;
+
+/* Set entry @i. */
+static long hv_set(unsigned long i, u64 tce)
+{
+	if (i >= ENTRIES) {
+		hv.wrong++;
+		return H_PARAMETER;
+	}
+	if ((hv.all || i == hv.at) && hv.times && !(hv.restores && tce == hv.tce[i]) &&
+	    !(hv.clears && !tce)) {
+		if (hv.times != ALWAYS)
+			hv.times--;
+		if (hv.sets)
+			hv.tce[i] = tce;
+		hv.sets = false;
+		return hv.rc;
+	}
+	hv.tce[i] = tce;
+	return H_SUCCESS;
+}
+
+static unsigned long hv_entry(unsigned long liobn, unsigned long ioba)
+{
+	hv.wrong += liobn != WINDOW_LIOBN || ioba & (BIT(SHIFT) - 1);
+	return (ioba >> SHIFT) - OFFSET;
+}
+
+static long hv_put(unsigned long liobn, unsigned long ioba, unsigned long tce)
+{
+	hv.puts++;
+	return hv_set(hv_entry(liobn, ioba), tce);
+}
+
+static long hv_indirect(unsigned long liobn, unsigned long ioba, unsigned long page,
+			unsigned long n)
+{
+	unsigned long first = hv_entry(liobn, ioba), i;
+	const __be64 *list = __va(page);
+	long rc = H_SUCCESS;
+
+	hv.indirects++;
+	hv.wrong += page & (SZ_4K - 1) || !n || n > 512 || !irqs_disabled();
+	for (i = 0; i < n && !rc; i++)
+		rc = hv_set(first + i, be64_to_cpu(list[i]));
+	return rc;
+}
+
+static long hv_stuff(unsigned long liobn, unsigned long ioba, unsigned long tce,
+		     unsigned long n)
+{
+	unsigned long first = hv_entry(liobn, ioba), i;
+	long rc = H_SUCCESS;
+
+	hv.stuffs++;
+	hv.wrong += !n || n > 512 || tce;
+	for (i = 0; i < n && !rc; i++)
+		rc = hv_set(first + i, tce);
+	return rc;
+}
+
+#undef firmware_has_feature
+#define firmware_has_feature(feature)	(hv.features & (feature))
+#undef machine_device_initcall
+#define machine_device_initcall(mach, fn) \
+	static initcall_t mach##_##fn __initdata __maybe_unused = fn
+#define plpar_tce_put			hv_put
+#define plpar_tce_put_indirect		hv_indirect
+#define plpar_tce_stuff			hv_stuff
+#define spapr_tce_table_group_ops	kunit_table_group_ops
+#define pseries_query_page_sizes	kunit_query_page_sizes
+
+#include "../iommu_user_window.c"
+
+struct fixture {
+	struct mm_struct *mm;
+	struct iommu_table *tbl;
+	struct iommu_user_gather g;
+	unsigned long base;		/* user memory */
+	unsigned long hpa[MEMORY_PAGES];
+	struct mm_iommu_region *mem;
+	long pins;			/* before the case */
+	long room;			/* for pages in an empty window, v1 */
+	unsigned long ua[ENTRIES];	/* the model; 0: clear */
+};
+
+static const struct kind {
+	const char *name;
+	bool pins;
+	bool single;			/* no calls for several TCEs */
+} kinds[] = {
+	{ "regions", false, false },
+	{ "regions, one by one", false, true },
+	{ "pins", true, false },
+	{ "pins, one by one", true, true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(kind, kinds, name);
+
+static const struct kind *kind_of(struct kunit *test)
+{
+	return test->param_value;
+}
+
+/* ---- set-up ---- */
+
+/* Pages of the process, registered for v2 */
+static void memory_make(struct kunit *test, struct fixture *f, bool reg)
+{
+	unsigned long i;
+	struct page *page;
+
+	f->base = kunit_vm_mmap(test, NULL, 0, MEMORY_PAGES * P, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)f->base));
+	for (i = 0; i < MEMORY_PAGES; i++)
+		KUNIT_ASSERT_EQ(test, put_user((u8)1, (u8 __user *)(f->base + i * P)), 0);
+	if (reg)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, f->base, MEMORY_PAGES * P,
+							&f->mem), 0);
+	/* A page that is pinned, or whose process runs on, stays where it is. */
+	for (i = 0; i < MEMORY_PAGES; i++) {
+		KUNIT_ASSERT_EQ(test, get_user_pages_fast(f->base + i * P, 1, FOLL_WRITE,
+							  &page), 1);
+		f->hpa[i] = page_to_phys(page);
+		put_page(page);
+	}
+}
+
+static void window_make(struct kunit *test, struct fixture *f, bool pins)
+{
+	struct user_window *w = kzalloc(sizeof(*w), GFP_KERNEL);
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, w);
+	INIT_LIST_HEAD_RCU(&w->tbl.it_group_list);
+	kref_init(&w->tbl.it_kref);
+	iommu_table_setparms_common(&w->tbl, 0, WINDOW_LIOBN, OFFSET << SHIFT,
+				    (unsigned long)ENTRIES << SHIFT, SHIFT, NULL,
+				    user_table_ops_choose());
+	if (pins)
+		iommu_user_pins_init(&w->tbl);
+	f->room = atomic_long_read(&w->tbl.it_pin_room);
+	ret = iommu_levels_init(&w->tbl, NUMA_NO_NODE, 2, LEAF_SHIFT, false, f->mm);
+	if (ret)
+		kfree(w);
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	f->tbl = &w->tbl;
+}
+
+static int window_test_init(struct kunit *test)
+{
+	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
+	const struct kind *k = kind_of(test);
+	int ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, f);
+	memset(&hv, 0, sizeof(hv));
+	if (!k || !k->single)
+		hv.features = FW_FEATURE_PUT_TCE_IND | FW_FEATURE_STUFF_TCE;
+	f->mm = own_mm(test);
+	test->priv = f;
+	mutex_lock(&dma_win_init_mutex);
+	ret = tce_lists_alloc();
+	mutex_unlock(&dma_win_init_mutex);
+	KUNIT_ASSERT_EQ(test, ret, 0);
+	f->pins = pins_live();
+	if (k) {
+		memory_make(test, f, !k->pins);
+		window_make(test, f, k->pins);
+	}
+	return 0;
+}
+
+static void window_test_exit(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	int cpu;
+
+	if (!f)
+		return;
+	hv.times = 0;
+	if (f->tbl) {
+		iommu_user_begin(&f->g, f->tbl);
+		iommu_user_unmap(&f->g, OFFSET, ENTRIES);
+		iommu_user_finish(&f->g);
+		KUNIT_EXPECT_EQ(test, atomic_long_read(&f->tbl->it_pin_room), f->room);
+		iommu_tce_table_put(f->tbl);
+	}
+	if (f->mem)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, f->mem), 0);
+	mm_iommu_drain(f->mm);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
+	KUNIT_EXPECT_EQ(test, hv.wrong, 0U);
+	for_each_possible_cpu(cpu) {
+		kfree(per_cpu(user_tce_list, cpu));
+		per_cpu(user_tce_list, cpu) = NULL;
+	}
+	mmdrop(f->mm);
+	test->priv = NULL;
+}
+
+/* ---- the model ---- */
+
+/* Where memory entry @i is, or its host address */
+static unsigned long ua_of(struct fixture *f, unsigned long i)
+{
+	return f->base + (i << SHIFT);
+}
+
+static unsigned long hpa_of(struct fixture *f, unsigned long ua)
+{
+	unsigned long off = ua - f->base;
+
+	return f->hpa[off >> PAGE_SHIFT] + (off & ~PAGE_MASK);
+}
+
+static void model_set(struct fixture *f, unsigned long i, unsigned long n, unsigned long ua)
+{
+	for (; n; n--, i++) {
+		f->ua[i] = ua;
+		if (ua)
+			ua += BIT(SHIFT);
+	}
+}
+
+static u64 view_word(struct iommu_table *tbl, unsigned long i)
+{
+	struct iommu_span span;
+	u64 word;
+
+	rcu_read_lock();
+	iommu_levels_walk(tbl, i, &span);
+	word = span.view ? READ_ONCE(*span.view) : 0;
+	rcu_read_unlock();
+	return word;
+}
+
+/* References of the region, or pins */
+static long held(struct fixture *f)
+{
+	return f->mem ? atomic64_read(&f->mem->mapped) - 1 : pins_live() - f->pins;
+}
+
+static void expect_model_at(struct kunit *test, const char *what, int line)
+{
+	struct fixture *f = test->priv;
+	bool pins = f->tbl->it_pins;
+	u64 tce, word, flags = IOMMU_VIEW_LIVE | IOMMU_VIEW_WRITE | (pins ? IOMMU_VIEW_PIN : 0);
+	unsigned long i;
+	long live = 0;
+
+	for (i = 0; i < ENTRIES; i++) {
+		tce = 0;
+		word = 0;
+		if (f->ua[i]) {
+			tce = hpa_of(f, f->ua[i]) | TCE_PCI_READ | TCE_PCI_WRITE;
+			word = (pins ? hpa_of(f, f->ua[i]) : f->ua[i]) | flags;
+			live++;
+		}
+		KUNIT_EXPECT_EQ_MSG(test, hv.tce[i], tce, "%s, line %d, entry %lu", what, line, i);
+		KUNIT_EXPECT_EQ_MSG(test, view_word(f->tbl, i), word, "%s, line %d, entry %lu",
+				    what, line, i);
+	}
+	KUNIT_EXPECT_EQ_MSG(test, held(f), live, "%s, line %d", what, line);
+}
+
+#define expect_model(test, what)	expect_model_at(test, what, __LINE__)
+
+/* Map as far as it goes. */
+static int map(struct fixture *f, unsigned long i, unsigned long n, unsigned long ua,
+	       unsigned long *done)
+{
+	int ret;
+
+	iommu_user_begin(&f->g, f->tbl);
+	ret = iommu_user_map(&f->g, OFFSET + i, n, ua, DMA_BIDIRECTIONAL, done);
+	iommu_user_finish(&f->g);
+	model_set(f, i, *done, ua);
+	return ret;
+}
+
+static long unmap(struct fixture *f, unsigned long i, unsigned long n)
+{
+	long live;
+
+	iommu_user_begin(&f->g, f->tbl);
+	live = iommu_user_unmap(&f->g, OFFSET + i, n);
+	iommu_user_finish(&f->g);
+	return live;
+}
+
+/* From now on: @rc at entry @at, so often; 0: never */
+static void hv_fail(unsigned long at, long rc, unsigned int times)
+{
+	hv.at = at;
+	hv.rc = rc;
+	hv.times = times;
+	hv.restores = true;
+	hv.clears = false;
+	hv.sets = false;
+	hv.all = false;
+	hv.puts = 0;
+	hv.indirects = 0;
+	hv.stuffs = 0;
+}
+
+static unsigned int hv_calls(void)
+{
+	return hv.puts + hv.indirects + hv.stuffs;
+}
+
+/* ---- cases ---- */
+
+/* Which calls there are, and how many; nobody asks what an entry is. */
+static void calls(struct kunit *test)
+{
+	const struct kind *k = kind_of(test);
+	struct fixture *f = test->priv;
+	unsigned long done;
+
+	hv_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, map(f, 3, 1, ua_of(f, 0), &done), 0);
+	KUNIT_EXPECT_EQ(test, map(f, 3, 1, ua_of(f, 1), &done), 0);
+	expect_model(test, "one");
+	KUNIT_EXPECT_EQ(test, unmap(f, 3, 1), 1L);
+	model_set(f, 3, 1, 0);
+	expect_model(test, "one");
+	KUNIT_EXPECT_EQ(test, hv.puts, 3U);
+	KUNIT_EXPECT_EQ(test, hv_calls(), 3U);
+
+	hv_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, map(f, 500, 1100, ua_of(f, 16), &done), 0);
+	KUNIT_EXPECT_EQ(test, map(f, 500, 1100, ua_of(f, 100), &done), 0);
+	expect_model(test, "many");
+	if (k->single) {
+		KUNIT_EXPECT_EQ(test, hv.puts, 2200U);
+		KUNIT_EXPECT_EQ(test, hv.indirects, 0U);
+	} else if (!k->pins) {	/* leaves: 12, 512, 512, 64 */
+		KUNIT_EXPECT_EQ(test, hv.puts, 0U);
+		KUNIT_EXPECT_EQ(test, hv.indirects, 8U);
+	} else {		/* by what is pinned at a time */
+		KUNIT_EXPECT_LE(test, hv_calls(), 2 * (MEMORY_PAGES + 8));
+	}
+	hv_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, unmap(f, 0, ENTRIES), 1100L);
+	model_set(f, 0, ENTRIES, 0);
+	expect_model(test, "many");
+	KUNIT_EXPECT_EQ(test, hv.puts, k->single ? 1100U : 0U);
+	if (k->single)
+		KUNIT_EXPECT_EQ(test, hv.stuffs, 0U);
+	else
+		KUNIT_EXPECT_LE(test, hv.stuffs, k->pins ? MEMORY_PAGES + 8 : 4U);
+	/* None for what is clear */
+	hv_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, unmap(f, 0, ENTRIES), 0L);
+	KUNIT_EXPECT_EQ(test, hv_calls(), 0U);
+}
+
+static const struct answer {
+	const char *name;
+	long rc;
+	int err;
+} answers[] = {
+	{ "H_PARAMETER", H_PARAMETER, -EINVAL },
+	{ "H_NOT_ENOUGH_RESOURCES", H_NOT_ENOUGH_RESOURCES, -ENOMEM },
+	{ "H_HARDWARE", H_HARDWARE, -EIO },
+	{ "H_RESCINDED", H_RESCINDED, -EIO },
+	{ "H_FUNCTION", H_FUNCTION, -EIO },
+};
+
+static void clear_all(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	hv.times = 0;
+	unmap(f, 0, ENTRIES);
+	model_set(f, 0, ENTRIES, 0);
+	expect_model(test, "clear");
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&f->tbl->it_pin_room), f->room);
+}
+
+/* Of @n entries one is refused, for ever: all others are as wanted, or as they were. */
+static void refused_one(struct kunit *test, const struct answer *a, unsigned long first,
+			unsigned long n, unsigned long at)
+{
+	struct fixture *f = test->priv;
+	unsigned long done;
+
+	/* New ones */
+	hv_fail(at, a->rc, ALWAYS);
+	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 7), &done), a->err);
+	KUNIT_EXPECT_EQ(test, done, at - first);
+	expect_model(test, a->name);
+	clear_all(test);
+
+	/* In place of others */
+	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 16), &done), 0);
+	hv_fail(at, a->rc, ALWAYS);
+	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 7), &done), a->err);
+	KUNIT_EXPECT_EQ(test, done, at - first);
+	expect_model(test, a->name);
+
+	/* Nor is it cleared. */
+	hv_fail(at, a->rc, ALWAYS);
+	KUNIT_EXPECT_EQ(test, unmap(f, first, n), (long)n - 1);
+	model_set(f, first, at - first, 0);
+	model_set(f, at + 1, first + n - at - 1, 0);
+	expect_model(test, a->name);
+	/* What it costs to find it, and to ask for more again */
+	KUNIT_EXPECT_LE(test, hv_calls(), kind_of(test)->single ? (unsigned int)n + 1 : 100U);
+	clear_all(test);
+}
+
+static void refused(struct kunit *test)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(answers); i++) {
+		refused_one(test, answers + i, 60, 1, 60);
+		refused_one(test, answers + i, 60, 2, 61);
+		refused_one(test, answers + i, 30, 400, 30);
+		refused_one(test, answers + i, 30, 400, 131);
+		refused_one(test, answers + i, 500, 700, 1199);
+	}
+}
+
+/* Nor does it take back what was there: such an entry is cleared, if that can be done. */
+static void not_restored(struct kunit *test)
+{
+	const struct kind *k = kind_of(test);
+	struct fixture *f = test->priv;
+	unsigned long done;
+
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 16), &done), 0);
+	hv_fail(131, H_HARDWARE, ALWAYS);
+	hv.restores = false;
+	hv.clears = true;
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 9), &done), -EIO);
+	KUNIT_EXPECT_EQ(test, done, 101UL);
+	/* A single call changes nothing when it fails. */
+	if (!k->single)
+		model_set(f, 131, 1, 0);
+	expect_model(test, "cleared");
+	clear_all(test);
+}
+
+/*
+ * Nobody can tell what an entry is: it was set, the hypervisor says that it was not, and
+ * neither takes it back nor clears it. Then it holds what it may lead to.
+ */
+static void unknown(struct kunit *test)
+{
+	const struct kind *k = kind_of(test);
+	struct fixture *f = test->priv;
+	unsigned long done;
+	long more;
+
+	hv_fail(131, H_HARDWARE, ALWAYS);
+	hv.restores = false;
+	hv.sets = !k->single;	/* a single call changes nothing when it fails */
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 7), &done), -EIO);
+	KUNIT_EXPECT_EQ(test, done, 101UL);
+	if (!k->single)
+		model_set(f, 131, 1, ua_of(f, 7 + 101));
+	expect_model(test, "set");
+	clear_all(test);
+	if (k->single)
+		return;
+
+	/* It led elsewhere: the new page stays held for good, once for each call. */
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 16), &done), 0);
+	hv_fail(131, H_HARDWARE, ALWAYS);
+	hv.restores = false;
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 7), &done), -EIO);
+	KUNIT_EXPECT_EQ(test, done, 101UL);
+	more = held(f) - 400;
+	KUNIT_EXPECT_GE(test, more, 1L);
+	KUNIT_EXPECT_LE(test, more, 10L);
+	for (; more > 0; more--) {
+		if (k->pins)
+			unpin_user_page(pfn_to_page(hpa_of(f, ua_of(f, 7 + 101)) >> PAGE_SHIFT));
+		else
+			mm_iommu_put(f->mem, 1);
+	}
+	expect_model(test, "kept");
+	clear_all(test);
+}
+
+/* Nothing is cleared any more: no more than a call for each entry, and some in vain */
+static void hopeless(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long done;
+
+	KUNIT_EXPECT_EQ(test, map(f, 512, 512, ua_of(f, 7), &done), 0);
+	hv_fail(0, H_RESCINDED, ALWAYS);
+	hv.all = true;
+	hv.restores = false;
+	KUNIT_EXPECT_EQ(test, unmap(f, 512, 512), 0L);
+	KUNIT_EXPECT_LE(test, hv_calls(), 512U + 20);
+	expect_model(test, "hopeless");
+	clear_all(test);
+}
+
+/* Busy is no error: again, until it is not. */
+static void busy(struct kunit *test)
+{
+	static const long rc[] = { H_BUSY, H_LONG_BUSY_ORDER_1_MSEC, H_LONG_BUSY_END_RANGE };
+	struct fixture *f = test->priv;
+	unsigned long done;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(rc); i++) {
+		hv_fail(70, rc[i], 5);
+		KUNIT_EXPECT_EQ(test, map(f, 60, 40, ua_of(f, 7), &done), 0);
+		KUNIT_EXPECT_EQ(test, hv.times, 0U);
+		hv_fail(70, rc[i], 5);
+		KUNIT_EXPECT_EQ(test, map(f, 60, 40, ua_of(f, 9), &done), 0);
+		KUNIT_EXPECT_EQ(test, hv.times, 0U);
+		expect_model(test, "busy");
+		hv_fail(70, rc[i], 5);
+		KUNIT_EXPECT_EQ(test, unmap(f, 60, 40), 40L);
+		KUNIT_EXPECT_EQ(test, hv.times, 0U);
+		model_set(f, 60, 40, 0);
+		expect_model(test, "busy");
+	}
+}
+
+/* A list of pages of which one is refused */
+static void lists(struct kunit *test)
+{
+	const struct kind *k = kind_of(test);
+	struct fixture *f = test->priv;
+	unsigned long i;
+	u64 *list;
+
+	list = kunit_kcalloc(test, 400, sizeof(*list), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, list);
+	for (i = 0; i < 400; i++)
+		list[i] = ((i * 37) % MEMORY) << SHIFT;
+
+	hv_fail(0, 0, 0);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 30, 400, list, f->base,
+						  DMA_BIDIRECTIONAL), 0);
+	iommu_user_finish(&f->g);
+	for (i = 0; i < 400; i++)
+		model_set(f, 30 + i, 1, f->base + list[i]);
+	expect_model(test, "list");
+	if (!k->single && !k->pins)
+		KUNIT_EXPECT_EQ(test, hv_calls(), 1U);
+
+	hv_fail(230, H_PARAMETER, ALWAYS);
+	iommu_user_begin(&f->g, f->tbl);
+	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 31, 399, list, f->base,
+						  DMA_BIDIRECTIONAL), -EINVAL);
+	iommu_user_finish(&f->g);
+	KUNIT_EXPECT_EQ(test, f->g.done, 199UL);
+	for (i = 0; i < 199; i++)
+		model_set(f, 31 + i, 1, f->base + list[i]);
+	expect_model(test, "refused");
+	clear_all(test);
+}
+
+/* What can't be cleared is let go of once its window is gone. */
+static void forgotten(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long done;
+
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 16), &done), 0);
+	hv_fail(131, H_HARDWARE, ALWAYS);
+	KUNIT_EXPECT_EQ(test, unmap(f, 0, ENTRIES), 399L);
+	model_set(f, 30, 101, 0);
+	model_set(f, 132, 298, 0);
+	expect_model(test, "refused");
+	KUNIT_EXPECT_FALSE(test, table_is_clear(f->tbl));
+
+	table_forget(f->tbl);
+	KUNIT_EXPECT_TRUE(test, table_is_clear(f->tbl));
+	hv.tce[131] = 0;
+	model_set(f, 131, 1, 0);
+	expect_model(test, "gone");
+	KUNIT_EXPECT_EQ(test, map(f, 30, 40, ua_of(f, 16), &done), -ENODEV);
+	expect_model(test, "gone");
+}
+
+/* What a host's driver may have left in the default window */
+static void left_over(struct kunit *test)
+{
+	const struct kind *k = kind_of(test);
+	unsigned int i;
+
+	for (i = 0; i < ENTRIES; i++)
+		hv.tce[i] = ((u64)i << SHIFT) | TCE_PCI_READ;
+	KUNIT_EXPECT_EQ(test, tces_clear(WINDOW_LIOBN, OFFSET << SHIFT, ENTRIES, SHIFT), 0);
+	for (i = 0; i < ENTRIES; i++)
+		KUNIT_EXPECT_EQ(test, hv.tce[i], 0ULL);
+	KUNIT_EXPECT_EQ(test, hv_calls(), k->single ? ENTRIES : ENTRIES / 512);
+	hv_fail(700, H_HARDWARE, ALWAYS);
+	hv.tce[700] = TCE_PCI_READ;
+	KUNIT_EXPECT_EQ(test, tces_clear(WINDOW_LIOBN, OFFSET << SHIFT, ENTRIES, SHIFT), -EIO);
+	hv.tce[700] = 0;
+}
+
+static struct kunit_case window_cases[] = {
+	KUNIT_CASE_PARAM(calls, kind_gen_params),
+	KUNIT_CASE_PARAM(refused, kind_gen_params),
+	KUNIT_CASE_PARAM(not_restored, kind_gen_params),
+	KUNIT_CASE_PARAM(unknown, kind_gen_params),
+	KUNIT_CASE_PARAM(hopeless, kind_gen_params),
+	KUNIT_CASE_PARAM(busy, kind_gen_params),
+	KUNIT_CASE_PARAM(lists, kind_gen_params),
+	KUNIT_CASE_PARAM(forgotten, kind_gen_params),
+	KUNIT_CASE_PARAM(left_over, kind_gen_params),
+	{}
+};
+
+static struct kunit_suite window_suite = {
+	.name = "pseries_iommu_user",
+	.init = window_test_init,
+	.exit = window_test_exit,
+	.test_cases = window_cases,
+};
+
+kunit_test_suite(window_suite);
