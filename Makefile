@@ -25,7 +25,7 @@ help:
 	@echo 'make deb           ppc64el kernel packages (CONFIG=debian|ours|file), in out/deb'
 	@echo 'make clean         remove build/ and out/'
 	@echo
-	@echo 'MACHINE=powernv8|powernv9|powernv10 (demo, shell)  KERNEL=ours|base|FILE (demo, check; shell: not FILE)'
+	@echo 'MACHINE=powernv8|powernv9|powernv10|pseries (demo, shell)  KERNEL=ours|base|FILE (demo, check; shell: not FILE)'
 	@echo 'BASE=6.12|7.x for every target (default 6.12)  BASE_SRC=dir: your own tree instead of the Debian package'
 	@echo 'TESTS="row ..." (check)  QEMU=11|FILE: another emulator than the installed one'
 

@@ -8,7 +8,7 @@
  *
  * ref.real: one that real mode ends at once, where there is a real mode. ref.virtual: one
  * that virtual mode ends at once. ref.user: one that goes to user space and comes back.
- * The others per call, INDIRECT and STUFF per TCE of 512; vfio: a device behind the LIOBN,
+ * The others per call, INDIRECT and STUFF per TCE, of 512 or of one; vfio: a device behind the LIOBN,
  * emulated: none; scattered: no page of the list follows the one before.
  */
 #include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
@@ -118,31 +118,34 @@ static __u64 scattered_page(unsigned int i)
 	return page(i * 37 % 1024 * 2);
 }
 
-/* Lists: all clear before each, and all live before each clearing */
-static void bench_lists(__u64 liobn, const char *kind, __u64 (*page_of)(unsigned int i))
+/* Lists of @n: all clear before each, and all live before each clearing; @rounds times */
+static void bench_lists(__u64 liobn, const char *kind, __u64 (*page_of)(unsigned int i),
+			unsigned int n, unsigned int rounds)
 {
 	struct vcpu *v = &vm.vcpu[0];
 	struct hcall *c = v->calls;
+	char name[40], what[20];
 	unsigned int i;
-	char name[40];
 
-	for (i = 0; i < TCES_PER_LIST; i++)
+	for (i = 0; i < n; i++)
 		v->list[i] = htobe64(page_of(i) | TCE_RW);
-	for (i = 0; i < LISTS; i++) {
-		hcall_set(&c[2 * i], H_PUT_TCE_INDIRECT, liobn, 0, v->list_gpa, TCES_PER_LIST);
-		hcall_set(&c[2 * i + 1], H_STUFF_TCE, liobn, 0, 0, TCES_PER_LIST);
+	for (i = 0; i < rounds; i++) {
+		hcall_set(&c[2 * i], H_PUT_TCE_INDIRECT, liobn, 0, v->list_gpa, n);
+		hcall_set(&c[2 * i + 1], H_STUFF_TCE, liobn, 0, 0, n);
 	}
-	run(2 * LISTS);
-	for (i = 0; i < LISTS; i++) {
+	run(2 * rounds);
+	for (i = 0; i < rounds; i++) {
 		c[MAX_CALLS / 2 + i] = c[2 * i + 1];
 		c[i] = c[2 * i];
 	}
-	named(name, "indirect512", kind);
-	report(name, 0, LISTS, H_SUCCESS, TCES_PER_LIST);
-	report_kinds(name, 0, 2, LISTS, TCES_PER_LIST);
-	named(name, "stuff512", kind);
-	report(name, MAX_CALLS / 2, LISTS, H_SUCCESS, TCES_PER_LIST);
-	report_kinds(name, 1, 2, LISTS, TCES_PER_LIST);
+	snprintf(what, sizeof(what), "indirect%u", n);
+	named(name, what, kind);
+	report(name, 0, rounds, H_SUCCESS, n);
+	report_kinds(name, 0, 2, rounds, n);
+	snprintf(what, sizeof(what), "stuff%u", n);
+	named(name, what, kind);
+	report(name, MAX_CALLS / 2, rounds, H_SUCCESS, n);
+	report_kinds(name, 1, 2, rounds, n);
 }
 
 static void bench_table(__u64 liobn, const char *kind)
@@ -180,9 +183,10 @@ static void bench_table(__u64 liobn, const char *kind)
 	report(name, 3 * SAMPLES, SAMPLES, H_SUCCESS, 1);
 	report_kinds(name, 3 * SAMPLES, 1, SAMPLES, 1);
 
-	bench_lists(liobn, kind, page);
+	bench_lists(liobn, kind, page, 1, SAMPLES);
+	bench_lists(liobn, kind, page, TCES_PER_LIST, LISTS);
 	snprintf(name, sizeof(name), "scattered.%s", kind);
-	bench_lists(liobn, name, scattered_page);
+	bench_lists(liobn, name, scattered_page, TCES_PER_LIST, LISTS);
 }
 
 int main(void)

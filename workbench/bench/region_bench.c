@@ -3,7 +3,7 @@
  * What pre-registered regions, TCEs and windows cost, through the ioctls of a VFIO sPAPR
  * TCE v2 container: 'name value' lines, instructions (of -icount: 1 ns = 1 instruction).
  *
- *	region_bench page64k|thp|scattered|many|bulk|window|one|hcalls...
+ *	region_bench [v1] page64k|thp|scattered|many|bulk|default|window|one|hcalls...
  *
  * page64k, thp, scattered: 1 GIB touched in order without THP, with THP, or page by
  * page in random order. register.* and unregister.* are per 64K page, metadata.* is
@@ -11,7 +11,8 @@
  * bulk: 1 GIB of 64K pages in one MAP_DMA or UNMAP_DMA, per TCE of 64K; replace is a map
  * over entries of other pages. window: 2 TIB of 64K pages in 2 levels, made and removed,
  * what that charges to the process and takes from the free memory, in KiB.
- * one: the same of a single 64K page. hcalls: bulk and one between marks, for who counts
+ * default: 256 MIB of 4K TCEs in the default window, also of a v1 container.
+ * one: what bulk is, of a single 64K page. hcalls: bulk and one between marks, for who counts
  * hypercalls: a mark is the H_PUT_TCE of ioba 0 that maps a page there, and "mark NAME" is
  * said of what lies between this one and the next.
  *
@@ -40,7 +41,7 @@
 #define ROUNDS		3
 #define MAX_YIELDS	1000000
 
-static int container = -1;
+static int container = -1, type = VFIO_SPAPR_TCE_v2_IOMMU;
 static uint32_t took[MAX_YIELDS];
 
 /* The mean without the top tenth, which holds ticks. */
@@ -71,8 +72,9 @@ static void open_container(void)
 	}
 	if (container < 0 || group < 0 ||
 	    ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) ||
-	    ioctl(container, VFIO_SET_IOMMU, VFIO_SPAPR_TCE_v2_IOMMU))
-		die("no sPAPR TCE v2 container");
+	    ioctl(container, VFIO_SET_IOMMU, type) ||
+	    (type == VFIO_SPAPR_TCE_IOMMU && ioctl(container, VFIO_IOMMU_ENABLE)))
+		die("no sPAPR TCE container");
 }
 
 /* Instructions of one ioctl of the container, marked for the plugin */
@@ -346,6 +348,37 @@ static void bench_bulk(void)
 	munmap(m, GIB + PAGE);
 }
 
+#define SMALL		4096UL
+#define DEFAULT_BYTES	(256UL << 20)
+
+static void bench_default(void)
+{
+	const double entries = DEFAULT_BYTES / SMALL;
+	long cost[3][ROUNDS];
+	char *m;
+	int i;
+
+	m = mmap(NULL, DEFAULT_BYTES + PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (m == MAP_FAILED)
+		die("mmap");
+	if (type == VFIO_SPAPR_TCE_v2_IOMMU)
+		reg(VFIO_IOMMU_SPAPR_REGISTER_MEMORY, m, DEFAULT_BYTES + PAGE);
+	for (i = 0; i < ROUNDS; i++) {
+		cost[0][i] = map(0, m, DEFAULT_BYTES);
+		cost[1][i] = map(0, m + PAGE, DEFAULT_BYTES);
+		cost[2][i] = unmap(0, DEFAULT_BYTES);
+	}
+	for (i = 0; i < 3; i++)
+		qsort(cost[i], ROUNDS, sizeof(cost[i][0]), by_long);
+	printf("map.default %.2f\n", cost[0][ROUNDS / 2] / entries);
+	printf("replace.default %.2f\n", cost[1][ROUNDS / 2] / entries);
+	printf("unmap.default %.2f\n", cost[2][ROUNDS / 2] / entries);
+	if (type == VFIO_SPAPR_TCE_v2_IOMMU)
+		reg(VFIO_IOMMU_SPAPR_UNREGISTER_MEMORY, m, DEFAULT_BYTES + PAGE);
+	munmap(m, DEFAULT_BYTES + PAGE);
+}
+
 static void bench_one(void)
 {
 	long cost[3][SAMPLES];
@@ -446,9 +479,15 @@ int main(int argc, char **argv)
 	int i;
 
 	setlinebuf(stdout);
+	if (argc > 1 && !strcmp(argv[1], "v1"))
+		type = VFIO_SPAPR_TCE_IOMMU;
 	open_container();
 	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "many"))
+		if (!strcmp(argv[i], "v1"))
+			continue;
+		else if (!strcmp(argv[i], "default"))
+			bench_default();
+		else if (!strcmp(argv[i], "many"))
 			bench_many();
 		else if (!strcmp(argv[i], "bulk"))
 			bench_bulk();
