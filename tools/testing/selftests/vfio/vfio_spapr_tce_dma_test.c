@@ -19,7 +19,9 @@
  * All memory that any TCE leads to is filled with a guard value. Each transfer is followed by
  * a check of all of it: the page that should have changed, and everything else.
  */
+#include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 
 #include "vfio_spapr_nvme.h"
 #include "kselftest_harness.h"
@@ -205,6 +207,45 @@ TEST_F(window, failed_map)
 	}
 	check_none(_metadata, &self->d, self->n, iova, self->m, MEMORY - 64 * KiB);
 	check_none(_metadata, &self->d, self->n, iova + MiB, self->m, MEMORY - 64 * KiB);
+}
+
+/* The first vector signals an eventfd of its own from now on, which is returned. */
+static int vector_signal(int device)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_MSIX_IRQ_INDEX,
+			.count = 1,
+		},
+		.fd = eventfd(0, EFD_CLOEXEC),
+	};
+
+	return ioctl(device, VFIO_DEVICE_SET_IRQS, &irq) ? -errno : irq.fd;
+}
+
+/* A vector that is given to another eventfd, as QEMU does when a guest unmasks it */
+TEST_F(window, interrupts)
+{
+	struct dma *d = &self->d;
+	struct pollfd p = { .events = POLLIN };
+	int i, fd[3];
+
+	for (i = 0; i < 3; i++) {
+		fd[i] = vector_signal(d->n.device);
+		ASSERT_LE(0, fd[i]);
+		/* with some commands, each of which ends in an interrupt */
+		ASSERT_EQ(0, nvme_start(&d->n));
+		p.fd = fd[i];
+		EXPECT_EQ(1, poll(&p, 1, 5000))
+			TH_LOG("eventfd %d", i);
+	}
+	for (i = 0; i < 3; i++)
+		close(fd[i]);
 }
 
 /* Where data goes is decided at map time, whatever becomes of the process's own pages. */
