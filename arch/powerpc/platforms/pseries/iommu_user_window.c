@@ -344,7 +344,7 @@ static struct default_property *default_property_make(struct device_node *pdn)
 
 	if (d)
 		return d;
-	d = kzalloc(sizeof(*d), GFP_KERNEL);
+	d = kzalloc_obj(*d);
 	if (!d)
 		return NULL;
 	d->pdn = of_node_get(pdn);

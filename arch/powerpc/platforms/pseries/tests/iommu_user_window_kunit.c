@@ -173,7 +173,7 @@ static void memory_make(struct kunit *test, struct fixture *f, bool reg)
 
 static void window_make(struct kunit *test, struct fixture *f, bool pins)
 {
-	struct user_window *w = kzalloc(sizeof(*w), GFP_KERNEL);
+	struct user_window *w = kzalloc_obj(*w);
 	int ret;
 
 	KUNIT_ASSERT_NOT_NULL(test, w);
