@@ -82,8 +82,8 @@ start_guest()	# start_guest KERNEL-ARGUMENTS QEMU-ARGUMENT...
 {
 	local append=$1
 	shift
-	# In an LPAR the NVMe's first interrupts do not reach the guest, until it has set up MSI-X for all queues: it polls, after this time.
-	[ -e /proc/device-tree/ibm,opal ] || append="$append nvme_core.admin_timeout=1 nvme_core.io_timeout=1"
+	# In an LPAR the base loses the NVMe's first interrupts: it polls, after this time.
+	[ $kernel != base ] || [ -e /proc/device-tree/ibm,opal ] || append="$append nvme_core.admin_timeout=1 nvme_core.io_timeout=1"
 	: >/host/tmp/verdict
 	: >/tmp/tce
 	$as chroot /host qemu-system-ppc64 -nodefaults -display none -no-reboot \
@@ -132,6 +132,8 @@ end_guest()	# waits for its end
 	guest=$(tail -n 1 /host/tmp/verdict)
 	check "$1" '[ $status = 0 ] && [ "$guest" = "exit 0" ]' "QEMU ended with $status, guest with ${guest:-no verdict}"
 	[ $kernel != base ] || return 0
+	polled=$(grep -c 'completion polled' /host/tmp/console)
+	check interrupts '[ $polled = 0 ]' "$polled NVMe commands whose interrupt did not come"
 	echo "note TCE hypercalls in real mode + virtual mode + user space: $(tce_report)"
 }
 
