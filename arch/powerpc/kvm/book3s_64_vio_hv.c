@@ -792,13 +792,13 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_try);
 #ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
 
 /*
- * With context tracking RCU does not wait for this core. A radix guest never gets here; the code
- * below would be wrong for it.
+ * With context tracking RCU does not wait for this core. Guests of the CPUs whose hypercalls
+ * come here (POWER8 and before) have no radix translation.
  */
 static __always_inline bool rm_begin(struct kvmppc_tce_call *c, struct kvm_vcpu *vcpu,
 				     unsigned long liobn)
 {
-	if (unlikely(kvm_is_radix(vcpu->kvm) || context_tracking_enabled())) {
+	if (unlikely(context_tracking_enabled())) {
 		c->lack = KVM_TCE_LACK_SLEEP;
 		return false;
 	}
