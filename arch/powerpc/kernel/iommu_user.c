@@ -2,19 +2,19 @@
 /*
  * User-owned TCE entries: what may sleep.
  *
- * asm/iommu_user.h tells the protocol, iommu_user_try.c does most of it. Here is what
- * a try cannot do: provide what it lacks, pin and unpin (v1), change a hypervisor's
- * entries, revoke a table. And the loops that callers who may sleep want.
+ * asm/iommu_user.h describes the protocol, iommu_user_try.c implements most of it. This file
+ * does what a try cannot: provide what it lacks, pin and unpin (v1), change a hypervisor's
+ * entries, revoke a table. It also has the loops for callers that may sleep.
  *
  * Entries are changed in sections of at most IOMMU_USER_TRY entries, so that
  *
- *   - what a walk found stays (iommu_levels.c frees after a grace period);
- *   - nobody waits for a line's lock whose holder sleeps or is preempted;
- *   - after it_revoked has been set and a grace period has passed, no section
- *     that still took the table for usable is under way.
+ *   - the result of a walk stays valid (iommu_levels.c frees after a grace period);
+ *   - a waiter for a line's lock never waits for a holder that sleeps or is preempted;
+ *   - after it_revoked has been set and a grace period has passed, no section that found
+ *     the table not revoked is running.
  *
- * No lock is taken but the lines' lock bits, and tbl->it_grow inside
- * iommu_levels_grow(). Pinning takes mmap_lock inside gup. None nests in another.
+ * The only locks are the lines' lock bits, and tbl->it_grow inside iommu_levels_grow().
+ * Pinning takes mmap_lock inside gup. None nests in another.
  */
 #include <linux/export.h>
 #include <linux/kernel.h>
@@ -35,13 +35,13 @@
 /*
  * v1: page pins.
  *
- * Who enables a container is charged for its window's size. Where IOMMU pages are smaller
- * than ours, each entry may pin a page of its own, several times that size. So pages are
- * counted by lines: a page counts once in each line that has an entry for it. Contiguous
- * memory that fills the window counts as its size, or as twice that where it is shifted
- * against the lines. So the charge is good for twice the window's size; beyond that each page
- * is charged on its own, and stays charged until the table is clear again. it_pin_room is
- * how many pages the charge is still good for.
+ * Enabling a container charges its window's size. If IOMMU pages are smaller than kernel pages,
+ * each entry may pin a page of its own, which is several times that size. So pages are
+ * counted by lines: a page counts once in each line with an entry for it. Contiguous memory
+ * that fills the window counts as the window's size, or as twice that if it is shifted
+ * against the lines. So the charge covers twice the window's size; beyond that each page is
+ * charged on its own, until the table is clear again. it_pin_room is the number of pages
+ * that the charge still covers.
  */
 
 /*
@@ -68,13 +68,13 @@ static void pins_drop(struct iommu_table *tbl, unsigned long hpa,
 	}
 }
 
-/* The count of a small page has room for a million pins: not beyond half. */
+/* A small page's reference count has room for a million pins: use half of it at most. */
 static bool folio_pins_full(struct folio *folio)
 {
 	return folio_ref_count(folio) < 0 || folio_ref_count(folio) > INT_MAX / 2;
 }
 
-/* @more pins on a page that has one of ours. */
+/* Add @more pins to a page on which the caller has one. */
 static int page_pin_more(struct page *page, unsigned long more)
 {
 	struct folio *folio = page_folio(page);
@@ -91,8 +91,8 @@ static int page_pin_more(struct page *page, unsigned long more)
 }
 
 /*
- * Pin up to @max pages from @ua on, as far as they are contiguous. Returns how
- * many, which is not 0, or -errno.
+ * Pin up to @max pages from @ua on, as far as they are contiguous. Returns their number,
+ * which is not 0, or -errno.
  */
 static long pages_pin(unsigned long ua, unsigned long max, bool write,
 		      struct page **first)
@@ -126,9 +126,9 @@ static long pages_pin(unsigned long ua, unsigned long max, bool write,
 }
 
 /*
- * Pin what entries of @size bytes from @ua on are to lead to, as far as it is contiguous,
- * one pin per IOMMU page: *@hpa is where it is. Returns bytes, a multiple of the IOMMU
- * page size, or -errno.
+ * Pin the pages for entries of @size bytes from @ua on, as far as they are contiguous, one pin
+ * per IOMMU page. *@hpa is their address. Returns bytes, a multiple of the IOMMU page size, or
+ * -errno.
  */
 static long pins_get(struct iommu_table *tbl, unsigned long ua,
 		     unsigned long size, bool write, unsigned long *hpa)
@@ -142,7 +142,7 @@ static long pins_get(struct iommu_table *tbl, unsigned long ua,
 
 	if (!tbl->it_mm || tbl->it_mm != current->mm)
 		return -EPERM;
-	/* One batch, or one IOMMU page if that is more: the caller comes again. */
+	/* One batch, or one IOMMU page if that is more. The caller repeats. */
 	size = min(size, max(IOMMU_USER_PINS << PAGE_SHIFT, mask + 1));
 	pages = pages_pin(ua & PAGE_MASK, PAGE_ALIGN(off + size) >> PAGE_SHIFT,
 			  write, &first);
@@ -163,7 +163,7 @@ static long pins_get(struct iommu_table *tbl, unsigned long ua,
 		return bytes;
 	}
 
-	/* Smaller IOMMU pages: as many pins of a page as it has entries here. */
+	/* Smaller IOMMU pages: a page gets a pin for each of its entries here. */
 	for (done = 0; done < bytes; done += n << shift) {
 		n = min(bytes - done, PAGE_SIZE - offset_in_page(*hpa + done)) >> shift;
 		ret = page_pin_more(pfn_to_page((*hpa + done) >> PAGE_SHIFT), n - 1);
@@ -215,7 +215,7 @@ static unsigned long target_ua(const struct target *t, unsigned long i, unsigned
 	return t->list ? t->list[i] + t->ua : t->ua + (i << shift);
 }
 
-/* Is there something to change in an entry with this view word? */
+/* Does an entry with this view word have to change? */
 static bool target_concerns(const struct target *t, u64 word)
 {
 	if (t->dir != DMA_NONE)
@@ -242,14 +242,14 @@ static bool target_hpa(const struct target *t, unsigned long i, unsigned int shi
 	return run.len >= size && !((ua | run.hpa) & (size - 1));
 }
 
-/* The page may be written from now on: dirty-before-entry */
+/* A device may write to the page after this: dirty-before-entry */
 static void target_dirty(const struct target *t, unsigned long i, unsigned int shift)
 {
 	if (t->mem && t->dir != DMA_TO_DEVICE)
 		mm_iommu_mark_dirty(t->mem, target_ua(t, i, shift), BIT(shift));
 }
 
-/* Remember the pin that an old entry held; @word is its view word. False: no room. */
+/* Gather the pin of an old entry with view word @word. False: no room. */
 static bool gather_pin(struct iommu_user_gather *g, u64 word)
 {
 	unsigned long pin = word & (IOMMU_VIEW_UA | IOMMU_VIEW_PIN | IOMMU_VIEW_WRITE);
@@ -292,7 +292,7 @@ static unsigned long held_count(struct iommu_user_gather *g, const u64 *view,
 	return i;
 }
 
-/* Take elements out of the gather that count nothing: they keep no region alive. */
+/* Remove empty elements from the gather: they hold no reference on their regions. */
 static void gather_trim(struct iommu_user_gather *g)
 {
 	while (g->nr && !g->held[g->nr - 1].nr)
@@ -321,8 +321,8 @@ static void held_uncount(struct iommu_user_gather *g, const u64 *view, unsigned 
 }
 
 /*
- * By how many pages a line leads to more when the entry at @view gets this word: -1, 0 or 1.
- * Only where pins are counted.
+ * The change in the number of pages that a line counts, if the entry at @view gets this word: -1,
+ * 0 or 1. Only for tables whose pins are counted.
  */
 static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
 {
@@ -338,14 +338,14 @@ static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
 	return more;
 }
 
-/* The view word of an entry that is to lead to the user's page @ua, at @hpa */
+/* The view word of an entry that will lead to the user page @ua, at @hpa */
 static u64 target_word(const struct target *t, struct iommu_table *tbl, unsigned long ua,
 		       unsigned long hpa)
 {
 	return iommu_user_word(tbl, tbl->it_pins ? hpa : ua, t->dir);
 }
 
-/* What entry @i is to become. Returns 0, or why it cannot lead there. */
+/* The new TCE and view word of entry @i. Returns 0, or why it cannot lead there. */
 static int entry_words(struct iommu_table *tbl, unsigned long i, const struct target *t,
 		       u64 *word, u64 *tce)
 {
@@ -365,8 +365,8 @@ static int entry_words(struct iommu_table *tbl, unsigned long i, const struct ta
 }
 
 /*
- * Change entry @i of a locked line. One of a hypervisor's is only cleared here.
- * Returns 0 or why not.
+ * Change entry @i of a locked line; a hypervisor's entry is only cleared here. Returns 0 or
+ * why not.
  */
 static int entry_change(struct iommu_user_gather *g, const struct iommu_span *span,
 			unsigned long i, unsigned long entry, const struct target *t)
@@ -379,7 +379,7 @@ static int entry_change(struct iommu_user_gather *g, const struct iommu_span *sp
 	why = entry_words(g->tbl, i, t, &word, &tce);
 	if (why)
 		return why;
-	/* Where to gather must be known before the entry is changed. */
+	/* Find room in the gather before the entry changes. */
 	if (!held_count(g, view, 1, &why))
 		return why;
 	more = line_grows(g->tbl, view, word);
@@ -423,7 +423,7 @@ static unsigned long leaf_change_each(struct iommu_user_gather *g,
 		}
 		if (*why)
 			break;
-		if (!span->tce)	/* a hypercall: let others in before the next one */
+		if (!span->tce)	/* one hypercall per section */
 			return i + 1;
 	}
 	return i;
@@ -438,8 +438,8 @@ struct many_fill {
 };
 
 /*
- * How many of the @n entries from @i on lead to contiguous memory, of which *@hpa is the first
- * byte? A list may go anywhere after each. 0: an IOMMU page cannot lead there.
+ * How many of the @n entries from @i on lead to contiguous memory, which begins at *@hpa? At most
+ * one of a list. 0: an IOMMU page cannot lead there.
  */
 static unsigned long fill_run(const struct many_fill *f, unsigned long i, unsigned long n,
 			      unsigned long *hpa)
@@ -482,7 +482,7 @@ struct old_fill {
 	const u64 *view;
 };
 
-/* The TCE that a live view word tells; what the entry holds keeps the page. */
+/* The TCE for a live view word. The entry's reference or pin keeps the page. */
 static u64 old_tce(struct iommu_table *tbl, u64 word)
 {
 	unsigned long addr = word & IOMMU_VIEW_UA;
@@ -505,7 +505,7 @@ static void fill_old(void *arg, __be64 *list, unsigned long n)
 	}
 }
 
-/* Lock the lines of up to @n entries in ascending order; returns of how many. */
+/* Lock the lines of up to @n entries in ascending order. Returns how many entries they have. */
 static unsigned long lines_lock(u64 *view, unsigned long n, int *why)
 {
 	u64 *head = iommu_view_head(view);
@@ -526,7 +526,7 @@ static void lines_unlock(u64 *head, const u64 *end)
 		iommu_view_unlock(head);
 }
 
-/* Set a view word. The line may lead to more pages then than there is room for. */
+/* Set a view word. it_pin_room may become negative. */
 static void view_change(struct iommu_table *tbl, u64 *view, u64 word)
 {
 	int more = tbl->it_pins ? line_grows(tbl, view, word) : 0;
@@ -537,9 +537,9 @@ static void view_change(struct iommu_table *tbl, u64 *view, u64 word)
 }
 
 /*
- * Take room for the pages that @n entries will lead to: at most one for each line and one
- * for each page, twice. view_change() takes what is needed, so the caller returns all of it.
- * Returns how much, or -EDQUOT.
+ * Reserve room for the pages that @n entries will lead to: at most one for each line and one
+ * for each page, twice. view_change() takes the room that is needed, so the caller returns
+ * the whole reservation. Returns its size, or -EDQUOT.
  */
 static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 		      const struct target *t)
@@ -560,9 +560,9 @@ static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 }
 
 /*
- * Put back one entry. One that the hypervisor does not take back is cleared, and said so.
- * One that it does not clear either may lead to @ua, at @hpa, from now on: whatever it held,
- * it holds that, too.
+ * Put back one entry. If the hypervisor refuses that, clear the entry and log it. If it also
+ * refuses to clear the entry, the entry may lead to @ua, at @hpa: then it holds that
+ * page, too, besides what it held before.
  */
 static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
 			const struct target *t, unsigned long ua, unsigned long hpa)
@@ -593,8 +593,8 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 }
 
 /*
- * Put back @n entries of locked lines that a failed call was to set, as their view words
- * tell: with one call, or one by one if that fails, too.
+ * Put back the @n entries of locked lines that a failed call should have set, from their view
+ * words: with one call, or one by one if that fails, too.
  */
 static void many_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
 			 unsigned long n, const struct target *t)
@@ -610,7 +610,7 @@ static void many_restore(struct iommu_user_gather *g, u64 *view, unsigned long e
 			    t->hpa + (i << shift));
 }
 
-/* How many of up to @n entries can one call change? Clear ones at the end need none. */
+/* How many of @n entries can one call change? Not clear ones at the end, which need no call. */
 static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
 			       unsigned long n, const struct target *t)
 {
@@ -631,8 +631,8 @@ static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
 }
 
 /*
- * Change @n entries of locked lines with one call. Returns 0, or an error, and then the view
- * words tell what entries are.
+ * Change @n entries of locked lines with one call. Returns 0 or an error. After an error the view
+ * words still match the entries.
  */
 static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
 		     unsigned long entry, unsigned long n, const struct target *t)
@@ -656,7 +656,7 @@ static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
 				       t->dir == DMA_NONE ? NULL : fill_target, &f);
 	if (unlikely(ret)) {
 		held_uncount(g, span->view, n);
-		/* What was to be cleared may be clear: it is tried again. */
+		/* Some entries may have been cleared. Clearing them is repeated. */
 		if (n > 1 && t->dir != DMA_NONE)
 			many_restore(g, span->view, entry, n, t);
 		goto out;
@@ -695,9 +695,9 @@ static unsigned long many_change(struct iommu_user_gather *g, const struct iommu
 }
 
 /*
- * leaf_change_each() with one call for all. Their lines are locked during that; only the
- * first is waited for. What entries were is told by their view words, so the hypervisor is
- * not asked.
+ * leaf_change_each() with one call for all entries, whose lines are locked during the call. Only
+ * the first line is waited for. The view words say what the old entries hold, so no hypercall
+ * reads them.
  */
 static unsigned long leaf_change_many(struct iommu_user_gather *g,
 				      const struct iommu_span *span, unsigned long entry,
@@ -733,7 +733,7 @@ static unsigned long section_most(struct iommu_table *tbl, const struct target *
 	return t->most ?: tbl->it_ops->set_user_max;
 }
 
-/* One section's work for entries that no try changes. Returns how many are as wanted. */
+/* One section for entries that no try changes. Returns how many are as wanted. */
 static unsigned long section_change(struct iommu_user_gather *g, unsigned long entry,
 				    unsigned long n, const struct target *t, int *why)
 {
@@ -769,8 +769,8 @@ static unsigned long section_change(struct iommu_user_gather *g, unsigned long e
 }
 
 /*
- * section_change(), once more with half as many if the hypervisor refuses them, and so on:
- * what it refuses in the end is one entry. From there on it is asked for more again.
+ * section_change(). If the hypervisor refuses a call, repeat with half as many entries, down to
+ * the single entry that it refuses. After that entry the number grows again.
  */
 static unsigned long part_change(struct iommu_user_gather *g, unsigned long entry,
 				 unsigned long n, struct target *t, int *why)
@@ -811,7 +811,7 @@ static int range_change(struct iommu_user_gather *g, unsigned long entry, unsign
 	return why;
 }
 
-/* Charge one more page than has been. Whoever revokes a table returns what it charges. */
+/* Charge one more page. Revoking the table is followed by iommu_user_pins_uncharge(). */
 static int pins_charge(struct iommu_table *tbl)
 {
 	int ret = -ENODEV;
@@ -831,12 +831,12 @@ static int pins_charge(struct iommu_table *tbl)
  * @entry: the entry at which it stopped
  * @why: and why
  *
- * Makes the level of the entry (-ENOENT), charges a page more (-EDQUOT), or lets others run
- * who may have locked its line (-EAGAIN).
+ * Allocates the level of the entry (-ENOENT), charges one more page (-EDQUOT), or reschedules, as
+ * another task may have locked the entry's line (-EAGAIN).
  *
  * Context: may sleep; not in a section, not under mmap_lock.
- * Return: 0 to try again; -ENOMEM no memory for a level, or not within the limit; -ENODEV
- * the table has been revoked; -EINTR on a fatal signal; any other @why as it is.
+ * Return: 0 to try again; -ENOMEM: no memory for a level, or over the limit; -ENODEV: the table
+ * has been revoked; -EINTR on a fatal signal; any other @why unchanged.
  */
 int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why)
 {
@@ -858,7 +858,7 @@ EXPORT_SYMBOL_GPL(iommu_user_provide);
  * iommu_user_finish() - invalidate what was changed, then drop what it held
  * @g: the gather; empty and ready for more afterwards
  *
- * iommu_user_try_finish() that also drops pins.
+ * As iommu_user_try_finish(), but also drops pins.
  *
  * Context: may sleep.
  */
@@ -887,7 +887,7 @@ void iommu_user_finish(struct iommu_user_gather *g)
 }
 EXPORT_SYMBOL_GPL(iommu_user_finish);
 
-/* @n references of the region that covers @ua, for entries to be set */
+/* Take @n references of the region that covers @ua, for entries to be set. */
 static struct mm_iommu_region *region_hold(struct iommu_table *tbl, unsigned long ua,
 					   unsigned long n)
 {
@@ -911,7 +911,7 @@ static void region_put(struct mm_iommu_region *mem, unsigned long n)
 	rcu_read_unlock();
 }
 
-/* Map what lies in one region, in a table that takes no tries */
+/* Map the part of the range that lies in one region, in a table that takes no tries. */
 static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 		      struct target *t)
 {
@@ -928,7 +928,7 @@ static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned
 	in = ua + (g->done << shift) - t->mem->ua;
 	if (t->list && g->done < n)
 		in = target_ua(t, g->done, shift) - t->mem->ua;
-	/* It is just another region's turn. */
+	/* Not an error if the next entry is in another region. */
 	if (why == -EINVAL && g->done && in >= t->mem->end - t->mem->ua)
 		why = 0;
 	if (g->done < n)
@@ -937,8 +937,8 @@ static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned
 }
 
 /*
- * Pin and map one contiguous run of at most *@ask entries. Returns 0 or why not all of what
- * was pinned is mapped.
+ * Pin and map one contiguous run of at most *@ask entries. Returns 0, or why not all pinned pages
+ * are mapped.
  */
 static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 		    struct target *t, unsigned long *ask)
@@ -949,7 +949,7 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	int why;
 
 	g->done = 0;
-	/* Checked again in each section; here only so as not to pin in vain. */
+	/* Each section checks it again. Here it avoids useless pins. */
 	if (READ_ONCE(g->tbl->it_revoked))
 		return -ENODEV;
 	/* A page is pinned as a whole, whatever is asked for. */
@@ -958,7 +958,7 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	if (ret < 0)
 		return ret;
 	got = (unsigned long)ret >> shift;
-	/* As much as was contiguous, then more: the rest would be pinned in vain. */
+	/* Pin no more than was contiguous last time, but grow: the rest would be unpinned again. */
 	*ask = got < n ? got : 2 * got;
 
 	why = range_change(g, entry, got, t);
@@ -975,9 +975,9 @@ static void fill_one(void *arg, __be64 *list, unsigned long n)
 }
 
 /*
- * Change a hypervisor's entry whose line is locked, to lead into @mem unless that is NULL.
- * Returns whether it was live, or why nothing was changed; *@held is the region of which
- * it held a reference.
+ * Change a hypervisor's entry, whose line is locked: set it to lead into @mem, or clear it if
+ * @mem is NULL. Returns whether it was live, or why nothing was changed. *@held is the region
+ * on which the old entry held a reference.
  */
 static int hv_one_change(struct iommu_table *tbl, u64 *view, unsigned long entry,
 			 unsigned long ua, enum dma_data_direction dir,
@@ -1013,17 +1013,17 @@ static int hv_one_change(struct iommu_table *tbl, u64 *view, unsigned long entry
 }
 
 /**
- * iommu_user_hv_one() - set or clear one entry of a hypervisor's
+ * iommu_user_hv_one() - set or clear one entry of a hypervisor's table
  * @tbl: the table, whose TCEs are a hypervisor's
  * @entry: the entry
- * @ua: user address it is to lead to, a multiple of the IOMMU page size
- * @dir: what the device may do; DMA_NONE to clear it
+ * @ua: user address that it will lead to, a multiple of the IOMMU page size
+ * @dir: what the device may do; DMA_NONE to clear the entry
  *
  * One hypercall, and no gather.
  *
  * Context: section, in virtual mode.
- * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed:
- * iommu_user_map() or iommu_user_unmap() does what can be done then.
+ * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed: the
+ * caller then uses iommu_user_map() or iommu_user_unmap().
  */
 int iommu_user_hv_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
 		      enum dma_data_direction dir)
@@ -1063,7 +1063,7 @@ int iommu_user_hv_one(struct iommu_table *tbl, unsigned long entry, unsigned lon
 }
 EXPORT_SYMBOL_GPL(iommu_user_hv_one);
 
-/* One entry has a way of its own. Returns < 0 where that is not it. */
+/* Change a single entry by the shorter path. Returns < 0 if that path does not apply. */
 static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
 		      enum dma_data_direction dir)
 {
@@ -1090,13 +1090,13 @@ static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned lon
  * @g: gather
  * @entry: first entry
  * @n: number of entries
- * @ua: user address behind the first, a multiple of the IOMMU page size; contiguous
- *	from there
+ * @ua: user address of the first entry, a multiple of the IOMMU page size; the others
+ *	follow contiguously
  * @dir: what the device may do
- * @done: how many entries from the first on are set, on error too
+ * @done: how many entries from the first on are set, also on error
  *
- * The loop of try and provide, and whatever no try does. On error the caller decides
- * what becomes of the entries that are set.
+ * The loop of try and provide, and everything that no try does. On error the entries that
+ * have been set stay set: the caller may clear them.
  *
  * Context: may sleep, reschedules; not under mmap_lock. v1: in the table's mm.
  * Return: 0, or why entry + *@done is not set; see asm/iommu_user.h.
@@ -1151,13 +1151,12 @@ static unsigned long list_row(const u64 *list, unsigned long n, unsigned long si
  * @g: gather
  * @entry: first entry
  * @n: number of entries, IOMMU_USER_TRY at most
- * @list: where each is to lead, less @delta
- * @delta: to be added to each of @list for the user address, a multiple of the IOMMU
- *	page size then
+ * @list: for each entry its user address, less @delta
+ * @delta: added to an element of @list, it gives a multiple of the IOMMU page size
  * @dir: what the device may do
  *
- * iommu_user_try_map_list() for tables that take no tries: pins go by rows that follow
- * each other, a hypervisor's entries by as few calls as there can be.
+ * iommu_user_try_map_list() for tables that take no tries: contiguous addresses are pinned
+ * together, and a hypervisor's entries are set by as few hypercalls as possible.
  *
  * Context: may sleep, reschedules; not under mmap_lock. v1: in the table's mm.
  * Return: 0, or why entry + @g->done is not set; see asm/iommu_user.h.
@@ -1187,7 +1186,7 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 }
 EXPORT_SYMBOL_GPL(iommu_user_map_list);
 
-/* How many entries from @entry on have no level? */
+/* How many entries from @entry on have no leaf? */
 static unsigned long hole_size(struct iommu_table *tbl, unsigned long entry)
 {
 	struct iommu_span span;
@@ -1223,8 +1222,8 @@ static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned
  * @entry: first entry
  * @n: number of entries
  *
- * Levels that do not exist are skipped as a whole. Never fails on bare metal; an entry
- * that a hypervisor refuses to clear stays, with what it holds.
+ * Missing levels are skipped as a whole. Never fails on bare metal. An entry that a hypervisor
+ * refuses to clear keeps its reference or pin.
  *
  * Context: may sleep, reschedules.
  * Return: how many entries were live.
@@ -1244,7 +1243,7 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned
 	for (done = 0; done < n; done += g->done) {
 		why = unmap_part(g, entry + done, n - done, &t);
 		WARN_ON_ONCE(why == -EIO && g->tbl->it_view_off);
-		/* A locked line is waited for; nothing else can be done about. */
+		/* Wait for a locked line. Skip an entry for any other reason. */
 		if (why && why != -EAGAIN)
 			g->done++;
 	}
@@ -1253,13 +1252,13 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned
 EXPORT_SYMBOL_GPL(iommu_user_unmap);
 
 /**
- * iommu_user_unmap_ua() - clear whatever leads into a range of user addresses
+ * iommu_user_unmap_ua() - clear the entries that lead into a range of user addresses
  * @tbl: table whose entries hold regions (v2)
  * @ua: first address
  * @size: bytes
  *
- * Looks at every entry of the table that has a level. An entry that is set concurrently
- * may be missed, and one that is set to lead elsewhere stays.
+ * Reads every entry that has a leaf. An entry that is set concurrently may be missed. One that is
+ * concurrently set to lead elsewhere stays.
  *
  * Context: may sleep, reschedules.
  * Return: how many entries were cleared; -EINTR on a fatal signal.
@@ -1288,9 +1287,9 @@ EXPORT_SYMBOL_GPL(iommu_user_unmap_ua);
  * @tbl: tables that the caller holds references of; NULLs are skipped
  * @nr: how many
  *
- * When this returns, no setter is under way and none can start, in virtual or real
- * mode, for other holders of the tables as well: what is cleared now stays clear.
- * Clearing goes on working. A table's owner may clear it_revoked again.
+ * When this returns, no setter is running and none can start, in virtual or real mode, even
+ * if others reference the tables: an entry that is cleared then stays clear. Clearing still
+ * works. A table's owner may reset it_revoked.
  *
  * Context: may sleep, for one RCU grace period in all.
  */
@@ -1304,23 +1303,23 @@ void iommu_user_revoke(struct iommu_table *const *tbl, unsigned int nr)
 		WRITE_ONCE((*tbl)->it_revoked, true);
 		any = true;
 	}
-	/* revoke: pairs with the RCU sections in which it_revoked is read. */
+	/* revoke: wait for the sections that have read it_revoked as false. */
 	if (any)
 		synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(iommu_user_revoke);
 
-/* Pages that the charge for a window is good for */
+/* Pages that the charge for a window covers */
 static long pins_window(struct iommu_table *tbl)
 {
 	return 2 * ((tbl->it_size << tbl->it_page_shift) >> PAGE_SHIFT);
 }
 
 /**
- * iommu_user_pins_init() - entries of a table are to hold pins of pages (v1)
- * @tbl: table without entries that nobody else has yet
+ * iommu_user_pins_init() - let the entries of a table hold pins of pages (v1)
+ * @tbl: a new table without entries
  *
- * Its owner charges the size of the window, and revokes the table when that ends.
+ * The table's owner charges the size of the window, and revokes the table before it uncharges.
  */
 void iommu_user_pins_init(struct iommu_table *tbl)
 {
@@ -1330,8 +1329,8 @@ void iommu_user_pins_init(struct iommu_table *tbl)
 EXPORT_SYMBOL_GPL(iommu_user_pins_init);
 
 /**
- * iommu_user_pins_uncharge() - return what was charged beyond the window's
- * @tbl: revoked table without live entries. What a hypervisor did not clear stays charged
+ * iommu_user_pins_uncharge() - uncharge the pages beyond the window's size
+ * @tbl: revoked table without live entries. Entries that a hypervisor did not clear stay charged
  *
  * Context: may sleep; not under mmap_lock.
  */

@@ -1,30 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * DMA windows of user space on pSeries: who has a group, which windows a user may have, and
- * how their TCEs are set.
+ * DMA windows of user space on pSeries: the owner of a group, its windows, and their TCEs.
  *
- * The TCEs are the hypervisor's, a hypercall away. The view, which says what each of
- * them is, is ours: a sparse tree (asm/iommu_levels.h) whose size and shape the hypervisor
- * does not care for. So any number of levels that a user asks for is as good as another.
+ * The hypervisor holds the TCEs, a hypercall away. The host holds the view words, which say
+ * what each TCE is, in a sparse tree (asm/iommu_levels.h). The hypervisor does not see that
+ * tree, so a user may ask for any number of levels.
  *
  * The hypervisor offers a PE
  *
- *   the default window   below 4 GiB, 4K pages. It is there from the start, and is emptied
+ *   the default window   below 4 GiB, 4K pages. It exists from the start, and is cleared
  *                        when a user takes the group.
- *   dynamic windows      as many as the query says, each made and removed by RTAS.
+ *   dynamic windows      as many as the query reports, each created and removed by RTAS.
  *
  * A user's window 0 is the default one if the request fits it. Otherwise the default
  * window is removed and a dynamic one takes its place: so the first window starts at 0
- * and the second, number 1, elsewhere, as user space knows it from PowerNV. Only a
- * reset brings the default window back, and that removes all others: it waits for the
- * last of them to go.
+ * and the second, number 1, elsewhere, as on PowerNV. Only a reset restores the default
+ * window, and it removes all others: so it is done after the last of them has been removed.
  *
  * A user's windows are neither in the device tree nor on the host's list of windows: a
- * kernel started by kexec finds the default window only, as after a reboot. What it could
- * not know is removed before it starts.
+ * kernel started by kexec finds the default window only, as after a reboot. Before it starts,
+ * the other windows are removed.
  *
- * Locks: dma_win_init_mutex for all changes of windows, inside of VFIO's and the IOMMU
- * core's. A table's last put may take it.
+ * Locks: dma_win_init_mutex for all changes of windows, taken inside VFIO's and the IOMMU
+ * core's locks. A table's last put may take it.
  */
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
@@ -87,17 +85,17 @@ struct default_window {
 	unsigned long size;
 };
 
-/* All that are open, under dma_win_init_mutex */
+/* All open windows; dma_win_init_mutex */
 static LIST_HEAD(user_windows);
 
-/* The next kernel is about to start: no window may be made any more. */
+/* The next kernel is about to start: no window may be created. */
 static bool windows_closing;
 
 /**
- * struct default_property - what told of a PE's default window while that is removed
+ * struct default_property - the property of a PE's default window while that is removed
  * @next: in default_properties
- * @pdn: node of the PE; held for good
- * @prop: its property, the same one each time: the device tree frees none
+ * @pdn: node of the PE; its reference is never dropped
+ * @prop: the property, the same one each time: the device tree frees none
  */
 struct default_property {
 	struct list_head next;
@@ -120,7 +118,7 @@ static u64 window_size(const struct user_window *w)
 
 /* ---- TCEs ---- */
 
-/* A page per CPU for the list of a hypercall; all are there before the first table is. */
+/* A page per CPU for the list of a hypercall, allocated before the first table. */
 static DEFINE_PER_CPU(__be64 *, user_tce_list);
 
 static int tce_lists_alloc(void)
@@ -191,7 +189,7 @@ static int user_tce_set(struct iommu_table *tbl, unsigned long index, unsigned l
 	return tce_errno(plpar_tce_stuff(tbl->it_index, ioba, 0, n));
 }
 
-/* Clear entries that no view tells of. */
+/* Clear entries without view words. */
 static int tces_clear(unsigned long liobn, unsigned long ioba, unsigned long n,
 		      unsigned int shift)
 {
@@ -217,7 +215,7 @@ static struct iommu_table_ops user_table_ops = {
 	.free = user_window_free,
 };
 
-/* Where the hypervisor has no calls for several TCEs */
+/* For a hypervisor without hypercalls for several TCEs */
 static struct iommu_table_ops user_table_single_ops = {
 	.set_user = user_tce_set,
 	.set_user_max = 1,
@@ -231,7 +229,7 @@ static struct iommu_table_ops *user_table_ops_choose(void)
 							    &user_table_single_ops;
 }
 
-/* A window that is gone has no entries: nothing is left to be cleared. */
+/* A window that was removed has no entries to be cleared. */
 static int gone_tce_set(struct iommu_table *tbl, unsigned long index, unsigned long n,
 			tce_fill_t fill, void *arg)
 {
@@ -267,8 +265,8 @@ static bool table_is_clear(struct iommu_table *tbl)
 }
 
 /*
- * Whoever closes a window has cleared it before. If the hypervisor refused some of that,
- * regions or pages are still held: drop that, once the entries are gone with their window.
+ * The caller that closes a window has cleared it. If the hypervisor refused to clear an entry,
+ * the entry still holds a reference or pin: drop it, now that the window is closed.
  */
 static void table_forget(struct iommu_table *tbl)
 {
@@ -352,7 +350,7 @@ static struct default_property *default_property_make(struct device_node *pdn)
 	return d;
 }
 
-/* Bring back the default window, which removes all others. */
+/* Restore the default window, which removes all others. */
 static int default_window_restore(struct pci_dev *pdev, struct device_node *pdn)
 {
 	struct default_property *d = default_property_find(pdn);
@@ -362,7 +360,7 @@ static int default_window_restore(struct pci_dev *pdev, struct device_node *pdn)
 	reset_dma_window(pdev, pdn);
 	if (d && d->prop)
 		return of_add_property(pdn, d->prop);
-	/* It was the host's driver that removed it. */
+	/* The host's driver removed it. */
 	return property_copy(pdn, DEFAULT_WINDOW_SAVED, DEFAULT_WINDOW);
 }
 
@@ -393,7 +391,7 @@ static bool user_has_windows(struct device_node *pdn)
 	return false;
 }
 
-/* QEMU's hypervisor may put a window where there is one. */
+/* QEMU's hypervisor may create a window that overlaps another. */
 static bool window_overlaps(struct user_window *new, u64 start)
 {
 	struct user_window *w;
@@ -416,7 +414,7 @@ static void window_opened(struct user_window *w, unsigned long liobn, u64 start)
 	list_add(&w->next, &user_windows);
 }
 
-/* The hypervisor may refuse what it offered, but for no reason that lasts. */
+/* The hypervisor may refuse a window that it offered, but only temporarily. */
 static int window_create(struct user_window *w, struct pci_dev *pdev)
 {
 	struct ddw_create_response create;
@@ -462,7 +460,7 @@ static int window_open_dynamic(struct user_window *w, struct pci_dev *pdev,
 	return ret;
 }
 
-/* Where is window @num to be? */
+/* The start of window @num */
 static int window_open(struct user_window *w, struct pci_dev *pdev, int num)
 {
 	bool others = user_has_windows(w->pdn);
@@ -480,7 +478,7 @@ static int window_open(struct user_window *w, struct pci_dev *pdev, int num)
 	return window_open_dynamic(w, pdev, others ? NULL : &d);
 }
 
-/* Clear its TCEs, whatever the view tells. */
+/* Clear all its TCEs, whatever the view words say. */
 static int window_empty(struct user_window *w)
 {
 	struct iommu_table *tbl = &w->tbl;
@@ -506,7 +504,7 @@ static void window_close(struct user_window *w)
 		table_forget(tbl);
 }
 
-/* The end of a table; its window is still open if it never became one of the group's. */
+/* Free a table. Its window is still open if it was never set in the group. */
 static void user_window_free(struct iommu_table *tbl)
 {
 	struct user_window *w = to_window(tbl);
@@ -522,7 +520,7 @@ static void user_window_free(struct iommu_table *tbl)
 
 /* ---- a group's windows, for its user ---- */
 
-/* Number of levels of the view, and their size in @shift. All is user space's, unchecked. */
+/* Number of levels, and their size in @shift. The arguments come from user space, unchecked. */
 static int view_shape(u32 page_shift, u64 window_size, u32 levels, unsigned int *shift)
 {
 	unsigned int bits;
@@ -555,7 +553,7 @@ static int first_pci_dev(struct device *dev, void *data)
 	return 1;
 }
 
-/* Any device of the group, for RTAS wants one; held; NULL if none is left */
+/* Any device of the group, as RTAS needs one; referenced; NULL if none is left */
 static struct pci_dev *group_pci_dev(struct iommu_table_group *table_group)
 {
 	struct pci_dev *pdev = NULL;
@@ -595,7 +593,7 @@ static long user_create_table(struct iommu_table_group *table_group, int num, __
 	iommu_table_setparms_common(&w->tbl, pdev->bus->number, 0, 0, window_size, page_shift,
 				    NULL, user_table_ops_choose());
 
-	/* The view first: nothing of the hypervisor's has to be undone for it. */
+	/* Allocate the view words first: if that fails, no hypercall has to be undone. */
 	ret = iommu_levels_init(&w->tbl, dev_to_node(&pdev->dev), n, shift, false, mm);
 	if (!ret) {
 		mutex_lock(&dma_win_init_mutex);
@@ -613,7 +611,7 @@ put_dev:
 	return ret;
 }
 
-/* A window is one group's: it can't be set into another one. */
+/* A window belongs to one group: it cannot be set in another. */
 static long user_set_window(struct iommu_table_group *table_group, int num,
 			    struct iommu_table *tbl)
 {
@@ -656,7 +654,7 @@ static bool host_has_dynamic_window(struct device_node *pdn)
 	       of_find_property(pdn, DMA64_PROPNAME, NULL);
 }
 
-/* Take the host's windows away, and what is in the default one. */
+/* Remove the host's windows, and clear the default one. */
 static int host_windows_take(struct iommu_table_group *table_group, struct pci_dev *pdev,
 			     struct device_node *pdn)
 {
@@ -690,8 +688,8 @@ static int host_windows_take(struct iommu_table_group *table_group, struct pci_d
 }
 
 /*
- * Called for each device of the group. The first takes the host's windows away. Further
- * ones find none, and one that is found on the bus later finds the user's, which stay.
+ * Called for each device of the group. The first call removes the host's windows. Later calls
+ * find none; a call for a device that is added later finds the user's windows, which stay.
  */
 static long user_take_ownership(struct iommu_table_group *table_group, struct device *dev)
 {
@@ -710,7 +708,7 @@ static long user_take_ownership(struct iommu_table_group *table_group, struct de
 	return ret;
 }
 
-/* The default window's table again; without one the device has no DMA. */
+/* Give the device the default window's table again; without one it has no DMA. */
 static void host_window_make(struct iommu_table_group *table_group, struct pci_dev *pdev,
 			     struct device_node *pdn)
 {
@@ -733,8 +731,8 @@ static void host_window_make(struct iommu_table_group *table_group, struct pci_d
 }
 
 /*
- * Called for each device of the group, too: the first brings the host's window back. One
- * that comes later may find a dynamic window in its place, of the first one's driver.
+ * Called for each device of the group, too: the first call restores the host's window. A later
+ * call may find a dynamic window in its place, made for the driver of the first device.
  */
 static void user_release_ownership(struct iommu_table_group *table_group, struct device *dev)
 {
@@ -761,7 +759,7 @@ struct iommu_table_group_ops spapr_tce_table_group_ops = {
 };
 
 /**
- * pseries_query_page_sizes - which IOMMU pages a PE can have
+ * pseries_query_page_sizes - the IOMMU page sizes of a PE
  * @query_page_size: "IO Page Sizes" of ibm,query-pe-dma-window
  *
  * Return: bitmap of page sizes.
@@ -784,7 +782,7 @@ u64 pseries_query_page_sizes(u32 query_page_size)
 /* ---- kexec ---- */
 
 #ifdef CONFIG_KEXEC_CORE
-/* The windows of a device's group: stop the device, or remove what the next kernel can't know. */
+/* Stop the device, or remove windows of its group that the next kernel does not know. */
 static void device_windows(struct pci_dev *pdev, bool remove)
 {
 	struct iommu_group *group = iommu_group_get(&pdev->dev);
@@ -803,7 +801,7 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 			__remove_dma_window(w->pdn, w->tokens, w->tbl.it_index);
 			removed = true;
 		} else {
-			/* The user may have set the device free again. */
+			/* The user may have enabled DMA of the device again. */
 			window_empty(w);
 		}
 	}
@@ -813,7 +811,7 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 	iommu_group_put(group);
 }
 
-/* The next kernel would find a dynamic window's place taken, and not know by whom. */
+/* To the next kernel a dynamic window would be taken space without an owner. */
 static int user_windows_reboot(struct notifier_block *nb, unsigned long action, void *data)
 {
 	struct pci_dev *pdev = NULL;
