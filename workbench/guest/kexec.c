@@ -73,7 +73,7 @@ int main(int argc, char **argv)
 	memset(page, 0x5a, sizeof(page));
 	if (ret || memcmp(m + DATA, page, NVME_PAGE))
 		return fails("DMA", ret);
-	/* Now: the next kernel's device tree has windows of the host as they are when it is loaded. */
+	/* Now: the next kernel's device tree has the windows that the host has at this time. */
 	ret = load(argv);
 	if (ret)
 		return fails("kexec_file_load", ret);
