@@ -8,6 +8,7 @@
  *	device	one device in one IOAS: maps, ranges, domains, DMA
  *	two	two devices in one IOAS
  *	owner	changes of a group's owner
+ *	pair	a group of two devices: two functions of one slot
  *	lpar	where there are no paging domains
  *
  * The group's devices must be NVMes; THEIR DATA IS OVERWRITTEN.
@@ -15,6 +16,7 @@
 #define _GNU_SOURCE
 #include <sched.h>
 
+#include "vfio_spapr_kvm.h"
 #include "vfio_spapr_nvme.h"
 #include "vfio_spapr_sysfs.h"
 #include "kselftest_harness.h"
@@ -653,7 +655,10 @@ TEST_F(owner, only_one)
 	owner_iommufd(_metadata);
 }
 
-/* Commands that the device still has when it leaves the domain reach no memory. */
+/*
+ * It leaves the domain while it has commands, and comes back. Those commands may still end well: QEMU's
+ * device has looked up their memory before. No later one does.
+ */
 TEST_F(owner, leaves_at_work)
 {
 	struct nvme_command c;
@@ -672,7 +677,10 @@ TEST_F(owner, leaves_at_work)
 			nvme_submit(&u.d.n, &u.d.n.io, &c);
 		}
 		ASSERT_EQ(0, do_detach(u.d.n.device));
+		usleep(NVME_GRACE_MS * 1000);
 		memset(u.d.m, GUARD, MEMORY);
+		nvme_rw_command(&u.d.n, &c, NVME_IO_READ, MEDIUM_PAGE, GiB);
+		nvme_submit(&u.d.n, &u.d.n.io, &c);
 		usleep(NVME_GRACE_MS * 1000);
 		EXPECT_TRUE(guards_hold(u.d.m, MEMORY, NULL));
 		ASSERT_EQ(0, do_attach(u.d.n.device, u.ioas));
@@ -680,6 +688,122 @@ TEST_F(owner, leaves_at_work)
 	}
 	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
 	user_close(&u);
+}
+
+/*
+ * A child that writes to a device's file when it is told to, as that waits for the device's user.
+ * To be made before there is a user: a child has all that its parent had open and mapped.
+ */
+struct later {
+	pid_t pid;
+	int go;
+};
+
+static int later_make(struct later *l, const char *name, const char *file, const char *text)
+{
+	int go[2];
+	char c;
+
+	if (pipe(go))
+		return -errno;
+	l->pid = fork();
+	if (l->pid < 0)
+		return -errno;
+	if (!l->pid) {
+		close(go[1]);
+		_exit(read(go[0], &c, 1) != 1 || device_write(name, file, text));
+	}
+	close(go[0]);
+	l->go = go[1];
+	return 0;
+}
+
+/* It has begun, and most likely waits. */
+static void later_begin(struct later *l)
+{
+	if (write(l->go, "", 1) == 1)
+		usleep(200000);
+	close(l->go);
+}
+
+static bool has_ended(pid_t pid, int *status)
+{
+	return waitpid(pid, status, WNOHANG) == pid;
+}
+
+/* The device is what it was, and works for iommufd and for the host. */
+static void check_back(struct __test_metadata *_metadata, const char *bdf)
+{
+	ASSERT_TRUE(device_is_there(bdf));
+	ASSERT_EQ(0, device_give(bdf, "vfio-pci"));
+	groups[0] = device_group(bdf);
+	owner_iommufd(_metadata);
+	owner_spapr(_metadata, VFIO_SPAPR_TCE_v2_IOMMU);
+}
+
+/* Its driver is to let go, or it is to leave the bus: its user does not notice until he closes. */
+TEST_F(owner, unbound_in_use)
+{
+	int status = -1;
+	struct later l;
+	struct user u;
+	char bdf[32];
+
+	snprintf(bdf, sizeof(bdf), "%s", nvme_in_group(groups[0]));
+	ASSERT_EQ(0, later_make(&l, bdf, "driver/unbind", bdf));
+	ASSERT_EQ(0, user_open(&u));
+	ASSERT_EQ(0, do_ioas_map(u.fd, u.ioas, GiB, u.d.m, MEMORY, MAP_RW));
+	later_begin(&l);
+	EXPECT_FALSE(has_ended(l.pid, &status));
+	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
+	ASSERT_EQ(0, do_detach(u.d.n.device));
+	ASSERT_EQ(0, do_attach(u.d.n.device, u.ioas));
+	ASSERT_EQ(0, nvme_recover(&u.d.n));
+	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
+	user_close(&u);
+	ASSERT_EQ(l.pid, waitpid(l.pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_STREQ("", device_link(bdf, "driver"));
+	check_back(_metadata, bdf);
+}
+
+/* A domain outlives the device it was made for, and takes it back when it is found again. */
+TEST_F(owner, removed_in_use)
+{
+	__u32 hwpt, dev;
+	int status = -1;
+	struct later l;
+	struct user u;
+	char bdf[32];
+
+	snprintf(bdf, sizeof(bdf), "%s", nvme_in_group(groups[0]));
+	ASSERT_EQ(0, later_make(&l, bdf, "remove", "1"));
+	ASSERT_EQ(0, user_open(&u));
+	ASSERT_EQ(0, do_ioas_map(u.fd, u.ioas, GiB, u.d.m, MEMORY, MAP_RW));
+	ASSERT_EQ(0, do_hwpt(u.fd, u.dev, u.ioas, 0, &hwpt));
+	ASSERT_EQ(0, do_attach(u.d.n.device, hwpt));
+	later_begin(&l);
+	EXPECT_FALSE(has_ended(l.pid, &status));
+	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
+	nvme_close(&u.d.n);
+	ASSERT_EQ(l.pid, waitpid(l.pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_FALSE(device_is_there(bdf));
+
+	/* nobody has the domain */
+	ASSERT_EQ(0, do_ioas_unmap(u.fd, u.ioas, GiB, MEMORY));
+	ASSERT_EQ(0, do_ioas_map(u.fd, u.ioas, 5 * GiB, u.d.m, MEMORY, MAP_RW));
+
+	ASSERT_EQ(0, bus_rescan());
+	ASSERT_TRUE(device_is_there(bdf));
+	ASSERT_EQ(0, device_give(bdf, "vfio-pci"));
+	groups[0] = device_group(bdf);
+	ASSERT_EQ(0, user_attach(&u, &u.d.n, 0, &dev, u.d.queues));
+	ASSERT_EQ(0, do_attach(u.d.n.device, hwpt));
+	check_both(_metadata, &u.d, &u.d.n, 5 * GiB, u.d.m, u.d.m, MEMORY);
+	check_none(_metadata, &u.d, &u.d.n, GiB, u.d.m, MEMORY);
+	user_close(&u);
+	check_back(_metadata, bdf);
 }
 
 /* Closed in any order, while mapped and with the device at work. */
@@ -748,6 +872,24 @@ TEST_F(owner, killed)
 	owner_iommufd(_metadata);
 }
 
+/* KVM would serve H_PUT_TCE for a table that is not the user's. */
+static void check_kvm_refuses(struct __test_metadata *_metadata, int group)
+{
+	struct vm vm;
+	int table = -1;
+
+	if (vm_create(&vm, 1, 16 * MiB))
+		TH_LOG("no KVM-HV to ask");
+	else
+		table = vm_create_table(&vm, 0x80000001UL, 12, 0, 256);
+	if (table >= 0) {
+		EXPECT_EQ(0, vm_group_add(&vm, group));
+		EXPECT_EQ(-EINVAL, vm_group_attach(&vm, group, table));
+		close(table);
+	}
+	vm_destroy(&vm);
+}
+
 /* A type1 client: /dev/iommu in place of /dev/vfio/vfio. */
 TEST_F(owner, type1_compatible)
 {
@@ -784,9 +926,170 @@ TEST_F(owner, type1_compatible)
 	ASSERT_EQ(0, do_unmap_at(&d.c, 8 * GiB, &size, 0));
 	EXPECT_EQ(MEMORY, size);
 	check_none(_metadata, &d, &d.n, 8 * GiB + page, d.m, MEMORY);
+	check_kvm_refuses(_metadata, d.c.group);
 	nvme_close(&d.n);
 	container_close(&d.c);
 	munmap(d.queues, 64 * KiB + MEMORY);
+}
+
+/* ---- two functions of a slot are a group ---- */
+
+FIXTURE(pair) {
+	struct user u;
+	struct nvme n2;
+	__u32 dev2;
+	char bdf[2][32];
+};
+
+/* Both functions on vfio-pci, the first in an IOAS */
+FIXTURE_SETUP(pair)
+{
+	char path[64];
+	struct dirent *e;
+	int n = 0, k;
+	DIR *d;
+
+	self->u.fd = -1;
+	self->u.d.n.device = -1;
+	self->n2.device = -1;
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", groups[0]);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && !strcmp(device_link(e->d_name, "driver"), "vfio-pci") &&
+		    n++ < 2)
+			snprintf(self->bdf[n - 1], sizeof(self->bdf[0]), "%.16s", e->d_name);
+	if (d)
+		closedir(d);
+	if (n != 2)
+		SKIP(return, "group %d is not two functions on vfio-pci", groups[0]);
+	/* the one that nvme_in_group() finds is the first */
+	k = !!strcmp(self->bdf[0], nvme_in_group(groups[0]));
+	snprintf(path, sizeof(path), "%s", self->bdf[k]);
+	snprintf(self->bdf[k], sizeof(self->bdf[0]), "%s", self->bdf[0]);
+	snprintf(self->bdf[0], sizeof(self->bdf[0]), "%.31s", path);
+	user_setup(_metadata, &self->u);
+}
+
+FIXTURE_TEARDOWN(pair)
+{
+	nvme_close(&self->n2);
+	user_close(&self->u);
+	EXPECT_EQ(self->u.d.pinned, settle(pages_pinned, self->u.d.pinned));
+	if (self->bdf[1][0]) {
+		if (!device_is_there(self->bdf[1]))
+			bus_rescan();
+		device_give(self->bdf[1], "vfio-pci");
+	}
+}
+
+static int pair_second(struct user *u, struct nvme *n2, const char *bdf, __u32 *dev2)
+{
+	return user_attach_device(u, n2, cdev_open_named(bdf), dev2, u->d.queues + NVME_MEMORY);
+}
+
+/* A group is in one domain: a second device can't join in another, and where one goes all go. */
+TEST_F(pair, one_domain)
+{
+	struct user *u = &self->u;
+	const __u64 iova = 8 * GiB;
+	__u32 other;
+	int device;
+
+	ASSERT_EQ(0, do_ioas(u->fd, &other));
+	ASSERT_EQ(0, do_ioas_map(u->fd, other, QUEUES_AT, u->d.queues, 64 * KiB, MAP_RW));
+	ASSERT_EQ(0, do_ioas_map(u->fd, other, iova, u->d.m + page, page, MAP_RW));
+	ASSERT_EQ(0, do_ioas_map(u->fd, u->ioas, iova, u->d.m, 2 * page, MAP_RW));
+
+	device = cdev_open_named(self->bdf[1]);
+	ASSERT_LE(0, device);
+	ASSERT_EQ(0, do_bind(device, u->fd, &self->dev2));
+	EXPECT_EQ(-EINVAL, do_attach(device, other));
+	ASSERT_EQ(0, do_attach(device, u->ioas));
+	ASSERT_EQ(0, nvme_open_device(&self->n2, device, u->d.queues + NVME_MEMORY,
+				      QUEUES_AT + NVME_MEMORY));
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m, u->d.m, MEMORY);
+	check_both(_metadata, &u->d, &self->n2, iova + page, u->d.m + page, u->d.m, MEMORY);
+
+	/* iommufd replaces a group's domain, not a device's */
+	ASSERT_EQ(0, do_attach(self->n2.device, other));
+	check_both(_metadata, &u->d, &self->n2, iova, u->d.m + page, u->d.m, MEMORY);
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m + page, u->d.m, MEMORY);
+	ASSERT_EQ(0, do_attach(u->d.n.device, u->ioas));
+	check_both(_metadata, &u->d, &self->n2, iova, u->d.m, u->d.m, MEMORY);
+
+	/* either may leave; the one that stays goes on */
+	ASSERT_EQ(0, do_detach(u->d.n.device));
+	check_both(_metadata, &u->d, &self->n2, iova, u->d.m, u->d.m, MEMORY);
+	ASSERT_EQ(0, do_attach(u->d.n.device, u->ioas));
+	ASSERT_EQ(0, do_detach(self->n2.device));
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m, u->d.m, MEMORY);
+	/* both, and the group reaches nothing */
+	ASSERT_EQ(0, do_detach(u->d.n.device));
+	EXPECT_NE(0, nvme_rw(&u->d.n, NVME_IO_READ, MEDIUM_PAGE, iova));
+	EXPECT_NE(0, nvme_rw(&self->n2, NVME_IO_READ, MEDIUM_PAGE, iova));
+	EXPECT_TRUE(guards_hold(u->d.m, MEMORY, NULL));
+	/* the other one is the first this time */
+	ASSERT_EQ(0, do_attach(self->n2.device, other));
+	EXPECT_EQ(-EINVAL, do_attach(u->d.n.device, u->ioas));
+	ASSERT_EQ(0, do_attach(u->d.n.device, other));
+	ASSERT_EQ(0, nvme_recover(&self->n2));
+	ASSERT_EQ(0, nvme_recover(&u->d.n));
+	check_both(_metadata, &u->d, &self->n2, iova, u->d.m + page, u->d.m, MEMORY);
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m + page, u->d.m, MEMORY);
+}
+
+/* All of a group is one owner's: another context, a container or a host's driver are refused. */
+TEST_F(pair, one_owner)
+{
+	int fd = iommufd_open(), device;
+	char path[64];
+	__u32 dev;
+
+	ASSERT_LE(0, fd);
+	device = cdev_open_named(self->bdf[1]);
+	ASSERT_LE(0, device);
+	EXPECT_EQ(-EPERM, do_bind(device, fd, &dev));
+	close(device);
+	close(fd);
+	snprintf(path, sizeof(path), "/dev/vfio/%d", groups[0]);
+	EXPECT_EQ(-1, open(path, O_RDWR));
+	EXPECT_EQ(EBUSY, errno);
+	if (!access("/sys/bus/pci/drivers/nvme", F_OK))
+		EXPECT_NE(0, device_give(self->bdf[1], "nvme"));
+	EXPECT_STREQ("", device_link(self->bdf[1], "driver"));
+
+	/* and the other way round: the host has one */
+	user_close(&self->u);
+	if (access("/sys/bus/pci/drivers/nvme", F_OK))
+		return;
+	ASSERT_EQ(0, device_give(self->bdf[1], "nvme"));
+	fd = iommufd_open();
+	device = cdev_open_named(self->bdf[0]);
+	EXPECT_EQ(-EPERM, do_bind(device, fd, &dev));
+	close(device);
+	close(fd);
+}
+
+/* A function that comes to the bus finds its group in the domain. */
+TEST_F(pair, found_in_domain)
+{
+	struct user *u = &self->u;
+	const __u64 iova = 8 * GiB;
+
+	ASSERT_EQ(0, do_ioas_map(u->fd, u->ioas, iova, u->d.m, 2 * page, MAP_RW));
+	ASSERT_EQ(0, device_remove(self->bdf[1]));
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m, u->d.m, MEMORY);
+	ASSERT_EQ(0, bus_rescan());
+	ASSERT_TRUE(device_is_there(self->bdf[1]));
+	EXPECT_EQ(groups[0], device_group(self->bdf[1]));
+	/* nobody's driver takes it */
+	EXPECT_STREQ("", device_link(self->bdf[1], "driver"));
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m, u->d.m, MEMORY);
+	ASSERT_EQ(0, device_give(self->bdf[1], "vfio-pci"));
+	ASSERT_EQ(0, pair_second(u, &self->n2, self->bdf[1], &self->dev2));
+	check_both(_metadata, &u->d, &self->n2, iova + page, u->d.m + page, u->d.m, MEMORY);
+	nvme_close(&self->n2);
+	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m, u->d.m, MEMORY);
 }
 
 /* ---- pSeries has no paging domains: refused at once, and nothing is lost by asking ---- */
