@@ -656,8 +656,8 @@ TEST_F(owner, only_one)
 }
 
 /*
- * It leaves the domain while it has commands, and comes back. Those commands may still end well: QEMU's
- * device has looked up their memory before. No later one does.
+ * It leaves the domain while it has commands, and comes back. Those may still arrive: QEMU's device
+ * has looked up their memory before. No later one does.
  */
 TEST_F(owner, leaves_at_work)
 {
