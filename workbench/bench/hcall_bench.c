@@ -8,8 +8,8 @@
  *
  * ref.real: one that real mode ends at once, where there is a real mode. ref.virtual: one
  * that virtual mode ends at once. ref.user: one that goes to user space and comes back.
- * The others per call, INDIRECT and STUFF per TCE, of 512 or of one; vfio: a device behind the LIOBN,
- * emulated: none; scattered: no page of the list follows the one before.
+ * The others per call, INDIRECT and STUFF per TCE, of 512 or of one; vfio: a device behind
+ * the LIOBN, emulated: none; scattered: no page of the list follows the one before.
  */
 #include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
 #include "mark.h"
