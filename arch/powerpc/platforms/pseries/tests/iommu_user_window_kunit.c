@@ -493,7 +493,7 @@ static void not_restored(struct kunit *test)
  * Nobody can tell what an entry is: it was set, the hypervisor says that it was not, and
  * neither takes it back nor clears it. Then it holds what it may lead to.
  */
-static void unknown(struct kunit *test)
+static void unknown_state(struct kunit *test)
 {
 	const struct kind *k = kind_of(test);
 	struct fixture *f = test->priv;
@@ -652,7 +652,7 @@ static struct kunit_case window_cases[] = {
 	KUNIT_CASE_PARAM(calls, kind_gen_params),
 	KUNIT_CASE_PARAM(refused, kind_gen_params),
 	KUNIT_CASE_PARAM(not_restored, kind_gen_params),
-	KUNIT_CASE_PARAM(unknown, kind_gen_params),
+	KUNIT_CASE_PARAM(unknown_state, kind_gen_params),
 	KUNIT_CASE_PARAM(hopeless, kind_gen_params),
 	KUNIT_CASE_PARAM(busy, kind_gen_params),
 	KUNIT_CASE_PARAM(lists, kind_gen_params),
