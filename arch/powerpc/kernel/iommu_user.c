@@ -3,8 +3,9 @@
  * User-owned TCE entries: what may sleep.
  *
  * asm/iommu_user.h describes the protocol, iommu_user_try.c implements most of it. This file
- * does what a try cannot: provide what it lacks, pin and unpin (v1), change a hypervisor's
- * entries, revoke a table. It also has the loops for callers that may sleep.
+ * does what a try cannot: provide what it lacks, set entries that hold pins (v1, see
+ * iommu_user_pins.c) and a hypervisor's, revoke a table. It also has the loops for callers that
+ * may sleep.
  *
  * Entries are changed in sections of at most IOMMU_USER_TRY entries, so that
  *
@@ -25,159 +26,8 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
-#include <linux/vmstat.h>
 #include "../mm/book3s64/mm_iommu_core.h"
 #include "iommu_user_lines.h"
-
-/* Pages pinned at a time, on the stack */
-#define IOMMU_USER_PINS		32UL
-
-/*
- * v1: page pins.
- *
- * Enabling a container charges its window's size. If IOMMU pages are smaller than kernel pages,
- * each entry may pin a page of its own, which is several times that size. So pages are
- * counted by lines: a page counts once in each line with an entry for it. Contiguous memory
- * that fills the window counts as the window's size, or as twice that if it is shifted
- * against the lines. So the charge covers twice the window's size; beyond that each page is
- * charged on its own, until the table is clear again. it_pin_room is the number of pages
- * that the charge still covers.
- */
-
-/*
- * Drop the pins of @n entries from @hpa on: one per kernel page, or one per IOMMU
- * page if that is the smaller.
- */
-static void pins_drop(struct iommu_table *tbl, unsigned long hpa,
-		      unsigned long n, bool dirty)
-{
-	unsigned int shift = tbl->it_page_shift;
-	struct page *page[PAGE_SIZE >> IOMMU_PAGE_SHIFT_4K];
-	unsigned long i, k;
-
-	if (shift >= PAGE_SHIFT) {
-		unpin_user_page_range_dirty_lock(pfn_to_page(hpa >> PAGE_SHIFT),
-						 n << (shift - PAGE_SHIFT), dirty);
-		return;
-	}
-	for (; n; n -= k, hpa += k << shift) {
-		k = min(n, (PAGE_SIZE - offset_in_page(hpa)) >> shift);
-		for (i = 0; i < k; i++)
-			page[i] = pfn_to_page(hpa >> PAGE_SHIFT);
-		unpin_user_pages_dirty_lock(page, k, dirty);
-	}
-}
-
-/* A small page's reference count has room for a million pins: use half of it at most. */
-static bool folio_pins_full(struct folio *folio)
-{
-	return folio_ref_count(folio) < 0 || folio_ref_count(folio) > INT_MAX / 2;
-}
-
-/* Add @more pins to a page on which the caller has one. */
-static int page_pin_more(struct page *page, unsigned long more)
-{
-	struct folio *folio = page_folio(page);
-	unsigned long i;
-
-	if (is_zero_folio(folio))
-		return 0;
-	if (folio_pins_full(folio))
-		return -ENOMEM;
-	for (i = 0; i < more; i++)
-		folio_add_pin(folio);
-	mod_node_page_state(page_pgdat(page), NR_FOLL_PIN_ACQUIRED, more);
-	return 0;
-}
-
-/*
- * Pin up to @max pages from @ua on, as far as they are contiguous. Returns their number,
- * which is not 0, or -errno.
- */
-static long pages_pin(unsigned long ua, unsigned long max, bool write,
-		      struct page **first)
-{
-	unsigned int gup = FOLL_LONGTERM | (write ? FOLL_WRITE : 0);
-	struct page *page[IOMMU_USER_PINS];
-	unsigned long have = 0;
-	long got, i;
-
-	while (have < max) {
-		got = pin_user_pages_fast(ua + (have << PAGE_SHIFT),
-					  min(max - have, IOMMU_USER_PINS), gup,
-					  page);
-		if (got <= 0)
-			return have ? have : got ?: -EFAULT;
-		if (!have)
-			*first = page[0];
-		for (i = 0; i < got; i++, have++)
-			if (page_to_pfn(page[i]) != page_to_pfn(*first) + have ||
-			    folio_pins_full(page_folio(page[i])))
-				break;
-		if (i < got) {
-			unpin_user_pages(page + i, got - i);
-			return have ? have : -ENOMEM;
-		}
-		if (fatal_signal_pending(current))
-			break;
-		cond_resched();
-	}
-	return have;
-}
-
-/*
- * Pin the pages for entries of @size bytes from @ua on, as far as they are contiguous, one pin
- * per IOMMU page. *@hpa is their address. Returns bytes, a multiple of the IOMMU page size, or
- * -errno.
- */
-static long pins_get(struct iommu_table *tbl, unsigned long ua,
-		     unsigned long size, bool write, unsigned long *hpa)
-{
-	unsigned int shift = tbl->it_page_shift;
-	unsigned long mask = BIT(shift) - 1;
-	unsigned long off = offset_in_page(ua), bytes, n, done;
-	struct page *first;
-	long pages;
-	int ret;
-
-	if (!tbl->it_mm || tbl->it_mm != current->mm)
-		return -EPERM;
-	/* One batch, or one IOMMU page if that is more. The caller repeats. */
-	size = min(size, max(IOMMU_USER_PINS << PAGE_SHIFT, mask + 1));
-	pages = pages_pin(ua & PAGE_MASK, PAGE_ALIGN(off + size) >> PAGE_SHIFT,
-			  write, &first);
-	if (pages <= 0)
-		return pages;
-
-	*hpa = page_to_phys(first) + off;
-	bytes = min(size, ((unsigned long)pages << PAGE_SHIFT) - off) & ~mask;
-	if (!bytes || ((ua | *hpa) & mask)) {
-		unpin_user_page_range_dirty_lock(first, pages, false);
-		return -EINVAL;
-	}
-	if (shift >= PAGE_SHIFT) {
-		n = bytes >> PAGE_SHIFT;
-		if (n < pages)
-			unpin_user_page_range_dirty_lock(pfn_to_page(page_to_pfn(first) + n),
-							 pages - n, false);
-		return bytes;
-	}
-
-	/* Smaller IOMMU pages: a page gets a pin for each of its entries here. */
-	for (done = 0; done < bytes; done += n << shift) {
-		n = min(bytes - done, PAGE_SIZE - offset_in_page(*hpa + done)) >> shift;
-		ret = page_pin_more(pfn_to_page((*hpa + done) >> PAGE_SHIFT), n - 1);
-		if (!ret)
-			continue;
-		n = (off + done) >> PAGE_SHIFT;
-		unpin_user_page_range_dirty_lock(pfn_to_page(page_to_pfn(first) + n),
-						 pages - n, false);
-		if (!done)
-			return ret;
-		break;
-	}
-	return done;
-}
 
 /* ---- entries that a try does not change ---- */
 
@@ -580,7 +430,7 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 		if (t->mem)
 			mm_iommu_get(t->mem, 1);
 		else
-			page_pin_more(pfn_to_page(hpa >> PAGE_SHIFT), 1);
+			iommu_user_pin_more(pfn_to_page(hpa >> PAGE_SHIFT), 1);
 		if (!live)
 			view_change(g->tbl, view, new);
 		return;
@@ -811,20 +661,6 @@ static int range_change(struct iommu_user_gather *g, unsigned long entry, unsign
 	return why;
 }
 
-/* Charge one more page. Revoking the table is followed by iommu_user_pins_uncharge(). */
-static int pins_charge(struct iommu_table *tbl)
-{
-	int ret = -ENODEV;
-
-	mutex_lock(&tbl->it_grow);
-	if (!READ_ONCE(tbl->it_revoked))
-		ret = account_locked_vm(tbl->it_mm, 1, true);
-	if (!ret)
-		atomic_long_inc(&tbl->it_pin_room);
-	mutex_unlock(&tbl->it_grow);
-	return ret;
-}
-
 /**
  * iommu_user_provide() - supply what a try lacks
  * @tbl: the table
@@ -844,7 +680,7 @@ int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why)
 	if (why == -ENOENT)
 		return iommu_levels_grow(tbl, entry - tbl->it_offset);
 	if (why == -EDQUOT)
-		return pins_charge(tbl);
+		return iommu_user_pins_charge(tbl);
 	if (why != -EAGAIN)
 		return why;
 	if (fatal_signal_pending(current))
@@ -877,8 +713,8 @@ void iommu_user_finish(struct iommu_user_gather *g)
 	if (g->end > g->first && tbl->it_ops->tce_kill)
 		tbl->it_ops->tce_kill(tbl, g->first, g->end - g->first);
 	for (held = g->held; held < g->held + g->nr; held++) {
-		pins_drop(tbl, held->addr & IOMMU_LINK_PA, held->nr,
-			  held->addr & IOMMU_VIEW_WRITE);
+		iommu_user_pins_drop(tbl, held->addr & IOMMU_LINK_PA, held->nr,
+				     held->addr & IOMMU_VIEW_WRITE);
 		cond_resched();
 	}
 	g->first = ~0UL;
@@ -954,7 +790,7 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 		return -ENODEV;
 	/* A page is pinned as a whole, whatever is asked for. */
 	n = min(n, max(*ask, (PAGE_SIZE - offset_in_page(t->ua)) >> shift));
-	ret = pins_get(g->tbl, t->ua, n << shift, t->dir != DMA_TO_DEVICE, &t->hpa);
+	ret = iommu_user_pins_get(g->tbl, t->ua, n << shift, t->dir != DMA_TO_DEVICE, &t->hpa);
 	if (ret < 0)
 		return ret;
 	got = (unsigned long)ret >> shift;
@@ -963,7 +799,7 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 
 	why = range_change(g, entry, got, t);
 	if (g->done < got)
-		pins_drop(g->tbl, t->hpa + (g->done << shift), got - g->done, false);
+		iommu_user_pins_drop(g->tbl, t->hpa + (g->done << shift), got - g->done, false);
 	return why;
 }
 
@@ -1308,42 +1144,3 @@ void iommu_user_revoke(struct iommu_table *const *tbl, unsigned int nr)
 		synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(iommu_user_revoke);
-
-/* Pages that the charge for a window covers */
-static long pins_window(struct iommu_table *tbl)
-{
-	return 2 * ((tbl->it_size << tbl->it_page_shift) >> PAGE_SHIFT);
-}
-
-/**
- * iommu_user_pins_init() - let the entries of a table hold pins of pages (v1)
- * @tbl: a new table without entries
- *
- * The table's owner charges the size of the window, and revokes the table before it uncharges.
- */
-void iommu_user_pins_init(struct iommu_table *tbl)
-{
-	tbl->it_pins = true;
-	atomic_long_set(&tbl->it_pin_room, pins_window(tbl));
-}
-EXPORT_SYMBOL_GPL(iommu_user_pins_init);
-
-/**
- * iommu_user_pins_uncharge() - uncharge the pages beyond the window's size
- * @tbl: revoked table without live entries. Entries that a hypervisor did not clear stay charged
- *
- * Context: may sleep; not under mmap_lock.
- */
-void iommu_user_pins_uncharge(struct iommu_table *tbl)
-{
-	long more;
-
-	mutex_lock(&tbl->it_grow);
-	more = atomic_long_read(&tbl->it_pin_room) - pins_window(tbl);
-	if (more > 0) {
-		account_locked_vm(tbl->it_mm, more, false);
-		atomic_long_sub(more, &tbl->it_pin_room);
-	}
-	mutex_unlock(&tbl->it_grow);
-}
-EXPORT_SYMBOL_GPL(iommu_user_pins_uncharge);

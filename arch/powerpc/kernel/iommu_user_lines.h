@@ -23,6 +23,7 @@
 #include <asm/tce.h>
 
 struct mm_iommu_region;
+struct page;
 
 /* Inside only: the gather has no room, iommu_user_try_finish() makes some */
 #define IOMMU_USER_FULL		(-ENOSPC)
@@ -78,5 +79,13 @@ struct iommu_user_held *iommu_user_held_by(struct iommu_user_gather *g, unsigned
 					   int *why);
 unsigned long iommu_line_count(struct iommu_user_gather *g, const u64 *view,
 			       unsigned long n, int *why);
+
+/* iommu_user_pins.c: entries of version 1 */
+void iommu_user_pins_drop(struct iommu_table *tbl, unsigned long hpa, unsigned long n,
+			  bool dirty);
+int iommu_user_pin_more(struct page *page, unsigned long more);
+long iommu_user_pins_get(struct iommu_table *tbl, unsigned long ua, unsigned long size,
+			 bool write, unsigned long *hpa);
+int iommu_user_pins_charge(struct iommu_table *tbl);
 
 #endif /* IOMMU_USER_LINES_H */
