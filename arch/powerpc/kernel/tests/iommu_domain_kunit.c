@@ -82,10 +82,11 @@ static struct fake_group *to_fake(struct iommu_table_group *tg)
 
 static void tlb_empty(struct fake_group *g)
 {
-	guard(spinlock)(&g->hw);
+	spin_lock(&g->hw);
 	memset(g->tlb, 0, sizeof(g->tlb));
 	memset(g->links, 0, sizeof(g->links));
 	g->caches = false;
+	spin_unlock(&g->hw);
 }
 
 /* The leaf of an entry, by the cache of links or by a walk; 0: a hole. */
@@ -110,14 +111,12 @@ static u64 hw_leaf(struct fake_group *g, unsigned long idx)
 	return link;
 }
 
-/* What a device reaches at an entry; 0: refused. Valid entries only are cached. */
-static u64 hw_read(struct fake_group *g, unsigned long idx)
+static u64 hw_walk(struct fake_group *g, unsigned long idx)
 {
 	unsigned int at = idx % TLB_SIZE;
 	__be64 *tces;
 	u64 leaf, tce;
 
-	guard(spinlock)(&g->hw);
 	if (!g->root)
 		return 0;
 	if (g->tlb[at].tce && g->tlb[at].idx == idx)
@@ -134,30 +133,46 @@ static u64 hw_read(struct fake_group *g, unsigned long idx)
 	return tce;
 }
 
+/* What a device reaches at an entry; 0: refused. Valid entries only are cached. */
+static u64 hw_read(struct fake_group *g, unsigned long idx)
+{
+	u64 tce;
+
+	spin_lock(&g->hw);
+	tce = hw_walk(g, idx);
+	spin_unlock(&g->hw);
+	return tce;
+}
+
 static atomic_t kills;
+
+static void hw_forget(struct fake_group *g, unsigned long index, unsigned long pages)
+{
+	unsigned int i;
+
+	for (i = 0; g->caches && i < TLB_SIZE; i++) {
+		if (g->tlb[i].tce && g->tlb[i].idx - index < pages)
+			g->tlb[i].tce = 0;
+		/* a link goes if any of what it leads to does */
+		if (g->links[i].link &&
+		    (g->links[i].prefix + 1) << g->level_shift > index &&
+		    g->links[i].prefix << g->level_shift < index + pages)
+			g->links[i].link = 0;
+	}
+}
 
 static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
 	struct iommu_table_group_link *tgl;
 	struct fake_group *g;
-	unsigned int i;
 
 	atomic_inc(&kills);
 	rcu_read_lock();
 	list_for_each_entry_rcu(tgl, &tbl->it_group_list, next) {
 		g = to_fake(tgl->table_group);
-		guard(spinlock)(&g->hw);
-		if (!g->caches)
-			continue;
-		for (i = 0; i < TLB_SIZE; i++) {
-			if (g->tlb[i].tce && g->tlb[i].idx - index < pages)
-				g->tlb[i].tce = 0;
-			/* a link goes if any of what it leads to does */
-			if (g->links[i].link &&
-			    (g->links[i].prefix + 1) << g->level_shift > index &&
-			    g->links[i].prefix << g->level_shift < index + pages)
-				g->links[i].link = 0;
-		}
+		spin_lock(&g->hw);
+		hw_forget(g, index, pages);
+		spin_unlock(&g->hw);
 	}
 	rcu_read_unlock();
 }
