@@ -3,8 +3,6 @@
  * Random programs of ioctls on a VFIO sPAPR TCE v2 container. A model predicts the result of
  * each call.
  *
- *	vfio_spapr_fuzz [-s SEED] [-n CALLS] [-p PROGRAM] [GROUP]
- *
  * A program is a new container and some hundred calls: registrations that fit, overlap or have
  * holes; maps and unmaps in and beyond both windows; windows created and removed; memory of a
  * region unmapped and mapped again; a second group that joins and leaves; children that use
@@ -12,22 +10,19 @@
  * An unmap returns how many TCEs were live, which compares the model with the table.
  *
  * After each program the numbers of pinned pages, of locked pages and of regions are those
- * before it. The seed is printed; -s SEED -p PROGRAM replays one program.
+ * before it. Options: vfio_fuzz.h.
  *
  * The model takes what the platform decides (windows of pSeries, whether a second group can
  * join) from the result. IOMMU pages are no larger than the kernel's pages: whether larger
  * ones fit depends on the memory's contiguity.
  */
-#include <getopt.h>
-
-#include "vfio_spapr_tce.h"
+#include "vfio_fuzz.h"
 
 #define PAGES		64	/* of the memory that programs use */
 #define KEPT		(PAGES - 1)	/* always registered: the container has an owner */
 #define CALLS		300	/* of one program */
 #define SECOND_START	(1ULL << 59)
 #define MAX_ENTRIES	(1UL << 19)	/* of a window that is modelled */
-#define MAX_LISTED	64	/* last calls, told when one goes wrong */
 
 struct window {
 	bool there;
@@ -52,38 +47,10 @@ static int second = -1;		/* the other group's fd while it is in the container */
 static bool powernv;
 
 static __u64 state;
-static unsigned int seed = 1, program;
-static unsigned long calls_left = 10000, calls_made;
-static char said[MAX_LISTED][96];
-static unsigned int nr_said;
-static bool wrong;
 
 static unsigned int draw(unsigned int below)
 {
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (state >> 33) % below;
-}
-
-/* Remember a call, so that what led to a wrong answer can be told. */
-#define say(...) snprintf(said[nr_said++ % MAX_LISTED], sizeof(said[0]), __VA_ARGS__)
-
-static void tell(const char *what, long wanted, long got)
-{
-	unsigned int i;
-
-	if (wrong)
-		return;
-	wrong = true;
-	for (i = nr_said < MAX_LISTED ? 0 : nr_said - MAX_LISTED; i < nr_said; i++)
-		ksft_print_msg("  %s\n", said[i % MAX_LISTED]);
-	ksft_print_msg("seed %u program %u: %s: wanted %ld, got %ld\n", seed, program, what,
-		       wanted, got);
-}
-
-static void must(const char *what, long wanted, long got)
-{
-	if (wanted != got)
-		tell(what, wanted, got);
+	return draw_from(&state, below);
 }
 
 /* ---- the model ---- */
@@ -418,7 +385,6 @@ static bool begin(void)
 		return false;
 	region[0] = (struct region){ .first = KEPT, .n = 1 };
 	window_begin(&window[0], c.window, c.window_size, 12);
-	nr_said = 0;
 	return true;
 }
 
@@ -438,11 +404,6 @@ static void end(void)
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
-static void same(const char *what, long before, long (*value)(void))
-{
-	must(what, before, settle(value, before));
-}
-
 static void run_program(void)
 {
 	long pinned = pages_pinned(), charge = locked(), regions = regions_known();
@@ -451,12 +412,11 @@ static void run_program(void)
 	state = ((__u64)seed << 32) + program;
 	if (!begin())
 		ksft_exit_fail_msg("seed %u program %u: no container\n", seed, program);
-	for (i = 0; i < CALLS && calls_left && !wrong; i++) {
+	for (i = 0; i < CALLS && !wrong; i++) {
 		if (draw(8))
 			ops[draw(ARRAY_SIZE(ops))]();
 		else
 			rare_ops[draw(ARRAY_SIZE(rare_ops))]();
-		calls_left--;
 		calls_made++;
 	}
 	end();
@@ -468,28 +428,11 @@ static void run_program(void)
 
 int main(int argc, char **argv)
 {
-	bool one = false;
-	unsigned int bad = 0;
-	int o, ret;
+	bool one;
+	int ret;
 
 	spapr_tce_init(&argc, argv);
-	while ((o = getopt(argc, argv, "s:n:p:")) > 0) {
-		switch (o) {
-		case 's':
-			seed = atoi(optarg);
-			break;
-		case 'n':
-			calls_left = atol(optarg);
-			break;
-		case 'p':
-			program = atoi(optarg);
-			one = true;
-			break;
-		default:
-			return KSFT_FAIL;
-		}
-	}
-	ksft_print_header();
+	one = fuzz_options(argc, argv);
 	page_size = sysconf(_SC_PAGESIZE);
 	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
 	if (ret == -EOPNOTSUPP)
@@ -506,16 +449,6 @@ int main(int argc, char **argv)
 	memset(memory, 1, PAGES * page_size);
 
 	ksft_set_plan(1);
-	ksft_print_msg("seed %u\n", seed);
-	do {
-		wrong = false;
-		run_program();
-		bad += wrong;
-		program++;
-		if (!(program % 256))
-			ksft_print_msg("%lu calls, %u programs\n", calls_made, program);
-	} while (!one && calls_left && bad < 3);
-	ksft_print_msg("%lu calls, %u programs\n", calls_made, program);
-	ksft_test_result(!bad && calls_made, "what the model says, and nothing left\n");
+	fuzz_run(one, run_program);
 	ksft_finished();
 }

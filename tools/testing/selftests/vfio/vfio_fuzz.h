@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the programs of random calls share: chance that a seed replays, the model's objections,
+ * and main().
+ *
+ *	PROGRAM [-s SEED] [-n CALLS] [-p PROGRAM] [GROUP]
+ *
+ * One run is many programs, of some hundred calls each, until CALLS were made or three programs
+ * went wrong. The seed is printed; -s SEED -p PROGRAM replays one program.
+ */
+#ifndef VFIO_FUZZ_H
+#define VFIO_FUZZ_H
+
+#include <getopt.h>
+
+#include "vfio_spapr_tce.h"
+
+#define MAX_LISTED	64	/* last calls, told when one goes wrong */
+
+static unsigned int seed = 1, program;
+static unsigned long calls_left = 10000, calls_made;
+static bool wrong;
+static char said[MAX_LISTED][96];
+static unsigned int nr_said;
+
+static inline unsigned int draw_from(__u64 *state, unsigned int below)
+{
+	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (*state >> 33) % below;
+}
+
+/* Remember a call, so that what led to a wrong answer can be told. */
+#define say(...) snprintf(said[nr_said++ % MAX_LISTED], sizeof(said[0]), __VA_ARGS__)
+
+/* The first objection to a program */
+static inline void tell(const char *what, long wanted, long got)
+{
+	unsigned int i;
+
+	if (wrong)
+		return;
+	wrong = true;
+	for (i = nr_said < MAX_LISTED ? 0 : nr_said - MAX_LISTED; i < nr_said; i++)
+		ksft_print_msg("  %s\n", said[i % MAX_LISTED]);
+	ksft_print_msg("seed %u program %u: %s: wanted %ld, got %ld\n", seed, program, what,
+		       wanted, got);
+}
+
+static inline void must(const char *what, long wanted, long got)
+{
+	if (wanted != got)
+		tell(what, wanted, got);
+}
+
+/* A counter that is as before, soon */
+static inline void same(const char *what, long before, long (*value)(void))
+{
+	must(what, before, settle(value, before));
+}
+
+/*
+ * Run programs; @run_program makes calls, counts them in calls_made, and looks for what is left.
+ * Reports one test result.
+ */
+static inline void fuzz_run(bool one, void (*run_program)(void))
+{
+	unsigned int bad = 0, begun = program;
+
+	ksft_print_msg("seed %u\n", seed);
+	do {
+		wrong = false;
+		nr_said = 0;
+		run_program();
+		bad += wrong;
+		program++;
+		if (!(program % 64))
+			ksft_print_msg("%lu calls, %u programs\n", calls_made, program - begun);
+	} while (!one && calls_made < calls_left && bad < 3);
+	ksft_print_msg("%lu calls, %u programs\n", calls_made, program - begun);
+	ksft_test_result(!bad && calls_made, "what the model says, and nothing left\n");
+}
+
+/* The program's options. Returns whether one program is to be replayed. */
+static inline bool fuzz_options(int argc, char **argv)
+{
+	bool one = false;
+	int o;
+
+	while ((o = getopt(argc, argv, "s:n:p:")) > 0) {
+		switch (o) {
+		case 's':
+			seed = atoi(optarg);
+			break;
+		case 'n':
+			calls_left = atol(optarg);
+			break;
+		case 'p':
+			program = atoi(optarg);
+			one = true;
+			break;
+		default:
+			exit(KSFT_FAIL);
+		}
+	}
+	ksft_print_header();
+	return one;
+}
+
+#endif
