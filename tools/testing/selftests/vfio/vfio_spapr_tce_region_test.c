@@ -17,6 +17,10 @@
 #include "vfio_spapr_tce.h"
 #include "kselftest_harness.h"
 
+/* Emulated machines are slow, with KASAN more so. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
 #define REGION		(16 * MiB)
 
 FIXTURE(region) {
