@@ -916,7 +916,7 @@ static int tce_enable(struct tce_container *container)
 	/*
 	 * The whole window is charged now: charging page by page would cost more than
 	 * mapping, and a guest's H_PUT_TCE has no good way to fail. Only memory scattered
-	 * in parts smaller than a page takes more, see iommu_user.c.
+	 * in parts smaller than a page takes more, see iommu_user_pins.c.
 	 */
 	pages = table_group->tce32_size >> PAGE_SHIFT;
 	ret = account_locked_vm(container->mm, pages, true);
@@ -965,7 +965,7 @@ static int tce_ioctl_disable(struct tce_container *container, union tce_param *p
 {
 	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
-	/* By its owner, which it may have got since the dispatcher looked. */
+	/* The container may have got an owner since the dispatcher checked. */
 	if (container->mm == current->mm)
 		tce_disable(container);
 	mutex_unlock(&container->lock);

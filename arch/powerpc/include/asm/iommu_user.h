@@ -44,7 +44,7 @@
  *
  * Reading order: asm/iommu_levels.h (view words and lines), kernel/iommu_user_lines.h
  * (how lines are changed), kernel/iommu_user_try.c (tries), kernel/iommu_user.c
- * (everything that may sleep).
+ * (everything that may sleep), kernel/iommu_user_pins.c (page pins of version 1).
  */
 #ifndef _ASM_POWERPC_IOMMU_USER_H
 #define _ASM_POWERPC_IOMMU_USER_H
