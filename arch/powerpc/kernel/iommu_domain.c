@@ -67,11 +67,17 @@
 /**
  * struct tce_domain - a paging domain
  * @domain: the core's part
- * @tbl: the table; a reference until free, immutable
+ * @tbl: the table; a reference until free
+ * @root: its top level
+ * @link_to_level: makes a pointer of a link when added; a load is cheaper than the constant
+ *
+ * All immutable.
  */
 struct tce_domain {
 	struct iommu_domain domain;
 	struct iommu_table *tbl;
+	__be64 *root;
+	unsigned long link_to_level;
 };
 
 /*
@@ -80,9 +86,14 @@ struct tce_domain {
  */
 static DEFINE_MUTEX(attach_lock);
 
+static struct tce_domain *to_tce_domain(struct iommu_domain *domain)
+{
+	return container_of(domain, struct tce_domain, domain);
+}
+
 static struct iommu_table *domain_table(struct iommu_domain *domain)
 {
-	return container_of(domain, struct tce_domain, domain)->tbl;
+	return to_tce_domain(domain)->tbl;
 }
 
 /* Is the table what domain_entry() expects? */
@@ -126,6 +137,8 @@ struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_grou
 	}
 
 	td->tbl = tbl;
+	td->root = tbl->it_root;
+	td->link_to_level = (unsigned long)__va(0) - IOMMU_LINK_VALID;
 	td->domain.pgsize_bitmap = PAGE_SIZE;
 	td->domain.geometry.aperture_end = BIT(SPAPR_TCE_DOMAIN_SHIFT) - 1;
 	td->domain.geometry.force_aperture = true;
@@ -142,16 +155,20 @@ struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_grou
  */
 void spapr_tce_domain_free(struct iommu_domain *domain)
 {
-	struct tce_domain *td = container_of(domain, struct tce_domain, domain);
+	struct tce_domain *td = to_tce_domain(domain);
 
 	iommu_tce_table_put(td->tbl);
 	kfree(td);
 }
 
-/*
- * The domain's table that a group shows, or NULL. It stays under attach_lock. A container changes
- * its own tables without that.
- */
+/* A container changes its own tables without attach_lock, and frees them: look, under RCU. */
+static struct iommu_table *group_table(struct iommu_table_group *table_group, unsigned int num)
+{
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "the container may free the table");
+	return READ_ONCE(table_group->tables[num]);
+}
+
+/* The domain's table that a group shows, or NULL. It stays under attach_lock. */
 static struct iommu_table *group_domain_table(struct iommu_table_group *table_group)
 {
 	struct iommu_table *tbl;
@@ -159,7 +176,7 @@ static struct iommu_table *group_domain_table(struct iommu_table_group *table_gr
 	lockdep_assert_held(&attach_lock);
 
 	rcu_read_lock();
-	tbl = READ_ONCE(table_group->tables[0]);
+	tbl = group_table(table_group, 0);
 	if (tbl && !tbl->it_domain)
 		tbl = NULL;
 	rcu_read_unlock();
@@ -175,7 +192,7 @@ static bool group_has_view(struct iommu_table_group *table_group)
 
 	rcu_read_lock();
 	for (num = 0; num < IOMMU_TABLE_GROUP_MAX_TABLES; num++) {
-		tbl = READ_ONCE(table_group->tables[num]);
+		tbl = group_table(table_group, num);
 		found |= tbl && iommu_table_has_view(tbl);
 	}
 	rcu_read_unlock();
@@ -286,27 +303,28 @@ int spapr_tce_domain_attach(struct iommu_domain *domain,
  * the shape known: four levels' walk is most of what mapping or unmapping one page costs.
  *
  * A link is the physical address of a level plus IOMMU_LINK_VALID, so adding one number makes
- * a pointer of it. The compiler is kept from building large constants for each level.
+ * a pointer of it. The compiler is kept from shifting @idx anew for each level.
  */
-static __always_inline bool domain_walk(struct iommu_table *tbl, unsigned long idx, __be64 **tce)
+static __always_inline bool domain_walk(struct tce_domain *td, unsigned long idx, __be64 **tce)
 {
 	const unsigned int shift = SPAPR_TCE_DOMAIN_LEVEL_SHIFT;
-	unsigned long link, base = (unsigned long)__va(0), top = idx >> 3 * shift;
+	const unsigned long mask = (DOMAIN_LEAF - 1) * sizeof(u64);
+	/* byte offsets into the levels above the leaf, the lowest level's lowest */
+	unsigned long at = idx >> (shift - ilog2(sizeof(u64)));
+	unsigned long link, base = td->link_to_level;
 
 	BUILD_BUG_ON(SPAPR_TCE_DOMAIN_LEVELS != 4);
-	OPTIMIZER_HIDE_VAR(base);
-	base -= IOMMU_LINK_VALID;
-	OPTIMIZER_HIDE_VAR(top);
+	OPTIMIZER_HIDE_VAR(at);
 
-	if (top >= DOMAIN_PAGES >> 3 * shift)
+	if (at >> (SPAPR_TCE_DOMAIN_SHIFT - PAGE_SHIFT - shift + ilog2(sizeof(u64))))
 		return false;
-	link = iommu_tce_load(tbl->it_root + top);
+	link = iommu_tce_load((void *)td->root + (at >> 2 * shift & mask));
 	if (!(link & IOMMU_LINK_VALID))
 		return false;
-	link = iommu_tce_load((__be64 *)(base + link) + (idx >> 2 * shift) % DOMAIN_LEAF);
+	link = iommu_tce_load((void *)(base + link) + (at >> shift & mask));
 	if (!(link & IOMMU_LINK_VALID))
 		return false;
-	link = iommu_tce_load((__be64 *)(base + link) + (idx >> shift) % DOMAIN_LEAF);
+	link = iommu_tce_load((void *)(base + link) + (at & mask));
 	if (!(link & IOMMU_LINK_VALID))
 		return false;
 	*tce = (__be64 *)(base + link) + idx % DOMAIN_LEAF;
@@ -350,7 +368,7 @@ static noinline int domain_map_pages(struct iommu_domain *domain, unsigned long 
 				     gfp_t gfp, size_t *mapped)
 {
 	unsigned long idx = iova >> PAGE_SHIFT, end = idx + count, n;
-	struct iommu_table *tbl = domain_table(domain);
+	struct tce_domain *td = to_tce_domain(domain);
 	u64 tce = pa | domain_perm(prot);
 	__be64 *p;
 	int ret;
@@ -362,8 +380,8 @@ static noinline int domain_map_pages(struct iommu_domain *domain, unsigned long 
 
 	for (; idx < end; idx += n) {
 		n = 0;
-		if (!domain_walk(tbl, idx, &p)) {
-			ret = iommu_levels_grow_host(tbl, idx, gfp);
+		if (!domain_walk(td, idx, &p)) {
+			ret = iommu_levels_grow_host(td->tbl, idx, gfp);
 			if (ret)
 				return ret;
 			continue;
@@ -376,20 +394,20 @@ static noinline int domain_map_pages(struct iommu_domain *domain, unsigned long 
 	return 0;
 }
 
-/* spapr_tce_domain_unmap() of more than one page */
+/* spapr_tce_domain_unmap() of more than one page, or of a hole */
 static noinline size_t domain_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 					  size_t pgsize, size_t count,
 					  struct iommu_iotlb_gather *gather)
 {
 	const unsigned long first = iova >> PAGE_SHIFT, end = first + count;
-	struct iommu_table *tbl = domain_table(domain);
+	struct tce_domain *td = to_tce_domain(domain);
 	unsigned long idx = first, n, cleared;
 	__be64 *p;
 
 	if (WARN_ON_ONCE(end > DOMAIN_PAGES || end <= first))
 		return 0;
 	do {
-		if (!domain_walk(tbl, idx, &p))
+		if (!domain_walk(td, idx, &p))
 			break;
 		n = to_leafs_end(idx, end - idx);
 		cleared = tces_clear(p, n);
@@ -397,7 +415,7 @@ static noinline size_t domain_unmap_pages(struct iommu_domain *domain, unsigned 
 	} while (cleared == n && idx < end);
 
 	n = idx - first;
-	if (n && !iommu_levels_prune(tbl, first, n))
+	if (n && !iommu_levels_prune(td->tbl, first, n))
 		iommu_iotlb_gather_add_range(gather, iova, n * pgsize);
 	return n * pgsize;
 }
@@ -424,7 +442,7 @@ int spapr_tce_domain_map(struct iommu_domain *domain, unsigned long iova,
 	__be64 *p;
 
 	if (count != 1 || !perm ||
-	    !domain_walk(domain_table(domain), iova >> PAGE_SHIFT, &p))
+	    !domain_walk(to_tce_domain(domain), iova >> PAGE_SHIFT, &p))
 		return domain_map_pages(domain, iova, pa, pgsize, count, prot, gfp, mapped);
 
 	/* scattered memory comes page by page */
@@ -452,10 +470,11 @@ size_t spapr_tce_domain_unmap(struct iommu_domain *domain, unsigned long iova,
 {
 	__be64 *p;
 
-	if (count != 1)
+	if (count != 1 ||
+	    !domain_walk(to_tce_domain(domain), iova >> PAGE_SHIFT, &p) || !READ_ONCE(*p))
 		return domain_unmap_pages(domain, iova, pgsize, count, gather);
-	if (!domain_walk(domain_table(domain), iova >> PAGE_SHIFT, &p) || !READ_ONCE(*p))
-		return 0;
+
+	/* scattered memory goes page by page */
 	WRITE_ONCE(*p, 0);
 	iommu_iotlb_gather_add_range(gather, iova, PAGE_SIZE);
 	return PAGE_SIZE;
@@ -476,7 +495,7 @@ phys_addr_t spapr_tce_domain_iova_to_phys(struct iommu_domain *domain,
 	__be64 *p;
 
 	rcu_read_lock();
-	if (domain_walk(domain_table(domain), iova >> PAGE_SHIFT, &p))
+	if (domain_walk(to_tce_domain(domain), iova >> PAGE_SHIFT, &p))
 		tce = iommu_tce_load(p);
 	rcu_read_unlock();
 	return tce ? (tce & PAGE_MASK) | (iova & ~PAGE_MASK) : 0;
