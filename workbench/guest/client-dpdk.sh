@@ -1,20 +1,6 @@
 # DPDK's testpmd drives two NICs that are wired together: by iommufd, which takes the place of VFIO's container
 # for type1 programs. Each forwards to the other what it receives. Prints TAP.
 
-n=0
-result()	# result STATUS NAME
-{
-	n=$((n + 1))
-	[ "$1" = 0 ] && echo "ok $n $2" && return
-	echo "not ok $n $2"
-	failed=1
-}
-
-pins()
-{
-	awk '/^nr_foll_pin_acquired/ { a = $2 } /^nr_foll_pin_released/ { r = $2 } END { print a - r }' /proc/vmstat
-}
-
 # What the last statistics say of both NICs: received sent received sent
 counts()
 {
@@ -28,7 +14,6 @@ enough()	# each has received and sent so many packets
 }
 
 trap '' PIPE	# testpmd may end first
-failed=0
 echo TAP version 13
 echo 1..6
 vfio_bind >/tmp/bound

@@ -1,27 +1,12 @@
 # Debian's QEMU for aarch64, which knows vfio cdev and iommufd but no SPAPR container: its guest's firmware reads
 # a block of the NVMe and writes it elsewhere. The host's driver wrote it, and reads the copy. Prints TAP.
 
-n=0
-result()	# result STATUS NAME
-{
-	n=$((n + 1))
-	[ "$1" = 0 ] && echo "ok $n $2" && return
-	echo "not ok $n $2"
-	failed=1
-}
-
-pins()
-{
-	awk '/^nr_foll_pin_acquired/ { a = $2 } /^nr_foll_pin_released/ { r = $2 } END { print a - r }' /proc/vmstat
-}
-
 said()	# said TEXT: within a minute or two
 {
 	wait_for 150 "grep -q '$1' /tmp/out || ! kill -0 \$qemu"
 	grep -q "$1" /tmp/out
 }
 
-failed=0
 from=256 to=1024 blocks=64	# of 512 bytes
 echo TAP version 13
 echo 1..7

@@ -20,11 +20,6 @@ check()	# check NAME CONDITION DETAIL : its status is the condition's
 	return 1
 }
 
-pins()
-{
-	awk '/^nr_foll_pin_acquired/ { a = $2 } /^nr_foll_pin_released/ { r = $2 } END { print a - r }' /proc/vmstat
-}
-
 # A column of the view, as a list; columns go by the header's names.
 column()	# column NAME FILE
 {

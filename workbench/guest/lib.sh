@@ -57,6 +57,22 @@ vfio_export()
 	export VFIO_DEVICES VFIO_SELFTESTS_BDF
 }
 
+# Pages that are pinned now, of all processes.
+pins()
+{
+	awk '/^nr_foll_pin_acquired/ { a = $2 } /^nr_foll_pin_released/ { r = $2 } END { print a - r }' /proc/vmstat
+}
+
+# A line of TAP; failed is set once one has failed.
+n=0 failed=0
+result()	# result STATUS NAME
+{
+	n=$((n + 1))
+	[ "$1" = 0 ] && echo "ok $n $2" && return
+	echo "not ok $n $2"
+	failed=1
+}
+
 # What kmemleak (debug kernel) finds at the end; its summary on the console fails the run.
 leaks()
 {

@@ -1,20 +1,14 @@
 # Modules of ours are loaded, used and removed, over and over: nothing may stay behind, and nobody may
 # call what is gone. TAP on standard output; the programs' own on the console. Arguments: of the KVM tests.
 
-n=0 failed=0
 view=/sys/kernel/debug/powerpc/mm_iommu
 
 t()	# t NAME COMMAND...
 {
-	local name=$1
+	local name=$1 status=0
 	shift
-	n=$((n + 1))
-	if "$@" >&2; then
-		echo "ok $n $name"
-	else
-		failed=1
-		echo "not ok $n $name"
-	fi
+	"$@" >&2 || status=1
+	result $status "$name"
 }
 
 clean()
@@ -22,8 +16,7 @@ clean()
 	local i
 	# regions are unpinned by a worker
 	for i in 1 2 3 4 5 6 7 8 9 10; do
-		[ "$(awk '/^nr_foll_pin_acquired/ { a = $2 } /^nr_foll_pin_released/ { print a - $2 }' /proc/vmstat)" != 0 ] ||
-			[ "$(grep -c ^ $view)" -gt 1 ] || return 0
+		[ "$(pins)" != 0 ] || [ "$(grep -c ^ $view)" -gt 1 ] || return 0
 		sleep 0.5
 	done
 	grep foll_pin /proc/vmstat
