@@ -623,23 +623,6 @@ int iommu_levels_shape(unsigned int bits, unsigned int levels,
 	return n;
 }
 
-/**
- * iommu_levels_size - bytes that creation allocates and charges
- * @levels: see iommu_levels_shape()
- * @shift: see iommu_levels_shape()
- * @tces: leaves hold TCEs
- * @view: leaves hold view words
- *
- * Return: bytes.
- */
-unsigned long iommu_levels_size(unsigned int levels, unsigned int shift,
-				bool tces, bool view)
-{
-	unsigned long bytes = sizeof(__be64) << shift;
-
-	return levels == 1 && tces && view ? 2 * bytes : bytes;
-}
-
 /*
  * Allocate the only level's TCEs and view words separately, as one allocation failed. The view
  * words must not be right behind the TCEs: see leaf_is_split().
@@ -700,7 +683,7 @@ int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 		      unsigned int shift, bool tces, struct mm_struct *mm)
 {
 	gfp_t gfp = mm || tbl->it_domain ? GFP_KERNEL_ACCOUNT : GFP_KERNEL;
-	unsigned long bytes = iommu_levels_size(levels, shift, tces, mm);
+	unsigned long bytes;
 	int ret;
 
 	mutex_init(&tbl->it_grow);
@@ -709,6 +692,7 @@ int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 	tbl->it_indirect_levels = levels - 1;
 	tbl->it_view_off = mm && tces ? tbl->it_level_size : 0;
 	tbl->it_mm = mm;
+	bytes = block_bytes(tbl, tbl->it_indirect_levels);
 
 	if (mm) {
 		ret = table_charge(tbl, bytes);

@@ -225,8 +225,6 @@ static __always_inline void iommu_levels_walk(struct iommu_table *tbl,
 
 int iommu_levels_shape(unsigned int bits, unsigned int levels,
 		       unsigned int max_bits, bool pair, unsigned int *shift);
-unsigned long iommu_levels_size(unsigned int levels, unsigned int shift,
-				bool tces, bool view);
 int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 		      unsigned int shift, bool tces, struct mm_struct *mm);
 void iommu_levels_destroy(struct iommu_table *tbl);

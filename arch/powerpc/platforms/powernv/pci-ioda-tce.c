@@ -283,26 +283,6 @@ static int pnv_table_shape(u32 page_shift, u64 window_size, u32 levels, bool vie
 }
 
 /**
- * pnv_pci_ioda2_get_table_size - bytes that creating a user's table allocates
- * @page_shift: log2 of the IOMMU page
- * @window_size: bytes
- * @levels: requested levels
- *
- * Lower levels are charged when they are allocated.
- *
- * Return: bytes, with view words; 0 if such a table is not possible.
- */
-unsigned long pnv_pci_ioda2_get_table_size(__u32 page_shift, __u64 window_size,
-					   __u32 levels)
-{
-	unsigned int shift;
-	int n;
-
-	n = pnv_table_shape(page_shift, window_size, levels, true, &shift);
-	return n < 0 ? 0 : iommu_levels_size(n, shift, true, true);
-}
-
-/**
  * pnv_pci_ioda2_table_init - allocate a table's top level and set its fields
  * @tbl: zeroed table
  * @nid: node

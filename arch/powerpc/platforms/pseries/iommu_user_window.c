@@ -534,15 +534,6 @@ static int view_shape(u32 page_shift, u64 window_size, u32 levels, unsigned int 
 				  BITS_PER_LONG - page_shift, false, shift);
 }
 
-static unsigned long user_get_table_size(__u32 page_shift, __u64 window_size, __u32 levels)
-{
-	unsigned int shift;
-	int n;
-
-	n = view_shape(page_shift, window_size, levels, &shift);
-	return n < 0 ? 0 : iommu_levels_size(n, shift, false, true);
-}
-
 static int first_pci_dev(struct device *dev, void *data)
 {
 	struct pci_dev **pdev = data;
@@ -750,7 +741,6 @@ static void user_release_ownership(struct iommu_table_group *table_group, struct
 }
 
 struct iommu_table_group_ops spapr_tce_table_group_ops = {
-	.get_table_size = user_get_table_size,
 	.create_table = user_create_table,
 	.set_window = user_set_window,
 	.unset_window = user_unset_window,

@@ -8,7 +8,6 @@
 #define IOMMU_LEVELS_KUNIT_H
 
 #define iommu_levels_shape		kunit_levels_shape
-#define iommu_levels_size		kunit_levels_size
 #define iommu_levels_init		kunit_levels_init
 #define iommu_levels_destroy		kunit_levels_destroy
 #define iommu_levels_grow		kunit_levels_grow
@@ -22,7 +21,6 @@
 #define pnv_pci_ioda2_tce_kill_pe	kunit_pnv_pci_ioda2_tce_kill_pe
 #define pnv_pci_ioda2_tce_kill		kunit_pnv_pci_ioda2_tce_kill
 #define pnv_pci_table_ops		kunit_pnv_pci_table_ops
-#define pnv_pci_ioda2_get_table_size	kunit_pnv_pci_ioda2_get_table_size
 #define pnv_pci_ioda2_table_init	kunit_pnv_pci_ioda2_table_init
 #define pnv_pci_ioda2_create_domain_table	kunit_pnv_pci_ioda2_create_domain_table
 #define pnv_pci_link_table_and_group	kunit_pnv_pci_link_table_and_group
