@@ -100,10 +100,6 @@ int mm_iommu_unregister(struct mm_struct *mm, struct mm_iommu_region *region);
 int mm_iommu_unregister_last(struct mm_struct *mm, struct mm_iommu_region *region);
 void mm_iommu_abandon(struct mm_struct *mm, struct mm_iommu_region *region);
 
-long mm_iommu_map_get(struct mm_struct *mm, unsigned long ua,
-		      unsigned long size, unsigned int shift, bool write,
-		      unsigned long *hpa);
-int mm_iommu_map_put(struct mm_struct *mm, unsigned long ua, unsigned long n);
 long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 			unsigned long *hpa);
 bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,

@@ -87,17 +87,59 @@ static long translate(struct mm_struct *mm, unsigned long ua, unsigned long *hpa
 	return mm_iommu_translate(mm, ua, hpa);
 }
 
+/*
+ * Translate for a map, and take a reference for each IOMMU page; returns bytes. Called with the MMU
+ * off, too.
+ */
+static noinline notrace long find_get(struct mm_struct *mm, unsigned long ua,
+				      unsigned long size, unsigned int shift, bool write,
+				      unsigned long *hpa)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_region *region;
+	unsigned long mask = BIT(shift) - 1;
+	struct mm_iommu_run run;
+
+	region = store ? mm_iommu_find(store, ua) : NULL;
+	if (!region)
+		return -EFAULT;
+	/* region-words: they are valid only once @mapped is not 0. */
+	if (!atomic64_read_acquire(&region->mapped))
+		return -ENXIO;
+
+	mm_iommu_resolve(region, ua, &run);
+	size = min(size, run.len) & ~mask;
+	if (!size || ((ua | run.hpa) & mask))
+		return -EINVAL;
+	if (!atomic64_add_unless(&region->mapped, size >> shift, 0))
+		return -ENXIO;
+
+	*hpa = run.hpa;
+	if (write)
+		mm_iommu_mark_dirty(region, ua, size);
+	return size;
+}
+
+/* Drop references of @n TCEs that led into the region with @ua. */
+static noinline notrace int find_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
+{
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_region *region = store ? mm_iommu_find(store, ua) : NULL;
+
+	return region ? mm_iommu_put(region, n) : -ENOENT;
+}
+
 static long map_get(struct mm_struct *mm, unsigned long ua, unsigned long size,
 		    unsigned int shift, bool write, unsigned long *hpa)
 {
 	guard(rcu)();
-	return mm_iommu_map_get(mm, ua, size, shift, write, hpa);
+	return find_get(mm, ua, size, shift, write, hpa);
 }
 
 static int map_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
 {
 	guard(rcu)();
-	return mm_iommu_map_put(mm, ua, n);
+	return find_put(mm, ua, n);
 }
 
 static int mm_iommu_test_init(struct kunit *test)
@@ -1966,7 +2008,7 @@ static void orphan(struct kunit *test)
 	if (real) {
 		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate, (unsigned long)f->mm, ua,
 						(unsigned long)&hpa, 0, 0, 0), -EFAULT);
-		KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put, (unsigned long)f->mm, ua,
+		KUNIT_EXPECT_EQ(test, call_real(find_put, (unsigned long)f->mm, ua,
 						1, 0, 0, 0), -ENOENT);
 	}
 	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
@@ -2084,17 +2126,17 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 			if (len > 0)
 				KUNIT_ASSERT_EQ(test, map_put(f->mm, at, n), 0);
 			hpa = 0;
-			ret = call_real(mm_iommu_map_get, mm, at, ULONG_MAX,
+			ret = call_real(find_get, mm, at, ULONG_MAX,
 					shifts[s], true, (unsigned long)&hpa);
 			KUNIT_ASSERT_EQ(test, ret, len);
 			if (ret < 0)
 				continue;
 			KUNIT_ASSERT_EQ(test, hpa, want);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1 + n);
-			ret = call_real(mm_iommu_map_put, mm, at, n + 1, 0, 0, 0);
+			ret = call_real(find_put, mm, at, n + 1, 0, 0, 0);
 			KUNIT_ASSERT_EQ(test, ret, -ERANGE);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1 + n);
-			ret = call_real(mm_iommu_map_put, mm, at, n, 0, 0, 0);
+			ret = call_real(find_put, mm, at, n, 0, 0, 0);
 			KUNIT_ASSERT_EQ(test, ret, 0);
 			KUNIT_ASSERT_EQ(test, (long)atomic64_read(&mem->mapped), 1);
 		}
@@ -2103,10 +2145,10 @@ static void real_range(struct kunit *test, unsigned long ua, unsigned long pages
 					(unsigned long)&hpa, 0, 0, 0), -EFAULT);
 	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_translate, mm, ua - 1,
 					(unsigned long)&hpa, 0, 0, 0), -EFAULT);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put, mm, ua - 1, 1, 0, 0, 0),
+	KUNIT_EXPECT_EQ(test, call_real(find_put, mm, ua - 1, 1, 0, 0, 0),
 			-ENOENT);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get, mm, ua, P, PAGE_SHIFT, 0,
+	KUNIT_EXPECT_EQ(test, call_real(find_get, mm, ua, P, PAGE_SHIFT, 0,
 					(unsigned long)&hpa), -EFAULT);
 }
 
@@ -2173,9 +2215,9 @@ static void real_mode_dirty(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
 	page = user_page(test, ua);
 	test_clear_dirty(page);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_get, (unsigned long)f->mm, ua,
+	KUNIT_EXPECT_EQ(test, call_real(find_get, (unsigned long)f->mm, ua,
 					P, PAGE_SHIFT, true, (unsigned long)&hpa), (long)P);
-	KUNIT_EXPECT_EQ(test, call_real(mm_iommu_map_put, (unsigned long)f->mm, ua,
+	KUNIT_EXPECT_EQ(test, call_real(find_put, (unsigned long)f->mm, ua,
 					1, 0, 0, 0), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 	KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
