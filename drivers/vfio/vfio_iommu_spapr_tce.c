@@ -696,23 +696,13 @@ static int tce_range(struct iommu_table *tbl, u64 iova, u64 size,
 static int tce_one(struct tce_container *container, u64 iova, u64 size, u64 vaddr,
 		   enum dma_data_direction dir)
 {
-	unsigned long entry;
 	struct iommu_table *tbl;
 	int ret = -EAGAIN;
 
 	iommu_user_enter();
 	tbl = tce_window_find(container, iova);
-	if (tbl && size == BIT_ULL(tbl->it_page_shift) && !((iova | vaddr) & (size - 1))) {
-		entry = iova >> tbl->it_page_shift;
-		if (!tbl->it_view_off)
-			ret = iommu_user_hv_one(tbl, entry, vaddr, dir);
-		else if (dir == DMA_NONE)
-			ret = iommu_user_try_unmap_one(tbl, entry, false);
-		else
-			ret = iommu_user_try_map_one(tbl, entry,
-						     iommu_view_word(vaddr, dir != DMA_TO_DEVICE),
-						     false);
-	}
+	if (tbl && size == BIT_ULL(tbl->it_page_shift) && !(iova & (size - 1)))
+		ret = iommu_user_one(tbl, iova >> tbl->it_page_shift, vaddr, dir);
 	iommu_user_leave();
 	return ret;
 }

@@ -40,15 +40,17 @@ static void assert_section(void)
 
 /**
  * struct target - where entries are to lead
+ * @shift: log2 of the IOMMU page
  * @ua: user address of the first; LIST: to be added to each of @list
  * @list: addresses, if they do not follow each other
  * @mem: the region of all of them (v2), of which each has a reference
  * @hpa: v1: contiguous from here
  * @dir: what the device may do; DMA_NONE to clear
  * @only: to clear: only entries that lead into this range of addresses, if it has a size
- * @most: entries of a hypervisor's next call at most, see part_change(); 0: no limit
+ * @most: entries to change at once, see part_change(); 0: as many as possible
  */
 struct target {
+	unsigned int shift;
 	unsigned long ua;
 	const u64 *list;
 	struct mm_iommu_region *mem;
@@ -60,43 +62,79 @@ struct target {
 	unsigned long most;
 };
 
-static unsigned long target_ua(const struct target *t, unsigned long i, unsigned int shift)
+static unsigned long target_ua(const struct target *t, unsigned long i)
 {
-	return t->list ? t->list[i] + t->ua : t->ua + (i << shift);
+	return t->list ? t->list[i] + t->ua : t->ua + (i << t->shift);
 }
 
-/* Does an entry with this view word have to change? */
-static bool target_concerns(const struct target *t, u64 word)
+/* The view word of entry @i; 0 to clear it */
+static u64 target_word(const struct target *t, struct iommu_table *tbl, unsigned long i)
 {
-	if (t->dir != DMA_NONE)
-		return true;
+	if (t->dir == DMA_NONE)
+		return 0;
+	return iommu_user_word(tbl, tbl->it_pins ? t->hpa + (i << t->shift) : target_ua(t, i),
+			       t->dir);
+}
+
+/* Is an entry with this view word to be cleared? */
+static bool target_clears(const struct target *t, u64 word)
+{
 	return word & IOMMU_VIEW_LIVE &&
 	       (!t->only.size || (word & IOMMU_VIEW_UA) - t->only.ua < t->only.size);
 }
 
-/* Where entry @i is to lead. False: an IOMMU page cannot lead there. */
-static bool target_hpa(const struct target *t, unsigned long i, unsigned int shift,
-		       unsigned long *hpa)
+/*
+ * How many of the @n entries from @i on lead to contiguous memory, which begins at *@hpa? At most
+ * one of a list. 0: an IOMMU page cannot lead there.
+ */
+static unsigned long target_run(const struct target *t, unsigned long i, unsigned long n,
+				unsigned long *hpa)
 {
-	unsigned long size = BIT(shift), ua = target_ua(t, i, shift);
+	unsigned long ua = target_ua(t, i);
 	struct mm_iommu_run run;
 
 	if (!t->mem) {
-		*hpa = t->hpa + (i << shift);
-		return true;
+		*hpa = t->hpa + (i << t->shift);
+		return n;
 	}
 	if (ua - t->mem->ua >= t->mem->end - t->mem->ua)
-		return false;
-	mm_iommu_resolve(t->mem, ua, &run);
+		return 0;
+	n = min(t->list ? 1 : n, mm_iommu_run_pages(t->mem, ua, t->shift, &run));
 	*hpa = run.hpa;
-	return run.len >= size && !((ua | run.hpa) & (size - 1));
+	return n;
 }
 
-/* A device may write to the page after this: dirty-before-entry */
-static void target_dirty(const struct target *t, unsigned long i, unsigned int shift)
+/* How many of @n entries can change at once? */
+static unsigned long target_part(const struct target *t, const u64 *view, unsigned long n)
 {
-	if (t->mem && t->dir != DMA_TO_DEVICE)
-		mm_iommu_mark_dirty(t->mem, target_ua(t, i, shift), BIT(shift));
+	unsigned long i, k, hpa;
+
+	if (t->dir == DMA_NONE) {
+		/* Those at the end that are clear need no change. */
+		while (n && !target_clears(t, READ_ONCE(view[n - 1])))
+			n--;
+		return n;
+	}
+	for (i = 0; i < n; i += k) {
+		k = target_run(t, i, n - i, &hpa);
+		if (!k)
+			break;
+	}
+	return i;
+}
+
+/* How many of @n entries of locked lines may change? Up to a live one that is to stay. */
+static unsigned long target_upto(const struct target *t, const u64 *view, unsigned long n)
+{
+	unsigned long i;
+
+	if (!t->only.size)
+		return n;
+	for (i = 0; i < n; i++)
+		if (iommu_view_get(view + i) & IOMMU_VIEW_LIVE &&
+		    !target_clears(t, iommu_view_get(view + i)))
+			break;
+	return i;
 }
 
 /* Gather the pin of an old entry with view word @word. False: no room. */
@@ -142,13 +180,6 @@ static unsigned long held_count(struct iommu_user_gather *g, const u64 *view,
 	return i;
 }
 
-/* Remove empty elements from the gather: they hold no reference on their regions. */
-static void gather_trim(struct iommu_user_gather *g)
-{
-	while (g->nr && !g->held[g->nr - 1].nr)
-		g->nr--;
-}
-
 /* Undo held_count(), from the last entry on. */
 static void held_uncount(struct iommu_user_gather *g, const u64 *view, unsigned long n)
 {
@@ -166,7 +197,9 @@ static void held_uncount(struct iommu_user_gather *g, const u64 *view, unsigned 
 			held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, &why);
 		held->nr--;
 		g->live--;
-		gather_trim(g);
+		/* Empty elements hold no reference on their regions. */
+		while (g->nr && !g->held[g->nr - 1].nr)
+			g->nr--;
 	}
 }
 
@@ -188,142 +221,21 @@ static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
 	return more;
 }
 
-/* The view word of an entry that will lead to the user page @ua, at @hpa */
-static u64 target_word(const struct target *t, struct iommu_table *tbl, unsigned long ua,
-		       unsigned long hpa)
+/* ---- TCEs: in memory, or a hypervisor's, which sets many with one call ---- */
+
+static void fill_target(void *arg, __be64 *tces, unsigned long n)
 {
-	return iommu_user_word(tbl, tbl->it_pins ? hpa : ua, t->dir);
-}
-
-/* The new TCE and view word of entry @i. Returns 0, or why it cannot lead there. */
-static int entry_words(struct iommu_table *tbl, unsigned long i, const struct target *t,
-		       u64 *word, u64 *tce)
-{
-	unsigned int shift = tbl->it_page_shift;
-	unsigned long hpa;
-
-	*word = 0;
-	*tce = 0;
-	if (t->dir == DMA_NONE)
-		return 0;
-	if (!target_hpa(t, i, shift, &hpa))
-		return -EINVAL;
-	target_dirty(t, i, shift);
-	*word = target_word(t, tbl, target_ua(t, i, shift), hpa);
-	*tce = hpa | iommu_user_perm(t->dir);
-	return 0;
-}
-
-/*
- * Change entry @i of a locked line; a hypervisor's entry is only cleared here. Returns 0 or
- * why not.
- */
-static int entry_change(struct iommu_user_gather *g, const struct iommu_span *span,
-			unsigned long i, unsigned long entry, const struct target *t)
-{
-	u64 *view = span->view + i, word, tce;
-	int why, more;
-
-	if (!target_concerns(t, iommu_view_get(view)))
-		return 0;
-	why = entry_words(g->tbl, i, t, &word, &tce);
-	if (why)
-		return why;
-	/* Find room in the gather before the entry changes. */
-	if (!held_count(g, view, 1, &why))
-		return why;
-	more = line_grows(g->tbl, view, word);
-	if (more > 0 && atomic_long_dec_if_positive(&g->tbl->it_pin_room) < 0)
-		why = -EDQUOT;
-	else if (span->tce)
-		iommu_tce_store(span->tce + i, tce);
-	else	/* The entry is exactly as before on error. */
-		why = g->tbl->it_ops->set_user(g->tbl, entry, 1, NULL, NULL);
-	if (why) {
-		held_uncount(g, view, 1);
-		return why;
-	}
-	if (more < 0)
-		atomic_long_inc(&g->tbl->it_pin_room);
-	iommu_view_set(view, word);
-	iommu_user_gather_range(g, entry, 1);
-	return 0;
-}
-
-/* Change up to @n entries of one leaf one by one. Returns how many are as wanted. */
-static unsigned long leaf_change_each(struct iommu_user_gather *g,
-				      const struct iommu_span *span, unsigned long entry,
-				      unsigned long n, const struct target *t, int *why)
-{
-	unsigned long i;
-	u64 *head;
-
-	assert_section();
-	for (i = 0; i < n; i++) {
-		if (!target_concerns(t, READ_ONCE(span->view[i])))
-			continue;
-		head = iommu_view_head(span->view + i);
-		*why = iommu_line_lock(head);
-		if (!*why) {
-			*why = entry_change(g, span, i, entry + i, t);
-			iommu_view_unlock(head);
-		} else if (*why == -ENOENT && t->dir == DMA_NONE) {
-			/* Nothing is live in a leaf that is being freed. */
-			*why = 0;
-		}
-		if (*why)
-			break;
-		if (!span->tce)	/* one hypercall per section */
-			return i + 1;
-	}
-	return i;
-}
-
-/* ---- a hypervisor's entries, many at a time ---- */
-
-struct many_fill {
-	const struct target *t;
-	unsigned int shift;
-	bool dirty;			/* mark pages that a device may write */
-};
-
-/*
- * How many of the @n entries from @i on lead to contiguous memory, which begins at *@hpa? At most
- * one of a list. 0: an IOMMU page cannot lead there.
- */
-static unsigned long fill_run(const struct many_fill *f, unsigned long i, unsigned long n,
-			      unsigned long *hpa)
-{
-	unsigned long ua = target_ua(f->t, i, f->shift), mask = BIT(f->shift) - 1;
-	struct mm_iommu_run run;
-
-	if (!f->t->mem) {
-		*hpa = f->t->hpa + (i << f->shift);
-		return n;
-	}
-	if (ua - f->t->mem->ua >= f->t->mem->end - f->t->mem->ua)
-		return 0;
-	mm_iommu_resolve(f->t->mem, ua, &run);
-	*hpa = run.hpa;
-	if ((ua | run.hpa) & mask)
-		return 0;
-	n = min(f->t->list ? 1 : n, run.len >> f->shift);
-	/* dirty-before-entry */
-	if (f->dirty && n)
-		mm_iommu_mark_dirty(f->t->mem, ua, n << f->shift);
-	return n;
-}
-
-static void fill_target(void *arg, __be64 *list, unsigned long n)
-{
-	const struct many_fill *f = arg;
-	unsigned long perm = iommu_user_perm(f->t->dir), hpa = 0, i, k, j;
+	const struct target *t = arg;
+	unsigned long perm = iommu_user_perm(t->dir), hpa = 0, i, k, j;
 
 	for (i = 0; i < n; i += k) {
-		/* Not 0: see many_part(). */
-		k = fill_run(f, i, n - i, &hpa) ?: 1;
+		/* Not 0: see target_part(). */
+		k = target_run(t, i, n - i, &hpa) ?: 1;
+		/* dirty-before-entry */
+		if (t->mem && t->dir != DMA_TO_DEVICE)
+			mm_iommu_mark_dirty(t->mem, target_ua(t, i), k << t->shift);
 		for (j = 0; j < k; j++)
-			list[i + j] = cpu_to_be64((hpa + (j << f->shift)) | perm);
+			iommu_tce_store(tces + i + j, (hpa + (j << t->shift)) | perm);
 	}
 }
 
@@ -355,6 +267,27 @@ static void fill_old(void *arg, __be64 *list, unsigned long n)
 	}
 }
 
+/*
+ * Let the TCEs of @n entries lead to @t. Returns 0 or a hypervisor's error: then some entries
+ * may be clear.
+ */
+static int tces_change(struct iommu_table *tbl, const struct iommu_span *span,
+		       unsigned long entry, unsigned long n, struct target *t)
+{
+	unsigned long i;
+
+	if (!span->tce)
+		return tbl->it_ops->set_user(tbl, entry, n,
+					     t->dir == DMA_NONE ? NULL : fill_target, t);
+	if (t->dir != DMA_NONE)
+		fill_target(t, span->tce, n);
+	for (i = 0; t->dir == DMA_NONE && i < n; i++)
+		iommu_tce_store(span->tce + i, 0);
+	return 0;
+}
+
+/* ---- changing lines ---- */
+
 /* Lock the lines of up to @n entries in ascending order. Returns how many entries they have. */
 static unsigned long lines_lock(u64 *view, unsigned long n, int *why)
 {
@@ -379,7 +312,7 @@ static void lines_unlock(u64 *head, const u64 *end)
 /* Set a view word. it_pin_room may become negative. */
 static void view_change(struct iommu_table *tbl, u64 *view, u64 word)
 {
-	int more = tbl->it_pins ? line_grows(tbl, view, word) : 0;
+	int more = line_grows(tbl, view, word);
 
 	if (more)
 		atomic_long_sub(more, &tbl->it_pin_room);
@@ -399,7 +332,7 @@ static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 	if (!tbl->it_pins || !iommu_user_pins_small(tbl) || t->dir == DMA_NONE)
 		return 0;
 	if (n == 1)
-		want = max(0, line_grows(tbl, view, target_word(t, tbl, 0, t->hpa)));
+		want = max(0, line_grows(tbl, view, target_word(t, tbl, 0)));
 	else
 		want = 2 + n / IOMMU_VIEW_LINE + (n << tbl->it_page_shift >> PAGE_SHIFT);
 	if (want && atomic_long_sub_return(want, &tbl->it_pin_room) < 0) {
@@ -410,15 +343,15 @@ static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 }
 
 /*
- * Put back one entry. If the hypervisor refuses that, clear the entry and log it. If it also
- * refuses to clear the entry, the entry may lead to @ua, at @hpa: then it holds that
+ * Put back entry @i of @t. If the hypervisor refuses that, clear the entry and log it. If it also
+ * refuses to clear the entry, the entry may lead where it should have led: then it holds that
  * page, too, besides what it held before.
  */
 static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
-			const struct target *t, unsigned long ua, unsigned long hpa)
+			const struct target *t, unsigned long i)
 {
 	struct old_fill f = { .tbl = g->tbl, .view = view };
-	u64 old = iommu_view_get(view), new = target_word(t, g->tbl, ua, hpa);
+	u64 old = iommu_view_get(view), new = target_word(t, g->tbl, i);
 	bool live = old & IOMMU_VIEW_LIVE;
 	int why = 0;
 
@@ -430,7 +363,7 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 		if (t->mem)
 			mm_iommu_get(t->mem, 1);
 		else
-			iommu_user_pin_more(pfn_to_page(hpa >> PAGE_SHIFT), 1);
+			iommu_user_pin_more(pfn_to_page((new & IOMMU_VIEW_UA) >> PAGE_SHIFT), 1);
 		if (!live)
 			view_change(g->tbl, view, new);
 		return;
@@ -450,93 +383,52 @@ static void many_restore(struct iommu_user_gather *g, u64 *view, unsigned long e
 			 unsigned long n, const struct target *t)
 {
 	struct old_fill f = { .tbl = g->tbl, .view = view };
-	unsigned int shift = g->tbl->it_page_shift;
 	unsigned long i;
 
 	if (!g->tbl->it_ops->set_user(g->tbl, entry, n, fill_old, &f))
 		return;
 	for (i = 0; i < n; i++)
-		one_restore(g, view + i, entry + i, t, target_ua(t, i, shift),
-			    t->hpa + (i << shift));
-}
-
-/* How many of @n entries can one call change? Not clear ones at the end, which need no call. */
-static unsigned long many_part(struct iommu_user_gather *g, const u64 *view,
-			       unsigned long n, const struct target *t)
-{
-	struct many_fill f = { .t = t, .shift = g->tbl->it_page_shift };
-	unsigned long i, k, hpa;
-
-	if (t->dir == DMA_NONE) {
-		while (n && !(READ_ONCE(view[n - 1]) & IOMMU_VIEW_LIVE))
-			n--;
-		return n;
-	}
-	for (i = 0; i < n; i += k) {
-		k = fill_run(&f, i, n - i, &hpa);
-		if (!k)
-			break;
-	}
-	return i;
+		one_restore(g, view + i, entry + i, t, i);
 }
 
 /*
- * Change @n entries of locked lines with one call. Returns 0 or an error. After an error the view
- * words still match the entries.
+ * Change @n entries of locked lines; what they held has been counted. Returns 0 or an error.
+ * After an error the view words still match the entries.
  */
-static int many_call(struct iommu_user_gather *g, const struct iommu_span *span,
-		     unsigned long entry, unsigned long n, const struct target *t)
+static int entries_change(struct iommu_user_gather *g, const struct iommu_span *span,
+			  unsigned long entry, unsigned long n, struct target *t)
 {
-	unsigned int shift = g->tbl->it_page_shift;
-	struct many_fill f = {
-		.t = t,
-		.shift = shift,
-		.dirty = t->dir != DMA_NONE && t->dir != DMA_TO_DEVICE,
-	};
 	long room = room_take(g->tbl, span->view, n, t);
+	int ret = room < 0 ? room : tces_change(g->tbl, span, entry, n, t);
 	unsigned long i;
-	u64 word = 0;
-	int ret;
 
-	if (room < 0) {
-		held_uncount(g, span->view, n);
-		return room;
-	}
-	ret = g->tbl->it_ops->set_user(g->tbl, entry, n,
-				       t->dir == DMA_NONE ? NULL : fill_target, &f);
 	if (unlikely(ret)) {
 		held_uncount(g, span->view, n);
 		/* Some entries may have been cleared. Clearing them is repeated. */
-		if (n > 1 && t->dir != DMA_NONE)
+		if (room >= 0 && n > 1 && t->dir != DMA_NONE)
 			many_restore(g, span->view, entry, n, t);
-		goto out;
+	} else {
+		for (i = 0; i < n; i++)
+			view_change(g->tbl, span->view + i, target_word(t, g->tbl, i));
+		iommu_user_gather_range(g, entry, n);
 	}
-	for (i = 0; i < n; i++) {
-		if (t->dir != DMA_NONE && (t->list || !i))
-			word = target_word(t, g->tbl, target_ua(t, i, shift), t->hpa);
-		view_change(g->tbl, span->view + i, word);
-		if (word)
-			word += BIT(shift);
-	}
-	iommu_user_gather_range(g, entry, n);
-out:
-	if (room)
+	if (room > 0)
 		atomic_long_add(room, &g->tbl->it_pin_room);
 	return ret;
 }
 
-/* Lock, count, call, unlock. Returns how many entries are as wanted. */
-static unsigned long many_change(struct iommu_user_gather *g, const struct iommu_span *span,
-				 unsigned long entry, unsigned long n,
-				 const struct target *t, int *why)
+/* Lock, count, change, unlock. Returns how many entries are as wanted. */
+static unsigned long lines_change(struct iommu_user_gather *g, const struct iommu_span *span,
+				  unsigned long entry, unsigned long n, struct target *t,
+				  int *why)
 {
 	unsigned long locked = lines_lock(span->view, n, why);
 
 	if (!locked)
 		return 0;
-	n = held_count(g, span->view, locked, why);
+	n = held_count(g, span->view, target_upto(t, span->view, locked), why);
 	if (n) {
-		*why = many_call(g, span, entry, n, t) ?: *why;
+		*why = entries_change(g, span, entry, n, t) ?: *why;
 		if (*why && *why != IOMMU_USER_FULL)
 			n = 0;
 	}
@@ -544,30 +436,35 @@ static unsigned long many_change(struct iommu_user_gather *g, const struct iommu
 	return n;
 }
 
+/* Entries that change at once, at most: one or two lines, or one hypercall */
+static unsigned long change_most(struct iommu_table *tbl)
+{
+	return tbl->it_view_off ? IOMMU_VIEW_LINE : tbl->it_ops->set_user_max;
+}
+
 /*
- * leaf_change_each() with one call for all entries, whose lines are locked during the call. Only
- * the first line is waited for. The view words say what the old entries hold, so no hypercall
- * reads them.
+ * Change up to @n entries of one leaf, or skip those that are clear already. Only the first
+ * line is waited for. The view words say what the old entries hold, so no hypercall
+ * reads them. Returns how many entries are as wanted.
  */
-static unsigned long leaf_change_many(struct iommu_user_gather *g,
-				      const struct iommu_span *span, unsigned long entry,
-				      unsigned long n, const struct target *t, int *why)
+static unsigned long leaf_change(struct iommu_user_gather *g, const struct iommu_span *span,
+				 unsigned long entry, unsigned long n, struct target *t,
+				 int *why)
 {
 	unsigned long part = 0;
 
 	assert_section();
-	while (t->dir == DMA_NONE && part < n &&
-	       !(READ_ONCE(span->view[part]) & IOMMU_VIEW_LIVE))
+	while (t->dir == DMA_NONE && part < n && !target_clears(t, READ_ONCE(span->view[part])))
 		part++;
 	if (part)
 		return part;
 
-	part = many_part(g, span->view, n, t);
+	part = target_part(t, span->view, min(n, t->most ?: change_most(g->tbl)));
 	if (!part) {
 		*why = t->dir == DMA_NONE ? 0 : -EINVAL;
 		return 0;
 	}
-	part = many_change(g, span, entry, part, t, why);
+	part = lines_change(g, span, entry, part, t, why);
 	if (*why == -ENOENT && t->dir == DMA_NONE)
 		*why = 0;	/* nothing is live in a leaf that is being freed */
 	return part;
@@ -575,17 +472,9 @@ static unsigned long leaf_change_many(struct iommu_user_gather *g,
 
 /* ---- loops ---- */
 
-/* Entries of one section at most; a hypervisor's: of one call */
-static unsigned long section_most(struct iommu_table *tbl, const struct target *t)
-{
-	if (tbl->it_view_off)
-		return IOMMU_USER_TRY;
-	return t->most ?: tbl->it_ops->set_user_max;
-}
-
 /* One section for entries that no try changes. Returns how many are as wanted. */
 static unsigned long section_change(struct iommu_user_gather *g, unsigned long entry,
-				    unsigned long n, const struct target *t, int *why)
+				    unsigned long n, struct target *t, int *why)
 {
 	struct iommu_table *tbl = g->tbl;
 	struct iommu_span span;
@@ -602,11 +491,7 @@ static unsigned long section_change(struct iommu_user_gather *g, unsigned long e
 		else
 			*why = -ENOENT;
 	} else {
-		k = min3(span.nr, n, section_most(tbl, t));
-		if (!span.tce && !t->only.size)
-			k = leaf_change_many(g, &span, entry, k, t, why);
-		else
-			k = leaf_change_each(g, &span, entry, k, t, why);
+		k = leaf_change(g, &span, entry, min3(span.nr, n, IOMMU_USER_TRY), t, why);
 	}
 	iommu_user_leave();
 
@@ -619,20 +504,19 @@ static unsigned long section_change(struct iommu_user_gather *g, unsigned long e
 }
 
 /*
- * section_change(). If the hypervisor refuses a call, repeat with half as many entries, down to
- * the single entry that it refuses. After that entry the number grows again.
+ * section_change(). If a change is refused, by the hypervisor or as pages would have to be
+ * charged, repeat with half as many entries, down to the single entry that is refused. After
+ * that entry the number grows again.
  */
 static unsigned long part_change(struct iommu_user_gather *g, unsigned long entry,
 				 unsigned long n, struct target *t, int *why)
 {
-	unsigned long k = section_change(g, entry, n, t, why), most;
+	unsigned long max = change_most(g->tbl), most = min(n, t->most ?: max);
+	unsigned long k = section_change(g, entry, n, t, why);
 
-	if (g->tbl->it_view_off || (!k && !*why))
-		return k;
-	most = min(n, section_most(g->tbl, t));
 	if (k) {
-		t->most = min(2 * most, (unsigned long)g->tbl->it_ops->set_user_max);
-	} else if (most > 1 && *why != -EAGAIN && *why != -ENOENT) {
+		t->most = min(2 * most, max);
+	} else if (most > 1 && *why && *why != -EAGAIN && *why != -ENOENT) {
 		t->most = most / 2;
 		*why = 0;
 	}
@@ -643,7 +527,6 @@ static unsigned long part_change(struct iommu_user_gather *g, unsigned long entr
 static int range_change(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 			const struct target *t)
 {
-	unsigned int shift = g->tbl->it_page_shift;
 	struct target at = *t;
 	unsigned long k;
 	int why = 0;
@@ -653,8 +536,8 @@ static int range_change(struct iommu_user_gather *g, unsigned long entry, unsign
 		if (at.list)
 			at.list += k;
 		else
-			at.ua += k << shift;
-		at.hpa += k << shift;
+			at.ua += k << at.shift;
+		at.hpa += k << at.shift;
 		if (why)
 			why = iommu_user_provide(g->tbl, entry + g->done + k, why);
 	}
@@ -748,11 +631,10 @@ static void region_put(struct mm_iommu_region *mem, unsigned long n)
 }
 
 /* Map the part of the range that lies in one region, in a table that takes no tries. */
-static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
+static int map_region(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 		      struct target *t)
 {
-	unsigned int shift = g->tbl->it_page_shift;
-	unsigned long ua = target_ua(t, 0, shift), in;
+	unsigned long ua = target_ua(t, 0), in;
 	int why;
 
 	t->mem = region_hold(g->tbl, ua, n);
@@ -761,14 +643,13 @@ static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned
 		return PTR_ERR(t->mem);
 	}
 	why = range_change(g, entry, n, t);
-	in = ua + (g->done << shift) - t->mem->ua;
-	if (t->list && g->done < n)
-		in = target_ua(t, g->done, shift) - t->mem->ua;
+	if (g->done == n)
+		return 0;
+	in = target_ua(t, g->done) - t->mem->ua;
 	/* Not an error if the next entry is in another region. */
 	if (why == -EINVAL && g->done && in >= t->mem->end - t->mem->ua)
 		why = 0;
-	if (g->done < n)
-		region_put(t->mem, n - g->done);
+	region_put(t->mem, n - g->done);
 	return why;
 }
 
@@ -779,7 +660,7 @@ static int region_map(struct iommu_user_gather *g, unsigned long entry, unsigned
 static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 		    struct target *t, unsigned long *ask)
 {
-	unsigned int shift = g->tbl->it_page_shift;
+	unsigned int shift = t->shift;
 	unsigned long got;
 	long ret;
 	int why;
@@ -831,9 +712,7 @@ static int hv_one_change(struct iommu_table *tbl, u64 *view, unsigned long entry
 		return 0;
 	}
 	if (mem) {
-		mm_iommu_resolve(mem, ua, &run);
-		if (run.len < BIT(tbl->it_page_shift) ||
-		    (ua | run.hpa) & (BIT(tbl->it_page_shift) - 1))
+		if (!mm_iommu_run_pages(mem, ua, tbl->it_page_shift, &run))
 			return -EINVAL;
 		word = iommu_user_word(tbl, ua, dir);
 		tce = run.hpa | iommu_user_word_perm(word);
@@ -848,21 +727,9 @@ static int hv_one_change(struct iommu_table *tbl, u64 *view, unsigned long entry
 	return !!(old & IOMMU_VIEW_LIVE);
 }
 
-/**
- * iommu_user_hv_one() - set or clear one entry of a hypervisor's table
- * @tbl: the table, whose TCEs are a hypervisor's
- * @entry: the entry
- * @ua: user address that it will lead to, a multiple of the IOMMU page size
- * @dir: what the device may do; DMA_NONE to clear the entry
- *
- * One hypercall, and no gather.
- *
- * Context: section, in virtual mode.
- * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed: the
- * caller then uses iommu_user_map() or iommu_user_unmap().
- */
-int iommu_user_hv_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		      enum dma_data_direction dir)
+/* iommu_user_one() for a hypervisor's entry: one call */
+static int hv_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
+		  enum dma_data_direction dir)
 {
 	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
 	struct mm_iommu_region *mem = NULL, *held = NULL;
@@ -870,7 +737,6 @@ int iommu_user_hv_one(struct iommu_table *tbl, unsigned long entry, unsigned lon
 	u64 *head;
 	int ret;
 
-	assert_section();
 	if (tbl->it_pins)
 		return -EOPNOTSUPP;
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
@@ -897,27 +763,32 @@ int iommu_user_hv_one(struct iommu_table *tbl, unsigned long entry, unsigned lon
 		mm_iommu_put(held, 1);
 	return ret;
 }
-EXPORT_SYMBOL_GPL(iommu_user_hv_one);
 
-/* Change a single entry by the shorter path. Returns < 0 if that path does not apply. */
-static int one_change(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		      enum dma_data_direction dir)
+/**
+ * iommu_user_one() - set or clear one entry by the shortest path
+ * @tbl: the table
+ * @entry: the entry
+ * @ua: user address that it will lead to
+ * @dir: what the device may do; DMA_NONE to clear the entry
+ *
+ * Context: section, in virtual mode.
+ * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed: the
+ * caller then uses iommu_user_map() or iommu_user_unmap().
+ */
+int iommu_user_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
+		   enum dma_data_direction dir)
 {
-	u64 word = iommu_view_word(ua, dir != DMA_TO_DEVICE);
-	int ret;
-
+	assert_section();
 	if (ua & (BIT(tbl->it_page_shift) - 1))
 		return -EINVAL;
-	iommu_user_enter();
 	if (!tbl->it_view_off)
-		ret = iommu_user_hv_one(tbl, entry, ua, dir);
-	else if (dir == DMA_NONE)
-		ret = iommu_user_try_unmap_one(tbl, entry, false);
-	else
-		ret = iommu_user_try_map_one(tbl, entry, word, false);
-	iommu_user_leave();
-	return ret;
+		return hv_one(tbl, entry, ua, dir);
+	if (dir == DMA_NONE)
+		return iommu_user_try_unmap_one(tbl, entry, false);
+	return iommu_user_try_map_one(tbl, entry, iommu_view_word(ua, dir != DMA_TO_DEVICE),
+				      false);
 }
+EXPORT_SYMBOL_GPL(iommu_user_one);
 
 /* ---- maps and unmaps ---- */
 
@@ -941,21 +812,17 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry, unsigned lo
 		   unsigned long ua, enum dma_data_direction dir, unsigned long *done)
 {
 	struct iommu_table *tbl = g->tbl;
-	struct target t = { .dir = dir };
+	struct target t = { .shift = tbl->it_page_shift, .dir = dir };
 	unsigned long ask = 1;
 	int why = 0;
 
 	might_sleep();
-	*done = 1;
-	if (n == 1 && one_change(tbl, entry, ua, dir) >= 0)
-		return 0;
-
 	for (*done = 0; !why && *done < n; *done += g->done) {
-		t.ua = ua + (*done << tbl->it_page_shift);
+		t.ua = ua + (*done << t.shift);
 		if (tbl->it_pins) {
 			why = pins_map(g, entry + *done, n - *done, &t, &ask);
 		} else if (!tbl->it_view_off) {
-			why = region_map(g, entry + *done, n - *done, &t);
+			why = map_region(g, entry + *done, n - *done, &t);
 		} else {
 			iommu_user_enter();
 			why = iommu_user_try_map(g, entry + *done,
@@ -1001,8 +868,8 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 			unsigned long n, const u64 *list, unsigned long delta,
 			enum dma_data_direction dir)
 {
-	struct target t = { .dir = dir, .ua = delta };
 	struct iommu_table *tbl = g->tbl;
+	struct target t = { .shift = tbl->it_page_shift, .dir = dir, .ua = delta };
 	unsigned long done = 0, k;
 	int why = 0;
 
@@ -1013,7 +880,7 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 			why = iommu_user_map(g, entry + done, k, list[done] + delta, dir, &k);
 		} else {
 			t.list = list + done;
-			why = region_map(g, entry + done, n - done, &t);
+			why = map_region(g, entry + done, n - done, &t);
 			k = g->done;
 		}
 	}
@@ -1022,21 +889,12 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 }
 EXPORT_SYMBOL_GPL(iommu_user_map_list);
 
-/* How many entries from @entry on have no leaf? */
-static unsigned long hole_size(struct iommu_table *tbl, unsigned long entry)
-{
-	struct iommu_span span;
-
-	assert_section();
-	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
-	return span.view ? 0 : span.nr;
-}
-
 /* Clear a part of the range; @g->done tells how much. */
 static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned long n,
 		      struct target *t)
 {
 	struct iommu_table *tbl = g->tbl;
+	struct iommu_span span;
 	int why = 0;
 
 	if (tbl->it_pins || !tbl->it_view_off) {
@@ -1044,8 +902,9 @@ static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned
 		return why;
 	}
 	iommu_user_enter();
-	g->done = min(n, hole_size(tbl, entry));
-	if (!g->done)
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	g->done = min(n, span.nr);
+	if (span.view)
 		why = iommu_user_try_unmap(g, entry, min(n, IOMMU_USER_TRY));
 	iommu_user_leave();
 	cond_resched();
@@ -1066,16 +925,11 @@ static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned
  */
 long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned long n)
 {
+	struct target t = { .shift = g->tbl->it_page_shift, .dir = DMA_NONE };
 	unsigned long live = g->live, done;
-	struct target t = { .dir = DMA_NONE };
 	int why;
 
 	might_sleep();
-	if (n == 1) {
-		why = one_change(g->tbl, entry, 0, DMA_NONE);
-		if (why >= 0)
-			return why;
-	}
 	for (done = 0; done < n; done += g->done) {
 		why = unmap_part(g, entry + done, n - done, &t);
 		WARN_ON_ONCE(why == -EIO && g->tbl->it_view_off);
@@ -1101,15 +955,18 @@ EXPORT_SYMBOL_GPL(iommu_user_unmap);
  */
 long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned long size)
 {
-	const struct target t = { .dir = DMA_NONE, .only = { .ua = ua, .size = size } };
+	struct target t = {
+		.shift = tbl->it_page_shift,
+		.dir = DMA_NONE,
+		.only = { .ua = ua, .size = size },
+	};
 	struct iommu_user_gather g __uninitialized;
 	unsigned long done = 0;
 	int why;
 
 	iommu_user_begin(&g, tbl);
 	while (done < tbl->it_size && !fatal_signal_pending(current)) {
-		done += section_change(&g, tbl->it_offset + done, tbl->it_size - done, &t,
-				       &why);
+		done += part_change(&g, tbl->it_offset + done, tbl->it_size - done, &t, &why);
 		if (why && why != -EAGAIN)
 			done++;
 	}

@@ -666,20 +666,28 @@ static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 {
 	struct iommu_table *tbl = c->hw->tbl;
 	unsigned long n = c->n << (c->stt->page_shift - tbl->it_page_shift), done;
+	enum dma_data_direction dir = iommu_tce_direction(c->value);
 	unsigned long entry = c->ioba >> tbl->it_page_shift;
-	unsigned long perm = c->value & KVM_TCE_PERM;
+	unsigned long ua = dir == DMA_NONE ? 0 : c->ua;
 	struct iommu_user_gather g __uninitialized;
-	long ret;
+	long ret = -EAGAIN;
 
+	if (n == 1) {
+		iommu_user_enter();
+		ret = iommu_user_one(tbl, entry, ua, dir);
+		iommu_user_leave();
+	}
+	if (ret >= 0)
+		return 0;
 	/* A guest's IOMMU page is mapped whole or not at all. */
-	ret = perm && n > 1 ? kvmppc_tce_registered_slow(tbl, c->ua, n) : 0;
+	ret = dir != DMA_NONE && n > 1 ? kvmppc_tce_registered_slow(tbl, ua, n) : 0;
 	if (ret)
 		return ret;
 	iommu_user_begin(&g, tbl);
-	if (perm)
-		ret = iommu_user_map(&g, entry, n, c->ua, iommu_tce_direction(perm), &done);
-	else
+	if (dir == DMA_NONE)
 		ret = iommu_user_unmap(&g, entry, n);
+	else
+		ret = iommu_user_map(&g, entry, n, ua, dir, &done);
 	iommu_user_finish(&g);
 	return min(ret, 0L);
 }
