@@ -444,7 +444,7 @@ static void tce_window_clear(struct iommu_table *tbl)
 {
 	struct iommu_user_gather g __uninitialized;
 
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	iommu_user_unmap(&g, tbl->it_offset, tbl->it_size);
 	iommu_user_finish(&g);
 	if (tbl->it_pins)
@@ -721,7 +721,7 @@ static int tce_map(struct iommu_table *tbl, const struct vfio_iommu_type1_dma_ma
 	    map->vaddr + map->size < map->vaddr)
 		return -EINVAL;
 
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	ret = iommu_user_map(&g, entry, n, map->vaddr, dir, &done);
 	/* All or nothing. What replaced entries held is not restored. */
 	if (ret && done)
@@ -784,7 +784,7 @@ static int tce_unmap_entries(struct iommu_table *tbl, unsigned long entry,
 	struct iommu_user_gather g __uninitialized;
 	int ret = 0;
 
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	for (left = n; left; left -= k, entry += k) {
 		if (fatal_signal_pending(current)) {
 			ret = -EINTR;

@@ -226,7 +226,8 @@ static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
 static void fill_target(void *arg, __be64 *tces, unsigned long n)
 {
 	const struct target *t = arg;
-	unsigned long perm = iommu_user_perm(t->dir), hpa = 0, i, k, j;
+	unsigned long perm = iommu_user_word_perm(iommu_view_word(0, t->dir != DMA_TO_DEVICE));
+	unsigned long hpa = 0, i, k, j;
 
 	for (i = 0; i < n; i += k) {
 		/* Not 0: see target_part(). */
@@ -964,7 +965,7 @@ long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned lon
 	unsigned long done = 0;
 	int why;
 
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	while (done < tbl->it_size && !fatal_signal_pending(current)) {
 		done += part_change(&g, tbl->it_offset + done, tbl->it_size - done, &t, &why);
 		if (why && why != -EAGAIN)

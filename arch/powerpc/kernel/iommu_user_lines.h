@@ -35,13 +35,10 @@ static inline u64 iommu_user_word(struct iommu_table *tbl, unsigned long ua,
 	return iommu_view_word(ua, dir != DMA_TO_DEVICE) | (tbl->it_pins ? IOMMU_VIEW_PIN : 0);
 }
 
-/* Permission bits of a TCE: IODA wants read permission wherever there is write permission. */
-static inline u64 iommu_user_perm(enum dma_data_direction dir)
-{
-	return dir == DMA_TO_DEVICE ? TCE_PCI_READ : TCE_PCI_READ | TCE_PCI_WRITE;
-}
-
-/* The same of an entry with this view word */
+/*
+ * Permission bits of the TCE for a view word: IODA wants read permission wherever there is write
+ * permission.
+ */
 static inline u64 iommu_user_word_perm(u64 word)
 {
 	return TCE_PCI_READ | (word & IOMMU_VIEW_WRITE);

@@ -208,20 +208,14 @@ static __always_inline bool list_find(struct source *src, u64 addr)
 {
 	struct mm_iommu_region *mem = src->mem;
 	unsigned long size = mem->end - mem->ua, pos = addr + src->delta - mem->ua;
-	unsigned int shift = mem->chunk_shift;
 	unsigned long ua, first, start;
+	unsigned int shift;
 	u64 v, *w;
 
 	if (unlikely(pos >= size))
 		return false;
 	ua = mem->ua + array_index_nospec(pos, size);
-	w = mm_iommu_chunk_word(mem, (ua >> shift) - (mem->ua >> shift));
-	v = READ_ONCE(*w);
-	if (!(v & MM_IOMMU_CONTIG)) {
-		w = (u64 *)v + ((ua & (BIT(shift) - 1)) >> PAGE_SHIFT);
-		v = READ_ONCE(*w);
-		shift = PAGE_SHIFT;
-	}
+	w = mm_iommu_word(mem, ua, &v, &shift);
 	if (unlikely(src->dirty & ~v))
 		WRITE_ONCE(*w, v | src->dirty);
 	/* What the word covers, as far as it is in the region */
@@ -748,12 +742,14 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 	struct iommu_table *tbl = g->tbl;
 	struct source src __uninitialized;
 	unsigned long left, set;
+	u64 flags = iommu_view_word(0, dir != DMA_TO_DEVICE);
 	int why = iommu_user_try_ready(tbl, true, g->mmu_off);
 
 	src.delta = delta;
-	src.word = iommu_view_word(0, dir != DMA_TO_DEVICE) + delta;
-	src.perm = iommu_user_perm(dir);
-	src.dirty = dir != DMA_TO_DEVICE ? MM_IOMMU_DIRTY : 0;
+	/* @delta has low bits if the list has. */
+	src.word = flags + delta;
+	src.perm = iommu_user_word_perm(flags);
+	src.dirty = flags & IOMMU_VIEW_WRITE ? MM_IOMMU_DIRTY : 0;
 	for (g->done = 0; !why && g->done < n; g->done += set) {
 		left = n - g->done;
 		src.list = list + g->done;

@@ -683,7 +683,7 @@ static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 	ret = dir != DMA_NONE && n > 1 ? kvmppc_tce_registered_slow(tbl, ua, n) : 0;
 	if (ret)
 		return ret;
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	if (dir == DMA_NONE)
 		ret = iommu_user_unmap(&g, entry, n);
 	else
@@ -746,7 +746,7 @@ static int kvmppc_tce_list_slow(struct kvmppc_tce_call *c)
 	err = kvmppc_tce_list_registered_slow(c, tbl);
 	if (err)
 		return err;
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	for (i = 0; i < c->n && !err; i += batch.n) {
 		kvmppc_tce_list_batch(c, i, &batch);
 		entry = (c->ioba + (i << c->stt->page_shift)) >> tbl->it_page_shift;

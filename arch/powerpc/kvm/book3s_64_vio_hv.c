@@ -528,7 +528,7 @@ static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 		return -EOPNOTSUPP;
 	if (perm && !kvmppc_tce_registered(tbl, ua, n))
 		return iommu_user_try_ready(tbl, true, c->mmu_off) ?: -EFAULT;
-	iommu_user_begin_mode(&g, tbl, c->mmu_off);
+	iommu_user_begin(&g, tbl, c->mmu_off);
 	if (perm)
 		err = iommu_user_try_map(&g, entry, n, ua, tce_dir(perm));
 	else
@@ -640,7 +640,7 @@ static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 
 	if (c->n << sub > IOMMU_USER_TRY)
 		return -EOPNOTSUPP;
-	iommu_user_begin_mode(&g, tbl, c->mmu_off);
+	iommu_user_begin(&g, tbl, c->mmu_off);
 	for (i = 0; i < c->n && !err; i += batch.n) {
 		list_batch(c, i, &slot, &batch);
 		err = hw_batch(c, &g, (c->stt->offset + idx + i) << sub, c->list->tce + i, &batch);

@@ -98,15 +98,15 @@ struct iommu_user_gather {
 };
 
 /**
- * iommu_user_begin_mode() - start an operation
+ * iommu_user_begin() - start an operation
  * @g: the gather, uninitialised
  * @tbl: the table
  * @mmu_off: real mode
  *
  * Context: any.
  */
-static inline void iommu_user_begin_mode(struct iommu_user_gather *g,
-					 struct iommu_table *tbl, bool mmu_off)
+static inline void iommu_user_begin(struct iommu_user_gather *g, struct iommu_table *tbl,
+				    bool mmu_off)
 {
 	g->tbl = tbl;
 	g->mmu_off = mmu_off;
@@ -114,19 +114,6 @@ static inline void iommu_user_begin_mode(struct iommu_user_gather *g,
 	g->end = 0;
 	g->live = 0;
 	g->nr = 0;
-}
-
-/**
- * iommu_user_begin() - start an operation in virtual mode
- * @g: the gather, uninitialised
- * @tbl: the table
- *
- * Context: any with the MMU on.
- */
-static inline void iommu_user_begin(struct iommu_user_gather *g,
-				    struct iommu_table *tbl)
-{
-	iommu_user_begin_mode(g, tbl, false);
 }
 
 /**

@@ -318,7 +318,7 @@ static void iommu_user_test_exit(struct kunit *test)
 	if (!f)
 		return;
 	if (f->tbl) {
-		iommu_user_begin(&f->g, f->tbl);
+		iommu_user_begin(&f->g, f->tbl, false);
 		iommu_user_unmap(&f->g, OFFSET, ENTRIES);
 		iommu_user_finish(&f->g);
 		memset(f->ua, 0, sizeof(f->ua));
@@ -368,7 +368,7 @@ static int map_range(struct fixture *f, unsigned long i, unsigned long n,
 	unsigned long done;
 	int ret;
 
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	ret = iommu_user_map(&f->g, OFFSET + i, n, ua, dir, &done);
 	if (ret)
 		iommu_user_unmap(&f->g, OFFSET + i, done);
@@ -381,7 +381,7 @@ static long unmap_range(struct fixture *f, unsigned long i, unsigned long n)
 {
 	long live;
 
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	live = iommu_user_unmap(&f->g, OFFSET + i, n);
 	iommu_user_finish(&f->g);
 	model_set(f, i, n, 0, false);
@@ -426,7 +426,7 @@ static void order(struct kunit *test)
 	kills = 0;
 	killed_entries = 0;
 
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	iommu_user_enter();
 	KUNIT_EXPECT_EQ(test, iommu_user_try_map(&f->g, OFFSET + 3, 1,
 						 ua_of(f, REGION_PAGES), DMA_TO_DEVICE), 0);
@@ -448,7 +448,7 @@ static void order(struct kunit *test)
 	expect_model(test);
 
 	/* Not set after all: no level there */
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	iommu_user_enter();
 	KUNIT_EXPECT_EQ(test, iommu_user_try_map(&f->g, OFFSET + 510, 4, ua_of(f, 5),
 						 DMA_BIDIRECTIONAL), -ENOENT);
@@ -580,7 +580,7 @@ static void half_failed(struct kunit *test)
 	/* No charge left for the next leaf, entry 1024 on */
 	limit = rlimit(RLIMIT_MEMLOCK);
 	current->signal->rlim[RLIMIT_MEMLOCK].rlim_cur = f->mm->locked_vm << PAGE_SHIFT;
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	if (capable(CAP_IPC_LOCK)) {
 		/* A kernel thread may charge what it likes: stop it another way. */
 		f->tbl->it_revoked = true;
@@ -793,7 +793,7 @@ static int crowd_thread(void *arg)
 		i = 510 + prandom_u32_state(&rnd) % 3;
 		n = prandom_u32_state(&rnd) % (round % 64 ? 2 : 60) + 1;
 		at = prandom_u32_state(&rnd) % (((f->pages - 60) * P) >> shift);
-		iommu_user_begin(&g, f->tbl);
+		iommu_user_begin(&g, f->tbl, false);
 		if (round % 4) {
 			ret = iommu_user_map(&g, OFFSET + i, n,
 					     f->base + ((unsigned long)at << shift),
@@ -959,7 +959,7 @@ static void revoke_waits(struct kunit *test)
 /* Tries the way of the case; as real mode does them, wherever they run */
 static void rm_begin(struct fixture *f)
 {
-	iommu_user_begin_mode(&f->g, f->tbl, true);
+	iommu_user_begin(&f->g, f->tbl, true);
 }
 
 static int rm_call(struct kunit *test, void *fn, unsigned long a1, unsigned long a2,
@@ -1419,7 +1419,7 @@ static void hypervisor(struct kunit *test)
 	hv_refuse_all = false;
 
 	/* One call for a leaf's worth of a region, whatever was there */
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	KUNIT_EXPECT_EQ(test, iommu_user_try_ready(f->tbl, false, false), -EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, map_range(f, 7, 90, ua_of(f, 3), DMA_BIDIRECTIONAL), 0);
 	KUNIT_EXPECT_EQ(test, hv_calls, 1U);
@@ -1438,7 +1438,7 @@ static void hypervisor(struct kunit *test)
 	list_fill(f, list, 37);
 	list[300] = (u64)(REGION_PAGES + 4) * P + 3;
 	hv_calls = 0;
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 20, 400, list, f->base - 3,
 						  DMA_BIDIRECTIONAL), 0);
 	iommu_user_finish(&f->g);
@@ -1449,7 +1449,7 @@ static void hypervisor(struct kunit *test)
 
 	/* Refused half way: all is as it was up to the one, and nothing is lost. */
 	hv_fail_at = 60;
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 50, 20, ua_of(f, 400),
 					     DMA_BIDIRECTIONAL, &done), -EIO);
 	iommu_user_finish(&f->g);
@@ -1458,7 +1458,7 @@ static void hypervisor(struct kunit *test)
 	hv_expect(test, __LINE__);
 	/* Not taken back either: clear then, and nothing held */
 	hv_refuse_all = true;
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	KUNIT_EXPECT_EQ(test, iommu_user_map(&f->g, OFFSET + 60, 2, ua_of(f, 400),
 					     DMA_BIDIRECTIONAL, &done), -EIO);
 	iommu_user_finish(&f->g);

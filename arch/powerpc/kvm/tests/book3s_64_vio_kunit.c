@@ -167,7 +167,7 @@ static void fake_table_end(struct kunit *test, struct fake *f)
 
 	if (!f)
 		return;
-	iommu_user_begin(&g, &f->tbl);
+	iommu_user_begin(&g, &f->tbl, false);
 	iommu_user_unmap(&g, f->tbl.it_offset, f->tbl.it_size);
 	iommu_user_finish(&g);
 	/* Nobody but the test holds it. */

@@ -232,6 +232,26 @@ static inline u64 *mm_iommu_chunk_word(struct mm_iommu_region *region, unsigned 
 }
 
 /*
+ * The word of the contiguous chunk with @ua, or of its page in a scattered chunk. *@v is its value,
+ * *@shift log2 of what it covers.
+ */
+static __always_inline u64 *
+mm_iommu_word(struct mm_iommu_region *region, unsigned long ua, u64 *v, unsigned int *shift)
+{
+	unsigned int chunk = region->chunk_shift;
+	u64 *w = mm_iommu_chunk_word(region, (ua >> chunk) - (region->ua >> chunk));
+
+	*shift = chunk;
+	*v = READ_ONCE(*w);
+	if (!(*v & MM_IOMMU_CONTIG)) {
+		w = (u64 *)*v + ((ua & (BIT(chunk) - 1)) >> PAGE_SHIFT);
+		*v = READ_ONCE(*w);
+		*shift = PAGE_SHIFT;
+	}
+	return w;
+}
+
+/*
  * Translate @ua, which @region covers. @len is the length of the run, except that it may be too
  * small if more than 1023 chunks or pages follow, or if the run continues from a scattered
  * chunk into the next one. An IOMMU page that is aligned never extends across such a place.
@@ -240,9 +260,9 @@ static __always_inline void
 mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 		 struct mm_iommu_run *run)
 {
-	unsigned int shift = region->chunk_shift;
+	unsigned int shift;
 	unsigned long off;
-	u64 *w, v;
+	u64 v;
 
 	if (region->dev) {
 		run->hpa = region->dev_hpa + (ua - region->ua);
@@ -251,18 +271,11 @@ mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 		return;
 	}
 
-	w = mm_iommu_chunk_word(region, (ua >> shift) - (region->ua >> shift));
-	v = READ_ONCE(*w);
-	if (!(v & MM_IOMMU_CONTIG)) {
-		w = (u64 *)v + ((ua & (BIT(shift) - 1)) >> PAGE_SHIFT);
-		v = READ_ONCE(*w);
-		shift = PAGE_SHIFT;
-	}
+	run->word = mm_iommu_word(region, ua, &v, &shift);
 	off = ua & (BIT(shift) - 1);
 	run->hpa = (v & MM_IOMMU_HPA_MASK) + off;
 	run->len = ((((v >> MM_IOMMU_RUN_SHIFT) & MM_IOMMU_RUN_MAX) + 1) << shift) - off;
 	run->len = min(run->len, region->end - ua);
-	run->word = w;
 	run->shift = shift;
 }
 
@@ -286,18 +299,16 @@ static __always_inline u64 *
 mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 		    unsigned long *n)
 {
-	unsigned int shift = region->chunk_shift;
-	unsigned long page;
-	u64 v;
+	unsigned int shift;
+	u64 v, *w;
 
 	if (region->dev)
 		return NULL;
-	v = READ_ONCE(*mm_iommu_chunk_word(region, (ua >> shift) - (region->ua >> shift)));
-	if (v & MM_IOMMU_CONTIG)
+	w = mm_iommu_word(region, ua, &v, &shift);
+	if (shift != PAGE_SHIFT)
 		return NULL;
-	page = (ua & (BIT(shift) - 1)) >> PAGE_SHIFT;
-	*n = BIT(shift - PAGE_SHIFT) - page;
-	return (u64 *)v + page;
+	*n = ((ua | (BIT(region->chunk_shift) - 1)) - ua + 1) >> PAGE_SHIFT;
+	return w;
 }
 
 /*

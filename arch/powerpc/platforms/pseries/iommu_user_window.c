@@ -275,7 +275,7 @@ static void table_forget(struct iommu_table *tbl)
 	if (!IS_ENABLED(CONFIG_SPAPR_TCE_IOMMU))
 		return;
 	tbl->it_ops = &gone_table_ops;
-	iommu_user_begin(&g, tbl);
+	iommu_user_begin(&g, tbl, false);
 	iommu_user_unmap(&g, tbl->it_offset, tbl->it_size);
 	iommu_user_finish(&g);
 }

@@ -235,7 +235,7 @@ static void window_test_exit(struct kunit *test)
 		return;
 	hv.times = 0;
 	if (f->tbl) {
-		iommu_user_begin(&f->g, f->tbl);
+		iommu_user_begin(&f->g, f->tbl, false);
 		iommu_user_unmap(&f->g, OFFSET, ENTRIES);
 		iommu_user_finish(&f->g);
 		expect_room(test);
@@ -327,7 +327,7 @@ static int map(struct fixture *f, unsigned long i, unsigned long n, unsigned lon
 {
 	int ret;
 
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	ret = iommu_user_map(&f->g, OFFSET + i, n, ua, DMA_BIDIRECTIONAL, done);
 	iommu_user_finish(&f->g);
 	model_set(f, i, *done, ua);
@@ -338,7 +338,7 @@ static long unmap(struct fixture *f, unsigned long i, unsigned long n)
 {
 	long live;
 
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	live = iommu_user_unmap(&f->g, OFFSET + i, n);
 	iommu_user_finish(&f->g);
 	return live;
@@ -595,7 +595,7 @@ static void lists(struct kunit *test)
 		list[i] = ((i * 37) % MEMORY) << SHIFT;
 
 	hv_fail(0, 0, 0);
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 30, 400, list, f->base,
 						  DMA_BIDIRECTIONAL), 0);
 	iommu_user_finish(&f->g);
@@ -606,7 +606,7 @@ static void lists(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, hv_calls(), 1U);
 
 	hv_fail(230, H_PARAMETER, ALWAYS);
-	iommu_user_begin(&f->g, f->tbl);
+	iommu_user_begin(&f->g, f->tbl, false);
 	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 31, 399, list, f->base,
 						  DMA_BIDIRECTIONAL), -EINVAL);
 	iommu_user_finish(&f->g);
