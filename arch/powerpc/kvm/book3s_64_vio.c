@@ -56,12 +56,12 @@ struct kvmppc_tce_group {
  */
 
 /* Pages of a whole view, including those with pointers */
-static unsigned long kvmppc_tce_view_pages(struct kvmppc_spapr_tce_table *stt)
+static unsigned long kvmppc_tce_gview_pages(struct kvmppc_spapr_tce_table *stt)
 {
 	unsigned long pages = 0;
 	unsigned int shift;
 
-	for (shift = KVM_TCE_VIEW_SHIFT; ; shift += KVM_TCE_VIEW_SHIFT) {
+	for (shift = KVM_TCE_GVIEW_SHIFT; ; shift += KVM_TCE_GVIEW_SHIFT) {
 		pages += ((stt->size - 1) >> shift) + 1;
 		if (shift > stt->shift)
 			return pages;
@@ -94,27 +94,27 @@ static void *kvmppc_tce_page_get(void **slot)
  */
 u64 *kvmppc_tce_word_alloc(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
 {
-	void **slot = &stt->view, *page;
+	void **slot = &stt->gview, *page;
 	unsigned int shift;
 
-	for (shift = stt->shift; ; shift -= KVM_TCE_VIEW_SHIFT) {
+	for (shift = stt->shift; ; shift -= KVM_TCE_GVIEW_SHIFT) {
 		page = kvmppc_tce_page_get(slot);
 		if (!page)
 			return NULL;
 		if (!shift)
-			return (u64 *)page + (idx & (KVM_TCE_VIEW_WORDS - 1));
-		slot = (void **)page + ((idx >> shift) & (KVM_TCE_VIEW_WORDS - 1));
+			return (u64 *)page + (idx & (KVM_TCE_GVIEW_WORDS - 1));
+		slot = (void **)page + ((idx >> shift) & (KVM_TCE_GVIEW_WORDS - 1));
 	}
 }
 
-static void kvmppc_tce_view_free(void *page, unsigned int shift)
+static void kvmppc_tce_gview_free(void *page, unsigned int shift)
 {
 	unsigned long i;
 
 	if (!page)
 		return;
-	for (i = 0; shift && i < KVM_TCE_VIEW_WORDS; i++)
-		kvmppc_tce_view_free(((void **)page)[i], shift - KVM_TCE_VIEW_SHIFT);
+	for (i = 0; shift && i < KVM_TCE_GVIEW_WORDS; i++)
+		kvmppc_tce_gview_free(((void **)page)[i], shift - KVM_TCE_GVIEW_SHIFT);
 	cond_resched();
 	/* A page that user space still references is freed with its last reference. */
 	free_page((unsigned long)page);
@@ -182,9 +182,9 @@ kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *a
 	stt->page_shift = args->page_shift;
 	stt->offset = args->offset;
 	stt->size = args->size;
-	while ((stt->size - 1) >> (stt->shift + KVM_TCE_VIEW_SHIFT))
-		stt->shift += KVM_TCE_VIEW_SHIFT;
-	stt->pages = kvmppc_tce_view_pages(stt);
+	while ((stt->size - 1) >> (stt->shift + KVM_TCE_GVIEW_SHIFT))
+		stt->shift += KVM_TCE_GVIEW_SHIFT;
+	stt->pages = kvmppc_tce_gview_pages(stt);
 	INIT_LIST_HEAD_RCU(&stt->iommu_tables);
 	INIT_LIST_HEAD(&stt->unused);
 
@@ -251,7 +251,7 @@ static void kvmppc_tce_free_work(struct work_struct *work)
 	llist_for_each_entry_safe(stt, next, llist_del_all(&kvm->arch.tce_free), free) {
 		WARN_ON(!list_empty(&stt->iommu_tables));
 		kvmppc_tce_put_unused(&stt->unused);
-		kvmppc_tce_view_free(stt->view, stt->shift);
+		kvmppc_tce_gview_free(stt->gview, stt->shift);
 		atomic_long_sub(stt->pages, &kvm->arch.tce_free_pages);
 		kfree(stt);
 		cond_resched();
@@ -334,10 +334,10 @@ static vm_fault_t kvm_spapr_tce_fault(struct vm_fault *vmf)
 	struct kvmppc_spapr_tce_table *stt = vmf->vma->vm_file->private_data;
 	u64 *word;
 
-	if (vmf->pgoff > (stt->size - 1) >> KVM_TCE_VIEW_SHIFT)
+	if (vmf->pgoff > (stt->size - 1) >> KVM_TCE_GVIEW_SHIFT)
 		return VM_FAULT_SIGBUS;
 
-	word = kvmppc_tce_word_alloc(stt, vmf->pgoff << KVM_TCE_VIEW_SHIFT);
+	word = kvmppc_tce_word_alloc(stt, vmf->pgoff << KVM_TCE_GVIEW_SHIFT);
 	if (!word)
 		return VM_FAULT_OOM;
 
@@ -800,10 +800,10 @@ static long kvmppc_tce_provide(struct kvmppc_tce_call *c)
 	int err;
 
 	might_sleep();
-	if (fatal_signal_pending(current) && c->lack >= KVM_TCE_LACK_VIEW)
+	if (fatal_signal_pending(current) && c->lack >= KVM_TCE_LACK_GVIEW)
 		return kvmppc_tce_answer(c, -EINTR);
 	switch (c->lack) {
-	case KVM_TCE_LACK_VIEW:
+	case KVM_TCE_LACK_GVIEW:
 		if (!kvmppc_tce_word_alloc(c->stt, c->entry))
 			return H_NOT_ENOUGH_RESOURCES;
 		return H_SUCCESS;

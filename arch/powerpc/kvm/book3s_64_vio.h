@@ -67,8 +67,8 @@ struct kvmppc_tce_list {
 };
 
 /* A page of the view's tree: TCEs, or pointers to such pages */
-#define KVM_TCE_VIEW_SHIFT	(PAGE_SHIFT - 3)
-#define KVM_TCE_VIEW_WORDS	BIT(KVM_TCE_VIEW_SHIFT)
+#define KVM_TCE_GVIEW_SHIFT	(PAGE_SHIFT - 3)
+#define KVM_TCE_GVIEW_WORDS	BIT(KVM_TCE_GVIEW_SHIFT)
 
 /**
  * struct kvmppc_spapr_tce_iommu_table - a hardware table of a LIOBN
@@ -96,7 +96,7 @@ struct kvmppc_spapr_tce_iommu_table {
  * @size: TCEs in the window
  * @iommu_tables: hardware tables; walked under kvm->srcu
  * @shift: low bits of a TCE's number that do not index the top page; 0: the top page holds TCEs
- * @view: top page of the tree; a missing page reads as zeros. Set by cmpxchg and not
+ * @gview: top page of the tree; a missing page reads as zeros. Set by cmpxchg and not
  *	cleared before the tree is freed, so readers need no lock.
  * @pages: pages that the whole tree can have, all charged to the mm's locked_vm
  * @unused: hardware tables of a released LIOBN, put with it
@@ -115,7 +115,7 @@ struct kvmppc_spapr_tce_table {
 	u64 size;
 	struct list_head iommu_tables;
 	unsigned int shift;
-	void *view;
+	void *gview;
 	unsigned long pages;
 	struct list_head unused;
 	struct rcu_head rcu;
@@ -130,7 +130,7 @@ enum kvmppc_tce_lack {
 	KVM_TCE_LACK_REGION,		/* not registered, or not contiguous for an IOMMU page */
 	KVM_TCE_LACK_TABLE,		/* VFIO has revoked the hardware table */
 	KVM_TCE_LACK_TIME,		/* the vCPU's thread is being killed */
-	KVM_TCE_LACK_VIEW,		/* a page of the view */
+	KVM_TCE_LACK_GVIEW,		/* a page of the view */
 	KVM_TCE_LACK_LEVEL,		/* a level of a hardware table */
 	KVM_TCE_LACK_LOCK,		/* the entry's line is locked */
 	KVM_TCE_LACK_SLEEP,		/* what a try cannot do: see iommu_user_try_ready() */

@@ -113,59 +113,59 @@ bool kvmppc_tce_in_window(const struct kvmppc_spapr_tce_table *stt, unsigned lon
 EXPORT_SYMBOL_GPL(kvmppc_tce_in_window);
 
 /* The place of TCE @idx in its page of the view */
-static __always_inline unsigned long view_index(unsigned long idx)
+static __always_inline unsigned long gview_index(unsigned long idx)
 {
-	return idx & (KVM_TCE_VIEW_WORDS - 1);
+	return idx & (KVM_TCE_GVIEW_WORDS - 1);
 }
 
 /* The page of the view that TCE @idx is in, NULL if it is missing. */
-static __always_inline u64 *view_page(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
+static __always_inline u64 *gview_page(struct kvmppc_spapr_tce_table *stt, unsigned long idx)
 {
 	unsigned int shift = stt->shift;
-	void *p = READ_ONCE(stt->view);
+	void *p = READ_ONCE(stt->gview);
 
 	while (shift && p) {
-		p = READ_ONCE(((void **)p)[view_index(idx >> shift)]);
-		shift -= KVM_TCE_VIEW_SHIFT;
+		p = READ_ONCE(((void **)p)[gview_index(idx >> shift)]);
+		shift -= KVM_TCE_GVIEW_SHIFT;
 		/* One or two steps: keep gcc from unrolling the loop. */
 		OPTIMIZER_HIDE_VAR(shift);
 	}
 	return p;
 }
 
-static long view_lacks(struct kvmppc_tce_call *c, unsigned long idx)
+static long gview_lacks(struct kvmppc_tce_call *c, unsigned long idx)
 {
 	c->entry = idx;
-	return tce_lacks(c, KVM_TCE_LACK_VIEW);
+	return tce_lacks(c, KVM_TCE_LACK_GVIEW);
 }
 
 /* H_SUCCESS if the view has all pages for @n TCEs from @idx on */
-static long view_ready(struct kvmppc_tce_call *c, unsigned long idx, unsigned long n)
+static long gview_ready(struct kvmppc_tce_call *c, unsigned long idx, unsigned long n)
 {
 	unsigned long i;
 
-	for (i = idx; i < idx + n; i = (i | (KVM_TCE_VIEW_WORDS - 1)) + 1)
-		if (!view_page(c->stt, i))
-			return view_lacks(c, i);
+	for (i = idx; i < idx + n; i = (i | (KVM_TCE_GVIEW_WORDS - 1)) + 1)
+		if (!gview_page(c->stt, i))
+			return gview_lacks(c, i);
 	return H_SUCCESS;
 }
 
 /* Words from TCE @idx to the end of its page, @n at most */
-static __always_inline unsigned long view_part(unsigned long idx, unsigned long n)
+static __always_inline unsigned long gview_part(unsigned long idx, unsigned long n)
 {
-	return min(n, KVM_TCE_VIEW_WORDS - view_index(idx));
+	return min(n, KVM_TCE_GVIEW_WORDS - gview_index(idx));
 }
 
 /* Write @n words from TCE @idx on. Their pages exist. */
-static void view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
-		       const u64 *list, unsigned long n)
+static void gview_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
+			const u64 *list, unsigned long n)
 {
 	unsigned long i, part;
 	u64 *word;
 
 	for (; n; n -= part, idx += part, list += part) {
-		part = view_part(idx, n);
-		word = view_page(stt, idx) + view_index(idx);
+		part = gview_part(idx, n);
+		word = gview_page(stt, idx) + gview_index(idx);
 		/* User space may read at any time: no word is written in parts. */
 #pragma GCC unroll 8
 		for (i = 0; i < part; i++)
@@ -174,7 +174,7 @@ static void view_write(struct kvmppc_spapr_tce_table *stt, unsigned long idx,
 }
 
 /* Zero @n words, by cache lines. Until it is done a word may read as anything. */
-static void view_zero(u64 *word, unsigned long n)
+static void gview_zero(u64 *word, unsigned long n)
 {
 	const unsigned int shift = l1_dcache_shift() - ilog2(sizeof(*word));
 	const unsigned long line = BIT(shift);
@@ -189,20 +189,20 @@ static void view_zero(u64 *word, unsigned long n)
 }
 
 /* Write @value to @n words from TCE @idx on. A missing page already reads as zeros. */
-static void view_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx, u64 value,
-		      unsigned long n)
+static void gview_fill(struct kvmppc_spapr_tce_table *stt, unsigned long idx, u64 value,
+		       unsigned long n)
 {
 	unsigned long part;
 	u64 *page;
 
 	for (; n; n -= part, idx += part) {
-		part = view_part(idx, n);
-		page = view_page(stt, idx);
+		part = gview_part(idx, n);
+		page = gview_page(stt, idx);
 		/* memset64() stores doublewords, as these are aligned. */
 		if (page && !value)
-			view_zero(page + view_index(idx), part);
+			gview_zero(page + gview_index(idx), part);
 		else if (page)
-			memset64(page + view_index(idx), value, part);
+			memset64(page + gview_index(idx), value, part);
 	}
 }
 
@@ -546,8 +546,8 @@ static __always_inline long try_get(struct kvmppc_tce_call *c, unsigned long iob
 
 	if (!tce_in_window(c->stt, ioba, 1, &idx))
 		return H_PARAMETER;
-	page = view_page(c->stt, idx);
-	c->value = page ? READ_ONCE(page[view_index(idx)]) : 0;
+	page = gview_page(c->stt, idx);
+	c->value = page ? READ_ONCE(page[gview_index(idx)]) : 0;
 	return H_SUCCESS;
 }
 
@@ -574,9 +574,9 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		word = iommu_view_word(ua, perm & TCE_PCI_WRITE);
 	}
 	/* Find the view's page first: nothing may fail once hardware can use the TCE. */
-	page = view_page(stt, idx);
+	page = gview_page(stt, idx);
 	if (unlikely(!page && tce))
-		return view_lacks(c, idx);
+		return gview_lacks(c, idx);
 
 	hw = list_entry(c->at, struct kvmppc_spapr_tce_iommu_table, next);
 	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
@@ -597,7 +597,7 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		c->at = &hw->next;
 	}
 	if (page)
-		WRITE_ONCE(page[view_index(idx)], tce);
+		WRITE_ONCE(page[gview_index(idx)], tce);
 	return H_SUCCESS;
 }
 
@@ -673,7 +673,7 @@ static long try_list(struct kvmppc_tce_call *c)
 
 	if (!tce_in_window(stt, c->ioba, c->n, &idx))
 		return H_PARAMETER;
-	ret = view_ready(c, idx, c->n);
+	ret = gview_ready(c, idx, c->n);
 	if (ret != H_SUCCESS)
 		return ret;
 	list_for_each_entry_lockless(hw, &stt->iommu_tables, next)
@@ -687,7 +687,7 @@ static long try_list(struct kvmppc_tce_call *c)
 			return hw_lacks(c, hw, err);
 		c->at = &hw->next;
 	}
-	view_write(stt, idx, c->list->tce, c->n);
+	gview_write(stt, idx, c->list->tce, c->n);
 	return H_SUCCESS;
 }
 
@@ -706,7 +706,7 @@ static __always_inline long try_stuff(struct kvmppc_tce_call *c)
 	if (c->mmu_off && c->n > KVM_TCE_LIST)
 		return tce_lacks(c, KVM_TCE_LACK_SLEEP);
 	if (c->value) {
-		ret = view_ready(c, idx, c->n);
+		ret = gview_ready(c, idx, c->n);
 		if (ret != H_SUCCESS)
 			return ret;
 	}
@@ -718,7 +718,7 @@ static __always_inline long try_stuff(struct kvmppc_tce_call *c)
 			return hw_lacks(c, hw, err);
 		c->at = &hw->next;
 	}
-	view_fill(stt, idx, c->value, c->n);
+	gview_fill(stt, idx, c->value, c->n);
 	return H_SUCCESS;
 }
 

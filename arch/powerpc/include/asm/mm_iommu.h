@@ -77,7 +77,7 @@
  *     A guest's number for a window. It has a guest view and no, one or several hardware
  *     tables.
  * guest view
- *     The TCEs of a LIOBN as the guest wrote them. KVM's code calls it the view.
+ *     The TCEs of a LIOBN as the guest wrote them; gview in names of KVM's code.
  */
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H

@@ -1140,8 +1140,8 @@ static void set_lock(struct vio *v, unsigned long i, bool locked)
 
 static void why_rm(struct kunit *test)
 {
-	const enum kvmppc_tce_lack level = KVM_TCE_VIEW_WORDS > 600 ? KVM_TCE_LACK_LEVEL :
-								      KVM_TCE_LACK_VIEW;
+	const enum kvmppc_tce_lack level = KVM_TCE_GVIEW_WORDS > 600 ? KVM_TCE_LACK_LEVEL :
+								      KVM_TCE_LACK_GVIEW;
 	struct vio *v = test->priv;
 
 	goes_up(test, real, KVM_TCE_LACK_MEMORY, INDIRECT, LIOBN, IOBA(0), RAM, 1);
@@ -1150,7 +1150,7 @@ static void why_rm(struct kunit *test)
 
 	/* The next leaf; the view's first page has room for it, or not. */
 	goes_up(test, real, level, PUT, LIOBN, IOBA(600), A | RW, 0);
-	goes_up(test, real, KVM_TCE_LACK_VIEW, PUT, LIOBN, IOBA(SIZE - 1), A | RW, 0);
+	goes_up(test, real, KVM_TCE_LACK_GVIEW, PUT, LIOBN, IOBA(SIZE - 1), A | RW, 0);
 	put_run(test, A, 16);
 	goes_up(test, real, level, INDIRECT, LIOBN, IOBA(504), LIST_GPA, 16);
 	KUNIT_EXPECT_EQ(test, virt(v, STUFF, LIOBN, IOBA(500), 0, 20), H_SUCCESS);
@@ -1591,8 +1591,8 @@ static unsigned long pages_there(void *page, unsigned int shift)
 
 	if (!page)
 		return 0;
-	for (i = 0; shift && i < KVM_TCE_VIEW_WORDS; i++)
-		n += pages_there(((void **)page)[i], shift - KVM_TCE_VIEW_SHIFT);
+	for (i = 0; shift && i < KVM_TCE_GVIEW_WORDS; i++)
+		n += pages_there(((void **)page)[i], shift - KVM_TCE_GVIEW_SHIFT);
 	return n;
 }
 
@@ -1603,7 +1603,7 @@ static void view_sizes(struct kunit *test)
 		u32 shift;
 		u64 offset, size;
 	} w[] = {
-		{ 12, 0, 1 }, { 16, 0, KVM_TCE_VIEW_WORDS }, { 16, 0, KVM_TCE_VIEW_WORDS + 1 },
+		{ 12, 0, 1 }, { 16, 0, KVM_TCE_GVIEW_WORDS }, { 16, 0, KVM_TCE_GVIEW_WORDS + 1 },
 		{ 16, BIT(59 - 16), BIT(31) }, { 12, 0, BIT(40) + 3 }, { 12, 7, BIT(52) - 8 },
 		{ 34, 0, BIT(30) - 1 },
 	};
@@ -1630,7 +1630,7 @@ static void view_sizes(struct kunit *test)
 					H_SUCCESS);
 			KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 4), (i + 1) << 8);
 		}
-		KUNIT_EXPECT_LE(test, pages_there(v->stt->view, v->stt->shift), 64UL * 6);
+		KUNIT_EXPECT_LE(test, pages_there(v->stt->gview, v->stt->shift), 64UL * 6);
 		KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN, (w[k].offset + w[k].size) <<
 					   w[k].shift, 0, 0), H_PARAMETER);
 	}
@@ -1677,10 +1677,10 @@ static void view_limit(struct kunit *test)
 		u64 size;
 		unsigned long pages;
 	} w[] = {
-		{ KVM_TCE_VIEW_WORDS, 1 },
-		{ KVM_TCE_VIEW_WORDS + 1, 2 + 1 },
-		{ 5 * KVM_TCE_VIEW_WORDS - 7, 5 + 1 },
-		{ KVM_TCE_VIEW_WORDS * KVM_TCE_VIEW_WORDS + 1, KVM_TCE_VIEW_WORDS + 1 + 2 + 1 },
+		{ KVM_TCE_GVIEW_WORDS, 1 },
+		{ KVM_TCE_GVIEW_WORDS + 1, 2 + 1 },
+		{ 5 * KVM_TCE_GVIEW_WORDS - 7, 5 + 1 },
+		{ KVM_TCE_GVIEW_WORDS * KVM_TCE_GVIEW_WORDS + 1, KVM_TCE_GVIEW_WORDS + 1 + 2 + 1 },
 	};
 	struct kvm_create_spapr_tce_64 args = { .liobn = LIOBN, .page_shift = 12 };
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
@@ -1700,9 +1700,9 @@ static void view_limit(struct kunit *test)
 		v->stt = kvmppc_tce_table_create(v->kvm, &args);
 		KUNIT_ASSERT_FALSE(test, IS_ERR(v->stt));
 		KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED + w[k].pages);
-		KUNIT_EXPECT_EQ(test, pages_there(v->stt->view, v->stt->shift), 0UL);
+		KUNIT_EXPECT_EQ(test, pages_there(v->stt->gview, v->stt->shift), 0UL);
 		memlock(0);
-		for (i = 0; i < w[k].size && i < 64 * KVM_TCE_VIEW_WORDS; i += KVM_TCE_VIEW_WORDS)
+		for (i = 0; i < w[k].size && i < 64 * KVM_TCE_GVIEW_WORDS; i += KVM_TCE_GVIEW_WORDS)
 			KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, i << 12, 0x10, 0), H_SUCCESS);
 		KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, (w[k].size - 1) << 12, 0x20, 0),
 				H_SUCCESS);
