@@ -7,6 +7,10 @@
  * iommu_user_pins.c) and a hypervisor's, revoke a table. It also has the loops for callers that
  * may sleep.
  *
+ * Reading order: iommu_user_map() > map_region() or pins_map() > range_change() >
+ * section_change() > leaf_part_change() (what changes at once) > lines_change() (locked lines) >
+ * entries_change(). iommu_user_unmap() and iommu_user_unmap_ua() end there as well.
+ *
  * Entries are changed in sections of at most IOMMU_USER_TRY entries, so that
  *
  *   - the result of a walk stays valid (iommu_levels.c frees after a grace period);
@@ -160,19 +164,19 @@ static bool gather_pin(struct iommu_user_gather *g, u64 word)
 
 /* iommu_line_count() for entries that hold pins (v1), too */
 static unsigned long held_count(struct iommu_user_gather *g, const u64 *view,
-				unsigned long n, int *why)
+				unsigned long n, int *err)
 {
 	unsigned long i;
 	u64 old;
 
 	if (!g->tbl->it_pins)
-		return iommu_line_count(g, view, n, why);
+		return iommu_line_count(g, view, n, err);
 	for (i = 0; i < n; i++) {
 		old = READ_ONCE(view[i]);
 		if (!(old & IOMMU_VIEW_LIVE))
 			continue;
 		if (!gather_pin(g, old)) {
-			*why = IOMMU_USER_FULL;
+			*err = IOMMU_USER_FULL;
 			break;
 		}
 		g->live++;
@@ -185,7 +189,7 @@ static void held_uncount(struct iommu_user_gather *g, const u64 *view, unsigned 
 {
 	struct iommu_user_held *held;
 	u64 old;
-	int why;
+	int err;
 
 	while (n--) {
 		old = READ_ONCE(view[n]);
@@ -194,7 +198,7 @@ static void held_uncount(struct iommu_user_gather *g, const u64 *view, unsigned 
 		if (g->tbl->it_pins)
 			held = &g->held[g->nr - 1];
 		else
-			held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, &why);
+			held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, &err);
 		held->nr--;
 		g->live--;
 		/* Empty elements hold no reference on their regions. */
@@ -290,12 +294,12 @@ static int tces_change(struct iommu_table *tbl, const struct iommu_span *span,
 /* ---- changing lines ---- */
 
 /* Lock the lines of up to @n entries in ascending order. Returns how many entries they have. */
-static unsigned long lines_lock(u64 *view, unsigned long n, int *why)
+static unsigned long lines_lock(u64 *view, unsigned long n, int *err)
 {
 	u64 *head = iommu_view_head(view);
 
-	*why = iommu_line_lock(head);
-	if (*why)
+	*err = iommu_line_lock(head);
+	if (*err)
 		return 0;
 	while ((head += IOMMU_VIEW_LINE) < view + n)
 		if (!iommu_view_trylock(head))
@@ -354,7 +358,7 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 	struct old_fill f = { .tbl = g->tbl, .view = view };
 	u64 old = iommu_view_get(view), new = target_word(t, g->tbl, i);
 	bool live = old & IOMMU_VIEW_LIVE;
-	int why = 0;
+	int err = 0;
 
 	if (old == new ||
 	    !g->tbl->it_ops->set_user(g->tbl, entry, 1, live ? fill_old : NULL, &f))
@@ -370,7 +374,7 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 		return;
 	}
 	pr_warn_ratelimited("iommu: TCE %lx could not be restored\n", entry);
-	if (held_count(g, view, 1, &why)) {
+	if (held_count(g, view, 1, &err)) {
 		view_change(g->tbl, view, 0);
 		iommu_user_gather_range(g, entry, 1);
 	}
@@ -421,16 +425,16 @@ static int entries_change(struct iommu_user_gather *g, const struct iommu_span *
 /* Lock, count, change, unlock. Returns how many entries are as wanted. */
 static unsigned long lines_change(struct iommu_user_gather *g, const struct iommu_span *span,
 				  unsigned long entry, unsigned long n, struct target *t,
-				  int *why)
+				  int *err)
 {
-	unsigned long locked = lines_lock(span->view, n, why);
+	unsigned long locked = lines_lock(span->view, n, err);
 
 	if (!locked)
 		return 0;
-	n = held_count(g, span->view, target_upto(t, span->view, locked), why);
+	n = held_count(g, span->view, target_upto(t, span->view, locked), err);
 	if (n) {
-		*why = entries_change(g, span, entry, n, t) ?: *why;
-		if (*why && *why != IOMMU_USER_FULL)
+		*err = entries_change(g, span, entry, n, t) ?: *err;
+		if (*err && *err != IOMMU_USER_FULL)
 			n = 0;
 	}
 	lines_unlock(iommu_view_head(span->view), span->view + locked);
@@ -448,9 +452,9 @@ static unsigned long change_most(struct iommu_table *tbl)
  * line is waited for. The view words say what the old entries hold, so no hypercall
  * reads them. Returns how many entries are as wanted.
  */
-static unsigned long leaf_change(struct iommu_user_gather *g, const struct iommu_span *span,
-				 unsigned long entry, unsigned long n, struct target *t,
-				 int *why)
+static unsigned long leaf_part_change(struct iommu_user_gather *g,
+				      const struct iommu_span *span, unsigned long entry,
+				      unsigned long n, struct target *t, int *err)
 {
 	unsigned long part = 0;
 
@@ -462,12 +466,12 @@ static unsigned long leaf_change(struct iommu_user_gather *g, const struct iommu
 
 	part = target_part(t, span->view, min(n, t->most ?: change_most(g->tbl)));
 	if (!part) {
-		*why = t->dir == DMA_NONE ? 0 : -EINVAL;
+		*err = t->dir == DMA_NONE ? 0 : -EINVAL;
 		return 0;
 	}
-	part = lines_change(g, span, entry, part, t, why);
-	if (*why == -ENOENT && t->dir == DMA_NONE)
-		*why = 0;	/* nothing is live in a leaf that is being freed */
+	part = lines_change(g, span, entry, part, t, err);
+	if (*err == -ENOENT && t->dir == DMA_NONE)
+		*err = 0;	/* nothing is live in a leaf that is being freed */
 	return part;
 }
 
@@ -475,30 +479,31 @@ static unsigned long leaf_change(struct iommu_user_gather *g, const struct iommu
 
 /* One section for entries that no try changes. Returns how many are as wanted. */
 static unsigned long section_change(struct iommu_user_gather *g, unsigned long entry,
-				    unsigned long n, struct target *t, int *why)
+				    unsigned long n, struct target *t, int *err)
 {
 	struct iommu_table *tbl = g->tbl;
 	struct iommu_span span;
 	unsigned long k = 0;
 
-	*why = 0;
+	*err = 0;
 	iommu_user_enter();
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	if (t->dir != DMA_NONE && READ_ONCE(tbl->it_revoked)) {
-		*why = -ENODEV;
+		*err = -ENODEV;
 	} else if (!span.view) {
 		if (t->dir == DMA_NONE)
 			k = min(span.nr, n);
 		else
-			*why = -ENOENT;
+			*err = -ENOENT;
 	} else {
-		k = leaf_change(g, &span, entry, min3(span.nr, n, IOMMU_USER_TRY), t, why);
+		k = leaf_part_change(g, &span, entry, min3(span.nr, n, IOMMU_USER_TRY), t,
+				     err);
 	}
 	iommu_user_leave();
 
-	if (*why == IOMMU_USER_FULL) {
+	if (*err == IOMMU_USER_FULL) {
 		iommu_user_finish(g);
-		*why = 0;
+		*err = 0;
 	}
 	cond_resched();
 	return k;
@@ -510,16 +515,16 @@ static unsigned long section_change(struct iommu_user_gather *g, unsigned long e
  * that entry the number grows again.
  */
 static unsigned long part_change(struct iommu_user_gather *g, unsigned long entry,
-				 unsigned long n, struct target *t, int *why)
+				 unsigned long n, struct target *t, int *err)
 {
 	unsigned long max = change_most(g->tbl), most = min(n, t->most ?: max);
-	unsigned long k = section_change(g, entry, n, t, why);
+	unsigned long k = section_change(g, entry, n, t, err);
 
 	if (k) {
 		t->most = min(2 * most, max);
-	} else if (most > 1 && *why && *why != -EAGAIN && *why != -ENOENT) {
+	} else if (most > 1 && *err && *err != -EAGAIN && *err != -ENOENT) {
 		t->most = most / 2;
-		*why = 0;
+		*err = 0;
 	}
 	return k;
 }
@@ -530,43 +535,43 @@ static int range_change(struct iommu_user_gather *g, unsigned long entry, unsign
 {
 	struct target at = *t;
 	unsigned long k;
-	int why = 0;
+	int err = 0;
 
-	for (g->done = 0; !why && g->done < n; g->done += k) {
-		k = part_change(g, entry + g->done, n - g->done, &at, &why);
+	for (g->done = 0; !err && g->done < n; g->done += k) {
+		k = part_change(g, entry + g->done, n - g->done, &at, &err);
 		if (at.list)
 			at.list += k;
 		else
 			at.ua += k << at.shift;
 		at.hpa += k << at.shift;
-		if (why)
-			why = iommu_user_provide(g->tbl, entry + g->done + k, why);
+		if (err)
+			err = iommu_user_provide(g->tbl, entry + g->done + k, err);
 	}
-	return why;
+	return err;
 }
 
 /**
  * iommu_user_provide() - supply what a try lacks
  * @tbl: the table
  * @entry: the entry at which it stopped
- * @why: and why
+ * @err: why
  *
  * Allocates the level of the entry (-ENOENT), charges one more page (-EDQUOT), or reschedules, as
  * another task may have locked the entry's line (-EAGAIN).
  *
  * Context: may sleep; not in a section, not under mmap_lock.
  * Return: 0 to try again; -ENOMEM: no memory for a level, or over the limit; -ENODEV: the table
- * has been revoked; -EINTR on a fatal signal; any other @why unchanged.
+ * has been revoked; -EINTR on a fatal signal; any other @err unchanged.
  */
-int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int why)
+int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int err)
 {
 	might_sleep();
-	if (why == -ENOENT)
+	if (err == -ENOENT)
 		return iommu_levels_grow(tbl, entry - tbl->it_offset);
-	if (why == -EDQUOT)
+	if (err == -EDQUOT)
 		return iommu_user_pins_charge(tbl);
-	if (why != -EAGAIN)
-		return why;
+	if (err != -EAGAIN)
+		return err;
 	if (fatal_signal_pending(current))
 		return -EINTR;
 	cond_resched();
@@ -636,22 +641,22 @@ static int map_region(struct iommu_user_gather *g, unsigned long entry, unsigned
 		      struct target *t)
 {
 	unsigned long ua = target_ua(t, 0), in;
-	int why;
+	int err;
 
 	t->mem = region_hold(g->tbl, ua, n);
 	if (IS_ERR(t->mem)) {
 		g->done = 0;
 		return PTR_ERR(t->mem);
 	}
-	why = range_change(g, entry, n, t);
+	err = range_change(g, entry, n, t);
 	if (g->done == n)
 		return 0;
 	in = target_ua(t, g->done) - t->mem->ua;
 	/* Not an error if the next entry is in another region. */
-	if (why == -EINVAL && g->done && in >= t->mem->end - t->mem->ua)
-		why = 0;
+	if (err == -EINVAL && g->done && in >= t->mem->end - t->mem->ua)
+		err = 0;
 	region_put(t->mem, n - g->done);
-	return why;
+	return err;
 }
 
 /*
@@ -664,7 +669,7 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	unsigned int shift = t->shift;
 	unsigned long got;
 	long ret;
-	int why;
+	int err;
 
 	g->done = 0;
 	/* Each section checks it again. Here it avoids useless pins. */
@@ -679,10 +684,10 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	/* Pin no more than was contiguous last time, but grow: the rest would be unpinned again. */
 	*ask = got < n ? got : 2 * got;
 
-	why = range_change(g, entry, got, t);
+	err = range_change(g, entry, got, t);
 	if (g->done < got)
 		iommu_user_pins_drop(g->tbl, t->hpa + (g->done << shift), got - g->done, false);
-	return why;
+	return err;
 }
 
 /* ---- one entry ---- */
@@ -815,28 +820,28 @@ int iommu_user_map(struct iommu_user_gather *g, unsigned long entry, unsigned lo
 	struct iommu_table *tbl = g->tbl;
 	struct target t = { .shift = tbl->it_page_shift, .dir = dir };
 	unsigned long ask = 1;
-	int why = 0;
+	int err = 0;
 
 	might_sleep();
-	for (*done = 0; !why && *done < n; *done += g->done) {
+	for (*done = 0; !err && *done < n; *done += g->done) {
 		t.ua = ua + (*done << t.shift);
 		if (tbl->it_pins) {
-			why = pins_map(g, entry + *done, n - *done, &t, &ask);
+			err = pins_map(g, entry + *done, n - *done, &t, &ask);
 		} else if (!tbl->it_view_off) {
-			why = map_region(g, entry + *done, n - *done, &t);
+			err = map_region(g, entry + *done, n - *done, &t);
 		} else {
 			iommu_user_enter();
-			why = iommu_user_try_map(g, entry + *done,
+			err = iommu_user_try_map(g, entry + *done,
 						 min(n - *done, IOMMU_USER_TRY), t.ua, dir);
 			iommu_user_leave();
-			if (why)
-				why = iommu_user_provide(tbl, entry + *done + g->done, why);
+			if (err)
+				err = iommu_user_provide(tbl, entry + *done + g->done, err);
 			cond_resched();
 		}
-		if (!why && fatal_signal_pending(current))
-			why = -EINTR;
+		if (!err && fatal_signal_pending(current))
+			err = -EINTR;
 	}
-	return why;
+	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_map);
 
@@ -872,21 +877,21 @@ int iommu_user_map_list(struct iommu_user_gather *g, unsigned long entry,
 	struct iommu_table *tbl = g->tbl;
 	struct target t = { .shift = tbl->it_page_shift, .dir = dir, .ua = delta };
 	unsigned long done = 0, k;
-	int why = 0;
+	int err = 0;
 
 	might_sleep();
-	for (; !why && done < n; done += k) {
+	for (; !err && done < n; done += k) {
 		if (tbl->it_pins) {
 			k = list_row(list + done, n - done, BIT(tbl->it_page_shift));
-			why = iommu_user_map(g, entry + done, k, list[done] + delta, dir, &k);
+			err = iommu_user_map(g, entry + done, k, list[done] + delta, dir, &k);
 		} else {
 			t.list = list + done;
-			why = map_region(g, entry + done, n - done, &t);
+			err = map_region(g, entry + done, n - done, &t);
 			k = g->done;
 		}
 	}
 	g->done = done;
-	return why;
+	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_map_list);
 
@@ -896,20 +901,20 @@ static int unmap_part(struct iommu_user_gather *g, unsigned long entry, unsigned
 {
 	struct iommu_table *tbl = g->tbl;
 	struct iommu_span span;
-	int why = 0;
+	int err = 0;
 
 	if (tbl->it_pins || !tbl->it_view_off) {
-		g->done = part_change(g, entry, n, t, &why);
-		return why;
+		g->done = part_change(g, entry, n, t, &err);
+		return err;
 	}
 	iommu_user_enter();
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	g->done = min(n, span.nr);
 	if (span.view)
-		why = iommu_user_try_unmap(g, entry, min(n, IOMMU_USER_TRY));
+		err = iommu_user_try_unmap(g, entry, min(n, IOMMU_USER_TRY));
 	iommu_user_leave();
 	cond_resched();
-	return why;
+	return err;
 }
 
 /**
@@ -928,14 +933,14 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry, unsigned
 {
 	struct target t = { .shift = g->tbl->it_page_shift, .dir = DMA_NONE };
 	unsigned long live = g->live, done;
-	int why;
+	int err;
 
 	might_sleep();
 	for (done = 0; done < n; done += g->done) {
-		why = unmap_part(g, entry + done, n - done, &t);
-		WARN_ON_ONCE(why == -EIO && g->tbl->it_view_off);
+		err = unmap_part(g, entry + done, n - done, &t);
+		WARN_ON_ONCE(err == -EIO && g->tbl->it_view_off);
 		/* Wait for a locked line. Skip an entry for any other reason. */
-		if (why && why != -EAGAIN)
+		if (err && err != -EAGAIN)
 			g->done++;
 	}
 	return g->live - live;
@@ -963,12 +968,12 @@ long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned lon
 	};
 	struct iommu_user_gather g __uninitialized;
 	unsigned long done = 0;
-	int why;
+	int err;
 
 	iommu_user_begin(&g, tbl, false);
 	while (done < tbl->it_size && !fatal_signal_pending(current)) {
-		done += part_change(&g, tbl->it_offset + done, tbl->it_size - done, &t, &why);
-		if (why && why != -EAGAIN)
+		done += part_change(&g, tbl->it_offset + done, tbl->it_size - done, &t, &err);
+		if (err && err != -EAGAIN)
 			done++;
 	}
 	iommu_user_finish(&g);

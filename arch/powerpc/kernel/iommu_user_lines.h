@@ -73,9 +73,9 @@ static __always_inline int iommu_line_lock(u64 *head)
 }
 
 struct iommu_user_held *iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua,
-					   int *why);
+					   int *err);
 unsigned long iommu_line_count(struct iommu_user_gather *g, const u64 *view,
-			       unsigned long n, int *why);
+			       unsigned long n, int *err);
 
 /* iommu_user_pins.c: entries of version 1 */
 void iommu_user_pins_drop(struct iommu_table *tbl, unsigned long hpa, unsigned long n,

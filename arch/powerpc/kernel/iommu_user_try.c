@@ -98,7 +98,7 @@ static __always_inline bool region_covers(const struct mm_iommu_region *mem,
  * iommu_user_held_by() - where to count what an entry holds of a region
  * @g: gather
  * @ua: where the entry leads
- * @why: IOMMU_USER_FULL; or -EIO, no region is found. Virtual mode finds it: with the MMU
+ * @err: IOMMU_USER_FULL; or -EIO, no region is found. Virtual mode finds it: with the MMU
  *	off, orphans are not found
  *
  * A gathered region is alive, as the gather has a reference of it, and live regions do not
@@ -109,7 +109,7 @@ static __always_inline bool region_covers(const struct mm_iommu_region *mem,
  * Return: NULL if there is no place.
  */
 noinline struct iommu_user_held *
-iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua, int *why)
+iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua, int *err)
 {
 	struct mm_iommu_region *mem;
 	unsigned int i;
@@ -119,12 +119,12 @@ iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua, int *why)
 			return &g->held[i];
 
 	if (g->nr == IOMMU_USER_HELD) {
-		*why = IOMMU_USER_FULL;
+		*err = IOMMU_USER_FULL;
 		return NULL;
 	}
 	mem = region_find(g->tbl, ua);
 	if (unlikely(!mem)) {
-		*why = -EIO;
+		*err = -EIO;
 		return NULL;
 	}
 	g->held[g->nr].addr = (unsigned long)mem;
@@ -137,13 +137,13 @@ iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua, int *why)
  * @g: gather, of a table whose entries hold regions (v2)
  * @view: first view word
  * @n: entries
- * @why: see iommu_user_held_by()
+ * @err: see iommu_user_held_by()
  *
  * Context: the lines are locked.
- * Return: how many entries are gathered; if not all, @why is the reason.
+ * Return: how many entries are gathered; if not all, @err is the reason.
  */
 noinline unsigned long iommu_line_count(struct iommu_user_gather *g, const u64 *view,
-					unsigned long n, int *why)
+					unsigned long n, int *err)
 {
 	const struct mm_iommu_region *mem = NULL;
 	struct iommu_user_held *held = NULL;
@@ -155,7 +155,7 @@ noinline unsigned long iommu_line_count(struct iommu_user_gather *g, const u64 *
 		if (!(old & IOMMU_VIEW_LIVE))
 			continue;
 		if (!mem || !region_covers(mem, old & IOMMU_VIEW_UA)) {
-			held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, why);
+			held = iommu_user_held_by(g, old & IOMMU_VIEW_UA, err);
 			if (unlikely(!held))
 				break;
 			mem = iommu_user_region(held);
@@ -389,7 +389,7 @@ line_expected(const u64 *view, struct expected *old, const enum source_kind kind
  */
 static __always_inline unsigned long
 line_change(__be64 *tces, u64 *view, unsigned long n, struct source *src,
-	    struct expected *old, int *why, const enum source_kind kind)
+	    struct expected *old, int *err, const enum source_kind kind)
 {
 	u64 *head = iommu_view_head(view);
 	unsigned long i;
@@ -404,7 +404,7 @@ line_change(__be64 *tces, u64 *view, unsigned long n, struct source *src,
 
 	expected_store(old);
 	n = iommu_line_count(old->g, view, n, &full);
-	*why = full;
+	*err = full;
 	expected_load(old, old->g);
 	/* Not more is invalidated than is changed. */
 	while (kind == SOURCE_NONE && n && !(READ_ONCE(view[n - 1]) & IOMMU_VIEW_LIVE))
@@ -421,23 +421,23 @@ line_change(__be64 *tces, u64 *view, unsigned long n, struct source *src,
  * @entry: first entry
  * @n: number of entries, all within @span
  * @src: where they are to lead
- * @why: reason not to have done them all; 0 also if @src does not know the next one
+ * @err: reason not to have done them all; 0 also if @src does not know the next one
  * @kind: kind of @src; a constant
  *
  * Return: entries that are as wanted, from the first on.
  */
 static __always_inline unsigned long
 leaf_change(struct iommu_user_gather *g, const struct iommu_span *span, unsigned long entry,
-	    unsigned long n, struct source *src, int *why, const enum source_kind kind)
+	    unsigned long n, struct source *src, int *err, const enum source_kind kind)
 {
 	u64 *view = span->view, *end = view + n, *first = view, *last = NULL, *head;
 	const long to_tce = (void *)span->tce - (void *)view;
 	struct expected old;
 	unsigned long k;
-	int err = 0;
+	int ret = 0;
 
 	expected_load(&old, g);
-	while (view < end && !err) {
+	while (view < end && !ret) {
 		/* Read without the lock: a concurrent setter comes after us. */
 		if (kind == SOURCE_NONE && !(READ_ONCE(*view) & IOMMU_VIEW_LIVE)) {
 			view++;
@@ -447,15 +447,15 @@ leaf_change(struct iommu_user_gather *g, const struct iommu_span *span, unsigned
 		k = source_part(src, min(end, head + IOMMU_VIEW_LINE) - view, kind);
 		if (!k)
 			break;
-		err = iommu_line_lock(head);
-		if (unlikely(err)) {
+		ret = iommu_line_lock(head);
+		if (unlikely(ret)) {
 			/* Nothing is live in a leaf that is being freed: go past it. */
-			if (kind != SOURCE_NONE || err != -ENOENT)
+			if (kind != SOURCE_NONE || ret != -ENOENT)
 				break;
-			err = 0;
+			ret = 0;
 			continue;
 		}
-		k = line_change((void *)view + to_tce, view, k, src, &old, &err, kind);
+		k = line_change((void *)view + to_tce, view, k, src, &old, &ret, kind);
 		iommu_view_unlock(head);
 		source_advance(src, k, kind);
 		if (kind == SOURCE_NONE && !last)
@@ -467,23 +467,23 @@ leaf_change(struct iommu_user_gather *g, const struct iommu_span *span, unsigned
 	expected_store(&old);
 	if (last)
 		iommu_user_gather_range(g, entry + (first - span->view), last - first);
-	*why = err;
+	*err = ret;
 	return view - span->view;
 }
 
 /* One function each: the loops need all registers. */
 static noinline unsigned long
 leaf_clear(struct iommu_user_gather *g, const struct iommu_span *span, unsigned long entry,
-	   unsigned long n, int *why)
+	   unsigned long n, int *err)
 {
 	struct source src __uninitialized;
 
-	return leaf_change(g, span, entry, n, &src, why, SOURCE_NONE);
+	return leaf_change(g, span, entry, n, &src, err, SOURCE_NONE);
 }
 
 static noinline unsigned long
 leaf_set_run(struct iommu_user_gather *g, const struct iommu_span *span, unsigned long entry,
-	     unsigned long n, u64 word, u64 tce, int *why)
+	     unsigned long n, u64 word, u64 tce, int *err)
 {
 	struct source src = {
 		.word = word,
@@ -491,13 +491,13 @@ leaf_set_run(struct iommu_user_gather *g, const struct iommu_span *span, unsigne
 		.step = BIT(g->tbl->it_page_shift),
 	};
 
-	return leaf_change(g, span, entry, n, &src, why, SOURCE_RUN);
+	return leaf_change(g, span, entry, n, &src, err, SOURCE_RUN);
 }
 
 static noinline unsigned long
 leaf_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 	       unsigned long entry, unsigned long n, struct mm_iommu_region *mem, u64 word,
-	       int *why)
+	       int *err)
 {
 	struct source src = {
 		.word = word,
@@ -506,18 +506,18 @@ leaf_set_pages(struct iommu_user_gather *g, const struct iommu_span *span,
 		.dirty = word & IOMMU_VIEW_WRITE ? MM_IOMMU_DIRTY : 0,
 	};
 
-	return leaf_change(g, span, entry, n, &src, why, SOURCE_PAGES);
+	return leaf_change(g, span, entry, n, &src, err, SOURCE_PAGES);
 }
 
 static noinline unsigned long
 leaf_set_list(struct iommu_user_gather *g, const struct iommu_span *span,
-	      unsigned long entry, unsigned long n, struct source *list, int *why)
+	      unsigned long entry, unsigned long n, struct source *list, int *err)
 {
 	u64 tces[IOMMU_VIEW_LINE] __uninitialized;
 	struct source src = *list;
 
 	src.tces = tces;
-	return leaf_change(g, span, entry, n, &src, why, SOURCE_LIST);
+	return leaf_change(g, span, entry, n, &src, err, SOURCE_LIST);
 }
 
 /* ---- ranges ---- */
@@ -528,27 +528,27 @@ leaf_set_list(struct iommu_user_gather *g, const struct iommu_span *span,
  */
 static unsigned long leaf_map(struct iommu_user_gather *g, struct iommu_span *span,
 			      unsigned long entry, unsigned long n,
-			      struct mm_iommu_region *mem, u64 word, int *why)
+			      struct mm_iommu_region *mem, u64 word, int *err)
 {
 	unsigned int shift = g->tbl->it_page_shift;
 	unsigned long done = 0, k, words, ua;
 	struct mm_iommu_run run __uninitialized;
 	u64 perm = iommu_user_word_perm(word);
 
-	while (done < n && !*why) {
+	while (done < n && !*err) {
 		k = n - done;
 		ua = word & IOMMU_VIEW_UA;
 		if (shift == PAGE_SHIFT && mm_iommu_page_words(mem, ua, &words)) {
-			k = leaf_set_pages(g, span, entry, k, mem, word, why);
+			k = leaf_set_pages(g, span, entry, k, mem, word, err);
 		} else {
 			k = min(k, mm_iommu_run_pages(mem, ua, shift, &run));
 			if (!k) {
-				*why = -EINVAL;
+				*err = -EINVAL;
 				break;
 			}
 			if (word & IOMMU_VIEW_WRITE)
 				mm_iommu_mark_dirty(mem, ua, k << shift);
-			k = leaf_set_run(g, span, entry, k, word, run.hpa | perm, why);
+			k = leaf_set_run(g, span, entry, k, word, run.hpa | perm, err);
 		}
 		done += k;
 		entry += k;
@@ -562,22 +562,22 @@ static unsigned long leaf_map(struct iommu_user_gather *g, struct iommu_span *sp
 /* leaf_map() over leaves, and full gathers. Returns how many entries are set. */
 static unsigned long leaves_map(struct iommu_user_gather *g, unsigned long entry,
 				unsigned long n, struct mm_iommu_region *mem, u64 word,
-				int *why)
+				int *err)
 {
 	struct iommu_table *tbl = g->tbl;
 	unsigned long done = 0;
 	struct iommu_span span __uninitialized;
 
-	while (done < n && !*why) {
+	while (done < n && !*err) {
 		iommu_levels_walk(tbl, entry + done - tbl->it_offset, &span);
 		if (unlikely(!span.view)) {
-			*why = -ENOENT;
+			*err = -ENOENT;
 			break;
 		}
 		done += leaf_map(g, &span, entry + done, min(span.nr, n - done), mem,
-				 word + (done << tbl->it_page_shift), why);
-		if (*why == IOMMU_USER_FULL)
-			*why = iommu_user_try_finish(g);
+				 word + (done << tbl->it_page_shift), err);
+		if (*err == IOMMU_USER_FULL)
+			*err = iommu_user_try_finish(g);
 	}
 	return done;
 }
@@ -664,11 +664,11 @@ int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry, unsigne
 	struct iommu_table *tbl = g->tbl;
 	struct mm_iommu_region *mem;
 	unsigned long got, set;
-	int why = iommu_user_try_ready(tbl, true, g->mmu_off);
+	int err = iommu_user_try_ready(tbl, true, g->mmu_off);
 
 	if (unlikely(ua & (BIT(tbl->it_page_shift) - 1)))
-		why = why ?: -EINVAL;
-	for (g->done = 0; !why && g->done < n; g->done += set) {
+		err = err ?: -EINVAL;
+	for (g->done = 0; !err && g->done < n; g->done += set) {
 		mem = region_find(tbl, ua);
 		if (unlikely(!mem))
 			return -EFAULT;
@@ -678,12 +678,12 @@ int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry, unsigne
 		if (unlikely(!mm_iommu_get(mem, got)))
 			return -ENXIO;
 		set = leaves_map(g, entry + g->done, got, mem,
-				 iommu_view_word(ua, dir != DMA_TO_DEVICE), &why);
+				 iommu_view_word(ua, dir != DMA_TO_DEVICE), &err);
 		if (unlikely(set < got))
 			mm_iommu_put(mem, got - set);
 		ua += set << tbl->it_page_shift;
 	}
-	return why;
+	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_map);
 
@@ -692,7 +692,7 @@ EXPORT_SYMBOL_GPL(iommu_user_try_map);
  * which the caller holds @n references. Returns how many are set.
  */
 static unsigned long region_map_list(struct iommu_user_gather *g, unsigned long entry,
-				     unsigned long n, struct source *src, int *why)
+				     unsigned long n, struct source *src, int *err)
 {
 	struct iommu_table *tbl = g->tbl;
 	struct iommu_span span __uninitialized;
@@ -700,20 +700,20 @@ static unsigned long region_map_list(struct iommu_user_gather *g, unsigned long 
 
 	/* Where each entry must be checked on its own */
 	if (tbl->it_page_shift > PAGE_SHIFT || src->mem->dev)
-		return leaves_map(g, entry, 1, src->mem, src->word + *src->list, why);
+		return leaves_map(g, entry, 1, src->mem, src->word + *src->list, err);
 
-	while (done < n && !*why) {
+	while (done < n && !*err) {
 		iommu_levels_walk(tbl, entry + done - tbl->it_offset, &span);
 		if (unlikely(!span.view)) {
-			*why = -ENOENT;
+			*err = -ENOENT;
 			break;
 		}
 		part = min(span.nr, n - done);
-		k = leaf_set_list(g, &span, entry + done, part, src, why);
+		k = leaf_set_list(g, &span, entry + done, part, src, err);
 		done += k;
 		src->list += k;
-		if (*why == IOMMU_USER_FULL)
-			*why = iommu_user_try_finish(g);
+		if (*err == IOMMU_USER_FULL)
+			*err = iommu_user_try_finish(g);
 		else if (k < part)
 			break;
 	}
@@ -743,14 +743,14 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 	struct source src __uninitialized;
 	unsigned long left, set;
 	u64 flags = iommu_view_word(0, dir != DMA_TO_DEVICE);
-	int why = iommu_user_try_ready(tbl, true, g->mmu_off);
+	int err = iommu_user_try_ready(tbl, true, g->mmu_off);
 
 	src.delta = delta;
 	/* @delta has low bits if the list has. */
 	src.word = flags + delta;
 	src.perm = iommu_user_word_perm(flags);
 	src.dirty = flags & IOMMU_VIEW_WRITE ? MM_IOMMU_DIRTY : 0;
-	for (g->done = 0; !why && g->done < n; g->done += set) {
+	for (g->done = 0; !err && g->done < n; g->done += set) {
 		left = n - g->done;
 		src.list = list + g->done;
 		src.base = 0;
@@ -761,11 +761,11 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 			return -EFAULT;
 		if (unlikely(!mm_iommu_get(src.mem, left)))
 			return -ENXIO;
-		set = region_map_list(g, entry + g->done, left, &src, &why);
+		set = region_map_list(g, entry + g->done, left, &src, &err);
 		if (unlikely(set < left))
 			mm_iommu_put(src.mem, left - set);
 	}
-	return why;
+	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_map_list);
 
@@ -827,16 +827,16 @@ static bool pin_drop(unsigned long hpa, bool dirty)
 static int pinned_clear(struct iommu_table *tbl, __be64 *tce, u64 *view, unsigned long entry)
 {
 	u64 *head = iommu_view_head(view), old, was;
-	int why;
+	int ret;
 
 	if (!(READ_ONCE(*view) & IOMMU_VIEW_LIVE))
 		return 0;
 	/* Several pages' pins cannot be dropped as one. */
 	if (tbl->it_page_shift > PAGE_SHIFT)
 		return -EOPNOTSUPP;
-	why = iommu_line_lock(head);
-	if (why)
-		return why == -ENOENT ? 0 : why;
+	ret = iommu_line_lock(head);
+	if (ret)
+		return ret == -ENOENT ? 0 : ret;
 	old = iommu_view_get(view);
 	if (!(old & IOMMU_VIEW_LIVE))
 		goto unlock;
@@ -848,22 +848,22 @@ static int pinned_clear(struct iommu_table *tbl, __be64 *tce, u64 *view, unsigne
 		iommu_view_set(view, 0);
 		if (iommu_user_pins_small(tbl) && !iommu_line_leads_to(view, was))
 			atomic_long_inc(&tbl->it_pin_room);
-		why = 1;
+		ret = 1;
 	} else {
 		/* Still pinned, and nobody else could change it: put it back. */
 		iommu_tce_store(tce, was);
 		tbl->it_ops->tce_kill_rm(tbl, entry, 1);
-		why = -EOPNOTSUPP;
+		ret = -EOPNOTSUPP;
 	}
 unlock:
 	iommu_view_unlock(head);
-	return why;
+	return ret;
 }
 
 /* Clear up to @n entries of one leaf that hold pins. Returns how many are clear. */
 static unsigned long leaf_clear_pinned(struct iommu_user_gather *g,
 				       const struct iommu_span *span, unsigned long entry,
-				       unsigned long n, int *why)
+				       unsigned long n, int *err)
 {
 	unsigned long i;
 	int ret;
@@ -871,7 +871,7 @@ static unsigned long leaf_clear_pinned(struct iommu_user_gather *g,
 	for (i = 0; i < n; i++) {
 		ret = pinned_clear(g->tbl, span->tce + i, span->view + i, entry + i);
 		if (ret < 0) {
-			*why = ret;
+			*err = ret;
 			break;
 		}
 		g->live += ret;
@@ -896,21 +896,21 @@ int iommu_user_try_unmap(struct iommu_user_gather *g, unsigned long entry, unsig
 	struct iommu_table *tbl = g->tbl;
 	struct iommu_span span __uninitialized;
 	unsigned long k;
-	int why = iommu_user_try_ready(tbl, false, g->mmu_off);
+	int err = iommu_user_try_ready(tbl, false, g->mmu_off);
 
-	for (g->done = 0; !why && g->done < n; g->done += k) {
+	for (g->done = 0; !err && g->done < n; g->done += k) {
 		iommu_levels_walk(tbl, entry + g->done - tbl->it_offset, &span);
 		k = min(span.nr, n - g->done);
 		if (!span.view)
 			continue;
 		if (unlikely(tbl->it_pins))
-			k = leaf_clear_pinned(g, &span, entry + g->done, k, &why);
+			k = leaf_clear_pinned(g, &span, entry + g->done, k, &err);
 		else
-			k = leaf_clear(g, &span, entry + g->done, k, &why);
-		if (why == IOMMU_USER_FULL)
-			why = iommu_user_try_finish(g);
+			k = leaf_clear(g, &span, entry + g->done, k, &err);
+		if (err == IOMMU_USER_FULL)
+			err = iommu_user_try_finish(g);
 	}
-	return why;
+	return err;
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_unmap);
 

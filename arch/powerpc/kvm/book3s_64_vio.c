@@ -856,7 +856,7 @@ static void kvmppc_tce_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *
 {
 	struct kvm_vcpu_stat *stat = &vcpu->stat;
 	const bool user = ret == H_TOO_HARD;
-	enum kvmppc_tce_lack why = user ? c->lack : vcpu->arch.tce_rm_lack;
+	enum kvmppc_tce_lack lack = user ? c->lack : vcpu->arch.tce_rm_lack;
 
 	switch (c->nr) {
 	case H_GET_TCE:
@@ -873,7 +873,7 @@ static void kvmppc_tce_end(struct kvm_vcpu *vcpu, const struct kvmppc_tce_call *
 	}
 	vcpu->arch.tce_rm_lack = KVM_TCE_LACK_NOTHING;
 	vcpu->arch.tce_lack = user ? c->lack : KVM_TCE_LACK_NOTHING;
-	trace_kvm_tce_hcall(c, liobn, why, ret);
+	trace_kvm_tce_hcall(c, liobn, lack, ret);
 }
 
 /* H_GET_TCE or H_PUT_TCE */

@@ -2,8 +2,8 @@
 /*
  * TCE hypercalls of a guest: shared by all modes.
  *
- * A LIOBN names a window of the guest's bus address space. It has a *guest view* (in this
- * code: the view), which holds the TCEs as the guest wrote them, and which user space maps,
+ * A LIOBN names a window of the guest's bus address space. It has a *guest view* (here: the
+ * view; in names: gview), which holds the TCEs as the guest wrote them, and which user space maps,
  * reads and writes. And it has no, one or several *hardware tables*, one per VFIO container,
  * with the same TCEs, translated. A hypercall changes the hardware tables first, the view
  * last.
