@@ -312,7 +312,8 @@ struct reclaim_batch {
 
 struct reclaim {
 	struct iommu_table *tbl;
-	unsigned long first, end;
+	unsigned long first, end;	/* the range */
+	unsigned long at, until;	/* its part that is in work */
 	unsigned long bytes;
 	gfp_t gfp;			/* of the batches */
 	bool killed;			/* the range has been invalidated */
@@ -320,7 +321,7 @@ struct reclaim {
 };
 
 /* Leaves per step, for which it_grow is held */
-#define RECLAIM_STEP	64U
+#define RECLAIM_STEP	64UL
 
 static void reclaim_free(struct rcu_head *rcu)
 {
@@ -415,81 +416,68 @@ static bool level_is_empty(struct iommu_table *tbl, __be64 *block)
 	return true;
 }
 
-/* The slots on the way to an entry, from the top level's (the highest) down */
-struct reclaim_path {
-	__be64 *slot[5];
-	unsigned int bottom;		/* the lowest that is filled in */
-};
-
-/* Follow the links to @idx; returns whether there is a leaf. */
-static bool reclaim_walk(struct iommu_table *tbl, unsigned long idx,
-			 struct reclaim_path *path)
+/*
+ * Is a block's turn to be unlinked, if it is unused? A leaf, and any block of a domain, must lie
+ * wholly in the range. A user's indirect level need not, but what it has of the range must be done.
+ */
+static bool block_done(const struct reclaim *r, unsigned int level, unsigned long start,
+		       unsigned long end)
 {
-	__be64 *block = tbl->it_root;
-	unsigned int level;
+	if (level && iommu_table_has_view(r->tbl))
+		return end <= r->until || r->until == r->end;
+	return start >= r->first && end <= r->until;
+}
 
-	for (level = tbl->it_indirect_levels; level; level--) {
-		path->bottom = level;
-		path->slot[level] = block_slot(tbl, block, idx, level);
-		block = link_follow(path->slot[level]);
-		if (!block)
-			return false;
-	}
-	return true;
+/* A domain's leaves are clear, see iommu_levels_prune(). */
+static bool block_unused(struct iommu_table *tbl, __be64 *block, unsigned int level)
+{
+	if (level)
+		return level_is_empty(tbl, block);
+	return !iommu_table_has_view(tbl) || leaf_kill(tbl, block);
 }
 
 /*
- * Unlink the indirect levels on the way to @idx that are empty and end before @next, the next
- * entry to be reclaimed.
+ * Unlink the unused blocks below @block, as far as the part in work goes. @block is @level steps
+ * above the leaves and starts at entry @start. Recursion ends after four steps.
  */
-static void reclaim_levels(struct reclaim *r, unsigned long idx, unsigned long next,
-			   const struct reclaim_path *path)
+static void unlink_below(struct reclaim *r, __be64 *block, unsigned int level,
+			 unsigned long start)
 {
-	struct iommu_table *tbl = r->tbl;
-	unsigned int level, bits;
-	__be64 *block;
+	unsigned int below = level * level_shift(r->tbl);
+	unsigned long end = min(r->until, start + (r->tbl->it_level_size << below));
+	unsigned long idx;
+	__be64 *slot, *child;
 
-	for (level = path->bottom; level < tbl->it_indirect_levels; level++) {
-		/* The block of slot[level] covers this many bits of the index. */
-		bits = (level + 1) * level_shift(tbl);
-		if (next < r->end && next >> bits == idx >> bits)
+	for (idx = round_down(max(r->at, start), BIT(below)); idx < end; idx += BIT(below)) {
+		slot = block_slot(r->tbl, block, idx, level);
+		child = link_follow(slot);
+		if (!child)
+			continue;
+		if (level > 1)
+			unlink_below(r, child, level - 1, idx);
+		/* A block that extends beyond the table ends at the table's end. */
+		if (!block_done(r, level - 1, idx, min(idx + BIT(below), r->tbl->it_size)))
+			continue;
+		if (!reclaim_room(r))
 			return;
-		block = link_follow(path->slot[level + 1]);
-		if (!level_is_empty(tbl, block) || !reclaim_room(r))
-			return;
-		reclaim_unlink(r, path->slot[level + 1], block, level);
+		if (block_unused(r->tbl, child, level - 1))
+			reclaim_unlink(r, slot, child, level - 1);
 	}
 }
 
-/* Reclaim up to RECLAIM_STEP leaves from @idx on; returns the entry to continue at. */
-static unsigned long reclaim_step(struct reclaim *r, unsigned long idx)
+/* The end of the part from @r->at on: RECLAIM_STEP leaves, or a hole if that is larger */
+static unsigned long reclaim_part(const struct reclaim *r)
 {
-	struct iommu_table *tbl = r->tbl;
-	unsigned int leaves = 0, bits;
-	struct reclaim_path path;
-	unsigned long next, start;
-	__be64 *leaf;
+	unsigned long leaf = r->tbl->it_level_size, until;
+	struct iommu_span span;
 
-	lockdep_assert_held(&tbl->it_grow);
-	while (idx < r->end && leaves < RECLAIM_STEP) {
-		if (reclaim_walk(tbl, idx, &path)) {
-			leaves++;
-			bits = level_shift(tbl);
-			start = round_down(idx, BIT(bits));
-			next = start + BIT(bits);
-			/* A leaf that extends beyond the table ends at the table's end. */
-			leaf = link_follow(path.slot[1]);
-			if (start >= r->first && min(next, tbl->it_size) <= r->end &&
-			    reclaim_room(r) && leaf_kill(tbl, leaf))
-				reclaim_unlink(r, path.slot[1], leaf, 0);
-		} else {
-			bits = path.bottom * level_shift(tbl);
-			next = round_down(idx, BIT(bits)) + BIT(bits);
-		}
-		reclaim_levels(r, idx, next, &path);
-		idx = next;
-	}
-	return idx;
+	/* Nothing is freed during this walk. */
+	lockdep_assert_held(&r->tbl->it_grow);
+	until = round_down(r->at, leaf) + RECLAIM_STEP * leaf;
+	iommu_levels_walk(r->tbl, r->at, &span);
+	if (!span.view)
+		until = max(until, r->at + span.nr);
+	return min(until, r->end);
 }
 
 /**
@@ -515,9 +503,10 @@ void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 	if (!iommu_table_has_view(tbl) || !tbl->it_indirect_levels)
 		return;
 
-	while (idx < r.end && !fatal_signal_pending(current)) {
+	for (r.at = idx; r.at < r.end && !fatal_signal_pending(current); r.at = r.until) {
 		mutex_lock(&tbl->it_grow);
-		idx = reclaim_step(&r, idx);
+		r.until = reclaim_part(&r);
+		unlink_below(&r, tbl->it_root, tbl->it_indirect_levels, 0);
 		reclaim_flush(&r);
 		if (r.bytes)
 			table_charge(tbl, -(long)r.bytes);
@@ -528,37 +517,6 @@ void iommu_levels_reclaim(struct iommu_table *tbl, unsigned long idx,
 	kfree(r.batch);
 }
 EXPORT_SYMBOL_GPL(iommu_levels_reclaim);
-
-/*
- * Unlink the blocks below @block that lie wholly in the range. @block is @level steps above the
- * leaves and starts at entry @start. The caller owns the range. Recursion ends after four
- * steps.
- */
-static void prune_below(struct reclaim *r, __be64 *block, unsigned int level,
-			unsigned long start)
-{
-	unsigned int below = level * level_shift(r->tbl);
-	unsigned long first = max(r->first, start);
-	unsigned long end = min(r->end, start + (r->tbl->it_level_size << below));
-	unsigned long idx;
-	__be64 *slot, *child;
-
-	for (idx = round_down(first, BIT(below)); idx < end; idx += BIT(below)) {
-		slot = block_slot(r->tbl, block, idx, level);
-		child = link_follow(slot);
-		if (!child)
-			continue;
-		if (level > 1)
-			prune_below(r, child, level - 1, idx);
-		if (idx < r->first || min(idx + BIT(below), r->tbl->it_size) > r->end)
-			continue;
-		if (!reclaim_room(r))
-			return;
-		/* Not empty: reclaim_room() failed for a block below. */
-		if (level == 1 || level_is_empty(r->tbl, child))
-			reclaim_unlink(r, slot, child, level - 1);
-	}
-}
 
 /**
  * iommu_levels_prune - free the levels of a range that has been cleared
@@ -577,6 +535,7 @@ bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
 {
 	struct reclaim r = {
 		.tbl = tbl, .first = idx, .end = idx + nr, .gfp = GFP_NOWAIT,
+		.at = idx, .until = idx + nr,
 	};
 
 	/* A small range, as usual, contains no whole leaf. */
@@ -584,7 +543,7 @@ bool iommu_levels_prune(struct iommu_table *tbl, unsigned long idx,
 	    min(round_up(idx, tbl->it_level_size) + tbl->it_level_size, tbl->it_size) > r.end)
 		return false;
 
-	prune_below(&r, tbl->it_root, tbl->it_indirect_levels, 0);
+	unlink_below(&r, tbl->it_root, tbl->it_indirect_levels, 0);
 	reclaim_flush(&r);
 	kfree(r.batch);
 	if (r.bytes)
