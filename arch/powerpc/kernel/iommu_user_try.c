@@ -933,17 +933,17 @@ one_dirty(struct iommu_table *tbl, struct mm_iommu_region *mem, unsigned long ua
 }
 
 /*
- * Change an entry whose line is locked. @word leads into @mem; without @mem the entry is
- * cleared. Returns whether it was live, or why not; *@drop is the region of which it held a
- * reference that the new entry has no use for.
+ * May an entry with view word @old, whose line is locked, get @word? That leads into @mem, at *@tce;
+ * without @mem the entry is to be cleared. Returns whether it is live, or why not. On success
+ * the new entry has its reference, and *@drop is the region of which the old entry holds one
+ * that the new entry has no use for.
  */
 static __always_inline int
-one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
-	   struct mm_iommu_region *mem, struct mm_iommu_region **drop)
+one_judge(struct iommu_table *tbl, u64 old, u64 word, struct mm_iommu_region *mem, u64 *tce,
+	  struct mm_iommu_region **drop)
 {
 	unsigned long ua = word & IOMMU_VIEW_UA;
 	struct mm_iommu_run run __uninitialized;
-	u64 old = READ_ONCE(*span->view), tce = 0;
 	struct mm_iommu_region *held = NULL;
 	bool keep = false;
 
@@ -951,7 +951,7 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
 		/* region-words: its @mapped was read before the lock was taken */
 		if (unlikely(!mm_iommu_run_pages(mem, ua, tbl->it_page_shift, &run)))
 			return -EINVAL;
-		tce = run.hpa | iommu_user_word_perm(word);
+		*tce = run.hpa | iommu_user_word_perm(word);
 	}
 	if (old & IOMMU_VIEW_LIVE) {
 		/* Live regions do not overlap: then the old entry has what the new one needs. */
@@ -962,8 +962,6 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
 			if (unlikely(!held))
 				return -EIO;
 		}
-	} else if (!mem) {
-		return 0;
 	}
 	/* reference-before-entry: the line's unlocking comes between */
 	if (mem && !keep && unlikely(!mm_iommu_get_relaxed(mem, 1)))
@@ -971,24 +969,27 @@ one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
 	if (word & IOMMU_VIEW_WRITE)
 		one_dirty(tbl, mem, ua, &run);
 	*drop = held;
-	iommu_tce_store(span->tce, tce);
-	iommu_view_set(span->view, word);
 	return !!(old & IOMMU_VIEW_LIVE);
 }
 
-/* Lock the line, change the entry. */
+/* Lock the line, judge, change the entry, unlock. */
 static __always_inline int
-one_lock_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
-		struct mm_iommu_region *mem, struct mm_iommu_region **drop)
+one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
+	   struct mm_iommu_region *mem, struct mm_iommu_region **drop)
 {
-	u64 *head = iommu_view_head(span->view);
+	u64 *head = iommu_view_head(span->view), tce = 0;
 	int ret = iommu_line_lock(head);
 
 	if (unlikely(ret))
 		/* Nothing is live in a leaf that is being freed. */
 		return ret == -ENOENT && !mem ? 0 : ret;
-	ret = one_change(tbl, span, word, mem, drop);
-	iommu_view_unlock(head);
+	ret = one_judge(tbl, READ_ONCE(*span->view), word, mem, &tce, drop);
+	if (unlikely(ret < 0 || (!ret && !mem))) {
+		iommu_view_unlock(head);
+		return ret;
+	}
+	iommu_tce_store(span->tce, tce);
+	iommu_view_set_unlock(span->view, word);
 	return ret;
 }
 
@@ -1036,7 +1037,7 @@ int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 wor
 		return -EFAULT;
 	if (unlikely(!atomic64_read(&mem->mapped)))
 		return -ENXIO;
-	ret = one_lock_change(tbl, &span, word, mem, &drop);
+	ret = one_change(tbl, &span, word, mem, &drop);
 	if (likely(ret >= 0))
 		one_finish(tbl, entry, drop, mmu_off);
 	return ret;
@@ -1068,7 +1069,7 @@ int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool 
 		return 0;
 	if (unlikely(tbl->it_pins))
 		return pinned_clear(tbl, span.tce, span.view, entry);
-	ret = one_lock_change(tbl, &span, 0, NULL, &drop);
+	ret = one_change(tbl, &span, 0, NULL, &drop);
 	if (likely(ret > 0))
 		one_finish(tbl, entry, drop, mmu_off);
 	return ret;

@@ -169,6 +169,18 @@ static inline void iommu_view_set(u64 *view, u64 word)
 	WRITE_ONCE(*view, view == iommu_view_head(view) ? word | IOMMU_VIEW_LOCK : word);
 }
 
+/* The same, but unlock the line: one store if the entry is its line's first. */
+static inline void iommu_view_set_unlock(u64 *view, u64 word)
+{
+	if (view == iommu_view_head(view)) {
+		/* hand-over-word, hand-over-tce: as iommu_view_unlock() */
+		smp_store_release(view, word);
+	} else {
+		WRITE_ONCE(*view, word);
+		iommu_view_unlock(iommu_view_head(view));
+	}
+}
+
 /* Is it a user's table, with view words in its leaves? */
 static inline bool iommu_table_has_view(struct iommu_table *tbl)
 {
