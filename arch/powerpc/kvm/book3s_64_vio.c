@@ -666,7 +666,7 @@ static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 {
 	struct iommu_table *tbl = c->hw->tbl;
 	unsigned long n = c->n << (c->stt->page_shift - tbl->it_page_shift), done;
-	enum dma_data_direction dir = iommu_tce_direction(c->value);
+	enum dma_data_direction dir = kvmppc_tce_dir(c->value);
 	unsigned long entry = c->ioba >> tbl->it_page_shift;
 	unsigned long ua = dir == DMA_NONE ? 0 : c->ua;
 	struct iommu_user_gather g __uninitialized;
@@ -698,7 +698,7 @@ static int kvmppc_tce_batch_slow(struct kvmppc_tce_call *c, struct iommu_user_ga
 				 const struct kvmppc_tce_batch *batch)
 {
 	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
-	enum dma_data_direction dir = iommu_tce_direction(batch->perm);
+	enum dma_data_direction dir = kvmppc_tce_dir(batch->perm);
 	unsigned long i, done;
 	long ret = 0;
 

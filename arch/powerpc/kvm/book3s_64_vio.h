@@ -184,6 +184,18 @@ struct kvmppc_tce_batch {
 	unsigned long delta;
 };
 
+/* iommu_tce_direction() for all modes */
+static inline enum dma_data_direction kvmppc_tce_dir(unsigned long tce)
+{
+	unsigned long perm = tce & KVM_TCE_PERM;
+
+	if (likely(perm == KVM_TCE_PERM))
+		return DMA_BIDIRECTIONAL;
+	if (!perm)
+		return DMA_NONE;
+	return perm == TCE_PCI_READ ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
+}
+
 /* book3s_64_vio_hv.c: any mode */
 struct kvmppc_spapr_tce_table *kvmppc_tce_find(struct kvm *kvm, unsigned long liobn);
 

@@ -264,16 +264,6 @@ static __always_inline unsigned long page_ua(const struct kvmppc_tce_call *c,
 	return __gfn_to_hva_memslot(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
 }
 
-/* iommu_tce_direction() for both modes */
-static __always_inline enum dma_data_direction tce_dir(unsigned long perm)
-{
-	if (likely(perm == KVM_TCE_PERM))
-		return DMA_BIDIRECTIONAL;
-	if (!perm)
-		return DMA_NONE;
-	return perm == TCE_PCI_READ ? DMA_TO_DEVICE : DMA_FROM_DEVICE;
-}
-
 /**
  * kvmppc_tce_registered() - can entries of a hardware table lead to user memory?
  * @tbl: the table
@@ -530,7 +520,7 @@ static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 		return iommu_user_try_ready(tbl, true, c->mmu_off) ?: -EFAULT;
 	iommu_user_begin(&g, tbl, c->mmu_off);
 	if (perm)
-		err = iommu_user_try_map(&g, entry, n, ua, tce_dir(perm));
+		err = iommu_user_try_map(&g, entry, n, ua, kvmppc_tce_dir(perm));
 	else
 		err = iommu_user_try_unmap(&g, entry, n);
 	c->entry = entry + g.done;
@@ -607,7 +597,7 @@ static __always_inline int hw_batch(struct kvmppc_tce_call *c, struct iommu_user
 				    const struct kvmppc_tce_batch *batch)
 {
 	unsigned int sub = c->stt->page_shift - g->tbl->it_page_shift;
-	enum dma_data_direction dir = tce_dir(batch->perm);
+	enum dma_data_direction dir = kvmppc_tce_dir(batch->perm);
 	unsigned long i;
 	int err = 0;
 
