@@ -218,12 +218,17 @@ static __always_inline bool list_find(struct source *src, u64 addr)
 	w = mm_iommu_word(mem, ua, &v, &shift);
 	if (unlikely(src->dirty & ~v))
 		WRITE_ONCE(*w, v | src->dirty);
-	/* What the word covers, as far as it is in the region */
 	first = ua & ~(BIT(shift) - 1);
+	src->tce = (v & MM_IOMMU_HPA_MASK) - first + src->delta + src->perm;
+	if (shift == PAGE_SHIFT) {
+		src->base = first - src->delta;
+		src->len = PAGE_SIZE;
+		return true;
+	}
+	/* What a chunk's word covers, as far as it is in the region */
 	start = max(first, mem->ua);
 	src->base = start - src->delta;
 	src->len = min(first + BIT(shift), mem->end) - start;
-	src->tce = (v & MM_IOMMU_HPA_MASK) - first + src->delta + src->perm;
 	return true;
 }
 
