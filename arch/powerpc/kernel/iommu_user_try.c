@@ -33,10 +33,8 @@
  *   revoke              it_revoked is read in the section that sets entries.
  *
  * Why a walker is safe: what is unlinked is freed after an RCU grace period. Virtual mode
- * calls tries in a section. A core in real mode holds up RCU: its primary thread waits,
- * interrupts off, for the secondaries, and passes no quiescent state before all of them
- * have left the guest. That does not hold with context tracking (nohz_full), where
- * guest entry is an extended quiescent state: iommu_user_try_ready() refuses then.
+ * calls tries in a section. In real mode RCU waits for the core, see iommu_lookup.c of
+ * mm/book3s64; not so with context tracking (nohz_full): iommu_user_try_ready() refuses then.
  */
 #include <linux/context_tracking_state.h>
 #include <linux/export.h>
