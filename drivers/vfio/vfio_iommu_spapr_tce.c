@@ -571,9 +571,9 @@ static int tce_window_create(struct tce_container *container, unsigned int num,
 						       shape->levels, container->mm, &tbl));
 	if (ret)
 		return ret;
+	/* Before a group has the table, as KVM and devices find it there. */
 	if (!container->v2)
-		iommu_user_pins_init(tbl);
-	tbl->it_revoked = tbl->it_pins && !container->enabled;
+		iommu_user_pins_init(tbl, !container->enabled);
 	return tce_window_set(container, num, tbl);
 }
 

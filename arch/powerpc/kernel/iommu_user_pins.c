@@ -185,12 +185,17 @@ static long pins_window(struct iommu_table *tbl)
 
 /**
  * iommu_user_pins_init() - let the entries of a table hold pins of pages (v1)
- * @tbl: a new table without entries
+ * @tbl: a new table without entries, which is not set in any group yet
+ * @revoked: entries cannot be set before the owner clears it_revoked
  *
- * The table's owner charges the size of the window, and revokes the table before it uncharges.
+ * A hypercall or a device of a group in which the table is set would take its entries for those
+ * of version 2. The table's owner charges the size of the window, and revokes the table before
+ * it uncharges.
  */
-void iommu_user_pins_init(struct iommu_table *tbl)
+void iommu_user_pins_init(struct iommu_table *tbl, bool revoked)
 {
+	WARN_ON_ONCE(kref_read(&tbl->it_kref) != 1);
+	tbl->it_revoked = revoked;
 	tbl->it_pins = true;
 	atomic_long_set(&tbl->it_pin_room, pins_window(tbl));
 }

@@ -177,7 +177,7 @@ long iommu_user_unmap(struct iommu_user_gather *g, unsigned long entry,
 long iommu_user_unmap_ua(struct iommu_table *tbl, unsigned long ua, unsigned long size);
 void iommu_user_finish(struct iommu_user_gather *g);
 void iommu_user_revoke(struct iommu_table *const *tbl, unsigned int nr);
-void iommu_user_pins_init(struct iommu_table *tbl);
+void iommu_user_pins_init(struct iommu_table *tbl, bool revoked);
 void iommu_user_pins_uncharge(struct iommu_table *tbl);
 
 #endif /* _ASM_POWERPC_IOMMU_USER_H */

@@ -228,7 +228,7 @@ static int table_make_ops(struct kunit *test, unsigned int page_shift, bool pins
 	tbl->it_offset = OFFSET;
 	tbl->it_size = ENTRIES;
 	if (pins)
-		iommu_user_pins_init(tbl);
+		iommu_user_pins_init(tbl, false);
 	ret = iommu_levels_init(tbl, NUMA_NO_NODE, 2, 9, ops == &fake_ops, f->mm);
 	if (ret) {
 		kfree(tbl);
@@ -709,6 +709,38 @@ static void pins_charged(struct kunit *test)
 }
 
 /* Somebody else's mm can't be pinned through a table; nor can a revoked one be set. */
+/*
+ * A page whose reference count has no room takes no pin, wherever it is taken: when the page is
+ * pinned, and for its other entries. 0x400 is what a pin counts.
+ */
+static void pins_full(struct kunit *test)
+{
+	static const int room[] = { 0, 0x3ff, 0x400 * 3 };
+	const unsigned long per = P >> 12;
+	struct fixture *f = test->priv;
+	unsigned int i;
+	struct page *page;
+	int more;
+
+	memory_make(test, false);
+	KUNIT_ASSERT_EQ(test, table_make(test, 12, true), 0);
+	page = pfn_to_page(f->hpa[3] >> PAGE_SHIFT);
+	for (i = 0; i < ARRAY_SIZE(room); i++) {
+		more = INT_MAX / 2 - room[i] - page_ref_count(page);
+		page_ref_add(page, more);
+		/* The page before has room. */
+		KUNIT_EXPECT_EQ(test, map_range(f, 0, 2 * per, ua_of(f, 2), DMA_BIDIRECTIONAL),
+				room[i] > 0x400 ? 0 : -ENOMEM);
+		/* And one more each: the pins of the first are in the way. */
+		KUNIT_EXPECT_EQ(test, map_range(f, 2 * per, per, ua_of(f, 3), DMA_BIDIRECTIONAL),
+				-ENOMEM);
+		page_ref_sub(page, more);
+		expect_model(test);
+		unmap_range(f, 0, ENTRIES);
+		expect_model(test);
+	}
+}
+
 static void refused(struct kunit *test)
 {
 	struct fixture *f = kind_make(test);
@@ -1513,6 +1545,7 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE(too_scattered),
 	KUNIT_CASE(pins_dirty),
 	KUNIT_CASE(pins_charged),
+	KUNIT_CASE(pins_full),
 	KUNIT_CASE_PARAM(refused, kind_gen_params),
 	KUNIT_CASE_PARAM(random_ranges, kind_gen_params),
 	KUNIT_CASE_PARAM(threads, kind_gen_params),

@@ -1026,7 +1026,7 @@ static void pins(struct kunit *test)
 	long before;
 
 	v->hw[0] = fake_table(test, SHIFT, false);
-	iommu_user_pins_init(&v->hw[0]->tbl);
+	iommu_user_pins_init(&v->hw[0]->tbl, false);
 	KUNIT_ASSERT_EQ(test, kvmppc_tce_attach(v->stt, &v->hw[0]->tbl, v->grp[0]), 0);
 	before = pins_live();
 	call = mode_call(test);

@@ -4,20 +4,30 @@
  * answers as it is told to.
  *
  * iommu_user_window.c is included with its hypercalls replaced, so this runs on any
- * machine. The hypervisor fails at one entry, after it has changed those before it: what a
+ * machine. So are the PE's node and device. The hypervisor fails at one entry, after it has changed those before it: what a
  * real one does is not known. struct fixture's ua[] is the model: where each entry must
  * lead. expect_model() holds against it what the hypervisor has, the view words, and what
  * regions (v2) or pages (v1) are held.
  */
 #include <kunit/test.h>
+#include <linux/iommu.h>
 #include <linux/mm.h>
+#include <linux/of.h>
+#include <linux/pci.h>
 #include <linux/slab.h>
 #include <asm/firmware.h>
+#include <asm/iommu.h>
 #include <asm/machdep.h>
 #include <asm/mm_iommu.h>
+#include <asm/pci-bridge.h>
 #include <asm/plpar_wrappers.h>
+#include <asm/prom.h>
 #include "../../../mm/book3s64/mm_iommu_core.h"
 #include "../../../mm/book3s64/tests/iommu_kunit.h"
+
+#define spapr_tce_table_group_ops	kunit_table_group_ops
+#define pseries_query_page_sizes	kunit_query_page_sizes
+#include "../iommu_user_window.h"
 
 #define P		PAGE_SIZE
 #define SHIFT		12
@@ -35,6 +45,7 @@ static struct {
 	u64 tce[ENTRIES];
 	unsigned int puts, indirects, stuffs;
 	unsigned int wrong;		/* calls that break its rules */
+	unsigned int in_a_row;		/* without a chance for other tasks */
 	long rc;			/* what it says */
 	unsigned long at;		/* of this entry */
 	unsigned int times;		/* so often */
@@ -70,9 +81,21 @@ static unsigned long hv_entry(unsigned long liobn, unsigned long ioba)
 	return (ioba >> SHIFT) - OFFSET;
 }
 
+/*
+ * Ask for the CPU, as a timer would: before the next call the caller must have given way. The
+ * timer itself may ask just before that call, but seldom.
+ */
+static void hv_called(unsigned int *n)
+{
+	(*n)++;
+	hv.in_a_row += test_tsk_need_resched(current);
+	set_tsk_need_resched(current);
+	set_preempt_need_resched();
+}
+
 static long hv_put(unsigned long liobn, unsigned long ioba, unsigned long tce)
 {
-	hv.puts++;
+	hv_called(&hv.puts);
 	return hv_set(hv_entry(liobn, ioba), tce);
 }
 
@@ -83,7 +106,7 @@ static long hv_indirect(unsigned long liobn, unsigned long ioba, unsigned long p
 	const __be64 *list = __va(page);
 	long rc = H_SUCCESS;
 
-	hv.indirects++;
+	hv_called(&hv.indirects);
 	hv.wrong += page & (SZ_4K - 1) || !n || n > 512 || !irqs_disabled();
 	for (i = 0; i < n && !rc; i++)
 		rc = hv_set(first + i, be64_to_cpu(list[i]));
@@ -96,12 +119,36 @@ static long hv_stuff(unsigned long liobn, unsigned long ioba, unsigned long tce,
 	unsigned long first = hv_entry(liobn, ioba), i;
 	long rc = H_SUCCESS;
 
-	hv.stuffs++;
+	hv_called(&hv.stuffs);
 	hv.wrong += !n || n > 512 || tce;
 	for (i = 0; i < n && !rc; i++)
 		rc = hv_set(first + i, tce);
 	return rc;
 }
+
+/* A PE with a default window, and one of the host's driver */
+static struct property pe_window64 = { .name = (char *)DIRECT64_PROPNAME };
+static __be32 pe_window_value;	/* see of_parse_dma_window() */
+static struct property pe_window = {
+	.name = "ibm,dma-window", .next = &pe_window64,
+	.value = &pe_window_value, .length = sizeof(pe_window_value),
+};
+static struct device_node pe_node = { .properties = &pe_window };
+static struct pci_bus pe_bus;
+static struct pci_dev pe_dev = { .bus = &pe_bus, .dev.numa_node = NUMA_NO_NODE };
+
+#define pci_dma_find(dn, prop)		(&pe_node)
+#define pci_device_to_OF_node(pdev)	NULL
+#define pci_dev_get(pdev)		(pdev)
+#define pci_dev_put(pdev)		do { } while (0)
+#define of_node_get(node)		(node)
+#define of_node_put(node)		do { } while (0)
+#define iommu_group_for_each_dev(group, pdev, fn) \
+	((void)(fn), *(pdev) = &pe_dev)
+#define of_parse_dma_window(node, prop, liobn, start, size) \
+	(*(liobn) = WINDOW_LIOBN, *(start) = OFFSET << SHIFT, \
+	 *(size) = (unsigned long)ENTRIES << SHIFT)
+#define remove_dynamic_dma_windows(pdev, node)	(0)
 
 #undef firmware_has_feature
 #define firmware_has_feature(feature)	(hv.features & (feature))
@@ -111,8 +158,6 @@ static long hv_stuff(unsigned long liobn, unsigned long ioba, unsigned long tce,
 #define plpar_tce_put			hv_put
 #define plpar_tce_put_indirect		hv_indirect
 #define plpar_tce_stuff			hv_stuff
-#define spapr_tce_table_group_ops	kunit_table_group_ops
-#define pseries_query_page_sizes	kunit_query_page_sizes
 
 #include "../iommu_user_window.c"
 
@@ -183,7 +228,7 @@ static void window_make(struct kunit *test, struct fixture *f, bool pins)
 				    (unsigned long)ENTRIES << SHIFT, SHIFT, NULL,
 				    user_table_ops_choose());
 	if (pins)
-		iommu_user_pins_init(&w->tbl);
+		iommu_user_pins_init(&w->tbl, false);
 	f->room = atomic_long_read(&w->tbl.it_pin_room);
 	ret = iommu_levels_init(&w->tbl, NUMA_NO_NODE, 2, LEAF_SHIFT, false, f->mm);
 	if (ret)
@@ -357,6 +402,8 @@ static void hv_fail(unsigned long at, long rc, unsigned int times)
 	hv.puts = 0;
 	hv.indirects = 0;
 	hv.stuffs = 0;
+	cond_resched();
+	hv.in_a_row = 0;
 }
 
 static unsigned int hv_calls(void)
@@ -386,6 +433,7 @@ static void calls(struct kunit *test)
 	hv_fail(0, 0, 0);
 	KUNIT_EXPECT_EQ(test, map(f, 500, 1100, ua_of(f, 16), &done), 0);
 	KUNIT_EXPECT_EQ(test, map(f, 500, 1100, ua_of(f, 100), &done), 0);
+	KUNIT_EXPECT_LE(test, hv.in_a_row, hv_calls() / 2);
 	expect_model(test, "many");
 	if (k->single) {
 		KUNIT_EXPECT_EQ(test, hv.puts, 2200U);
@@ -398,6 +446,7 @@ static void calls(struct kunit *test)
 	}
 	hv_fail(0, 0, 0);
 	KUNIT_EXPECT_EQ(test, unmap(f, 0, ENTRIES), 1100L);
+	KUNIT_EXPECT_LE(test, hv.in_a_row, hv_calls() / 2);
 	model_set(f, 0, ENTRIES, 0);
 	expect_model(test, "many");
 	KUNIT_EXPECT_EQ(test, hv.puts, k->single ? 1100U : 0U);
@@ -652,10 +701,120 @@ static void left_over(struct kunit *test)
 	for (i = 0; i < ENTRIES; i++)
 		KUNIT_EXPECT_EQ(test, hv.tce[i], 0ULL);
 	KUNIT_EXPECT_EQ(test, hv_calls(), k->single ? ENTRIES : ENTRIES / 512);
+	KUNIT_EXPECT_LE(test, hv.in_a_row, hv_calls() / 2);
 	hv_fail(700, H_HARDWARE, ALWAYS);
 	hv.tce[700] = TCE_PCI_READ;
 	KUNIT_EXPECT_EQ(test, tces_clear(WINDOW_LIOBN, OFFSET << SHIFT, ENTRIES, SHIFT), -EIO);
 	hv.tce[700] = 0;
+}
+
+static void hv_leave(u64 tce)
+{
+	unsigned int i;
+
+	for (i = 0; i < ENTRIES; i++)
+		hv.tce[i] = tce ? ((u64)i << SHIFT) | tce : 0;
+}
+
+static unsigned int hv_live(void)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < ENTRIES; i++)
+		n += !!hv.tce[i];
+	return n;
+}
+
+/* A group with a user, as VFIO sees it; without the IOMMU core */
+static void group_init(struct iommu_table_group *group)
+{
+	memset(group, 0, sizeof(*group));
+	group->group = (struct iommu_group *)&pe_bus;
+	group->pgsizes = SZ_4K;
+}
+
+/* The user that takes a group gets a default window without the host's TCEs. */
+static void taken_empty(struct kunit *test)
+{
+	struct iommu_table_group *group = kunit_kzalloc(test, sizeof(*group), GFP_KERNEL);
+	struct fixture *f = test->priv;
+	struct iommu_table *tbl = NULL;
+	long ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, group);
+	group_init(group);
+	hv_leave(TCE_PCI_READ | TCE_PCI_WRITE);
+	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe_dev.dev), 0L);
+	KUNIT_EXPECT_EQ(test, hv_live(), 0U);
+
+	/* A device that is added later takes nothing away. */
+	ret = user_create_table(group, 0, SHIFT, (u64)ENTRIES << SHIFT, 1, f->mm, &tbl);
+	KUNIT_ASSERT_EQ(test, ret, 0L);
+	KUNIT_EXPECT_EQ(test, user_set_window(group, 0, tbl), 0L);
+	hv_leave(TCE_PCI_READ);
+	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe_dev.dev), 0L);
+	KUNIT_EXPECT_EQ(test, hv_live(), ENTRIES);
+	KUNIT_EXPECT_EQ(test, user_unset_window(group, 0), 0L);
+	iommu_tce_table_put(tbl);
+
+	/* What stays usable is nobody's. */
+	hv_fail(700, H_HARDWARE, ALWAYS);
+	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe_dev.dev), (long)-EIO);
+	hv_leave(0);
+}
+
+/* The group has a table when it is set, not when it is made: until then it can be prepared. */
+static void published_when_set(struct kunit *test)
+{
+	struct iommu_table_group *group = kunit_kzalloc(test, sizeof(*group), GFP_KERNEL);
+	struct fixture *f = test->priv;
+	struct iommu_table *tbl = NULL;
+	long ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, group);
+	group_init(group);
+	ret = user_create_table(group, 0, SHIFT, (u64)ENTRIES << SHIFT, 1, f->mm, &tbl);
+	KUNIT_ASSERT_EQ(test, ret, 0L);
+	KUNIT_EXPECT_NULL(test, group->tables[0]);
+	KUNIT_EXPECT_EQ(test, kref_read(&tbl->it_kref), 1U);
+	KUNIT_EXPECT_EQ(test, user_set_window(group, 0, tbl), 0L);
+	KUNIT_EXPECT_PTR_EQ(test, group->tables[0], tbl);
+	KUNIT_EXPECT_EQ(test, user_unset_window(group, 0), 0L);
+	KUNIT_EXPECT_NULL(test, group->tables[0]);
+	KUNIT_EXPECT_EQ(test, kref_read(&tbl->it_kref), 1U);
+	iommu_tce_table_put(tbl);
+}
+
+/* A window that is closed while entries are refused: its end holds nothing for longer. */
+static void closed_refused(struct kunit *test)
+{
+	struct iommu_table_group *group = kunit_kzalloc(test, sizeof(*group), GFP_KERNEL);
+	struct iommu_table *tbl = NULL, *own;
+	struct fixture *f = test->priv;
+	unsigned long done;
+	long ret;
+
+	KUNIT_ASSERT_NOT_NULL(test, group);
+	group_init(group);
+	ret = user_create_table(group, 0, SHIFT, (u64)ENTRIES << SHIFT, 1, f->mm, &tbl);
+	KUNIT_ASSERT_EQ(test, ret, 0L);
+	if (kind_of(test)->pins)
+		iommu_user_pins_init(tbl, false);
+	KUNIT_EXPECT_EQ(test, user_set_window(group, 0, tbl), 0L);
+	own = f->tbl;
+	f->tbl = tbl;
+	KUNIT_EXPECT_EQ(test, map(f, 30, 40, ua_of(f, 16), &done), 0);
+	hv_fail(50, H_HARDWARE, ALWAYS);
+	KUNIT_EXPECT_EQ(test, unmap(f, 0, ENTRIES), 39L);
+	KUNIT_EXPECT_EQ(test, held(f), 1L);
+	/* Now it obeys. */
+	hv_fail(0, 0, 0);
+	KUNIT_EXPECT_EQ(test, user_unset_window(group, 0), 0L);
+	KUNIT_EXPECT_EQ(test, held(f), 0L);
+	KUNIT_EXPECT_EQ(test, hv_live(), 0U);
+	f->tbl = own;
+	model_set(f, 0, ENTRIES, 0);
+	iommu_tce_table_put(tbl);
 }
 
 static struct kunit_case window_cases[] = {
@@ -668,6 +827,9 @@ static struct kunit_case window_cases[] = {
 	KUNIT_CASE_PARAM(lists, kind_gen_params),
 	KUNIT_CASE_PARAM(forgotten, kind_gen_params),
 	KUNIT_CASE_PARAM(left_over, kind_gen_params),
+	KUNIT_CASE_PARAM(taken_empty, kind_gen_params),
+	KUNIT_CASE_PARAM(published_when_set, kind_gen_params),
+	KUNIT_CASE_PARAM(closed_refused, kind_gen_params),
 	{}
 };
 
