@@ -60,11 +60,11 @@
 #include <linux/pci.h>
 #include <linux/rbtree.h>
 #include <linux/rcupdate.h>
+#include <linux/refcount.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
-#include <linux/srcu.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 #include <asm/eeh.h>
@@ -99,8 +99,8 @@ struct tce_group {
  * @vaddr: as registered; immutable
  * @size: as registered; immutable
  * @mem: the region; NULL while a call registers it
- * @refused: unregistering it was refused, as TCEs still led into it. It ends when the range
- *	is registered again, see tce_regions_forget()
+ * @refused: unregistering it was refused, as TCEs still led into it. It ends when a part of
+ *	the range is registered again, see tce_regions_forget()
  *
  * container->region_lock protects all fields that are not immutable.
  */
@@ -114,8 +114,9 @@ struct tce_region {
 
 /**
  * struct tce_container - IOMMU data of a VFIO container
- * @next: in tce_containers
- * @rcu: frees it after tce_srcu
+ * @next: in tce_containers, until the last reference is dropped
+ * @rcu: frees it
+ * @ref: one from open to release, one of each walk that has found it in tce_containers
  * @lock: see the top of this file
  * @v2: version 2; immutable
  * @enabled: DMA may be mapped. v1: between ENABLE and DISABLE. v2: memory has been
@@ -134,6 +135,7 @@ struct tce_region {
 struct tce_container {
 	struct list_head next;
 	struct rcu_head rcu;
+	refcount_t ref;
 	struct mutex lock;		/* windows, groups, the charge of v1 */
 	bool v2;
 	bool enabled;
@@ -147,13 +149,48 @@ struct tce_container {
 	struct rb_root regions;
 };
 
-/*
- * All containers of all processes. A walk sleeps, so it is an SRCU read side (tce_srcu), in which
- * no container on the list is freed.
- */
+/* All containers of all processes (tce_containers_lock; readers: RCU) */
 static LIST_HEAD(tce_containers);
 static DEFINE_SPINLOCK(tce_containers_lock);
-DEFINE_STATIC_SRCU(tce_srcu);
+
+static void tce_container_put(struct tce_container *container)
+{
+	if (!refcount_dec_and_test(&container->ref))
+		return;
+	spin_lock(&tce_containers_lock);
+	list_del_rcu(&container->next);
+	spin_unlock(&tce_containers_lock);
+	if (container->mm)
+		mmdrop(container->mm);
+	mutex_destroy(&container->region_lock);
+	mutex_destroy(&container->eeh_lock);
+	mutex_destroy(&container->lock);
+	/* reclaim-walker */
+	kfree_rcu(container, rcu);
+}
+
+/*
+ * The next container of version 2 that is @mm's, referenced; NULL after the last. @container is
+ * the one before, which is put, or NULL to begin. The caller may sleep in between.
+ */
+static struct tce_container *tce_container_next(struct tce_container *container,
+						struct mm_struct *mm)
+{
+	struct tce_container *next, *found = NULL;
+
+	rcu_read_lock();
+	next = container ?: list_entry(&tce_containers, struct tce_container, next);
+	list_for_each_entry_continue_rcu(next, &tce_containers, next) {
+		if (next->v2 && READ_ONCE(next->mm) == mm && refcount_inc_not_zero(&next->ref)) {
+			found = next;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	if (container)
+		tce_container_put(container);
+	return found;
+}
 
 /* An error of platform code, made one that an ioctl may return */
 static int tce_errno(long ret)
@@ -255,29 +292,55 @@ static long tce_region_forget(struct tce_container *container, u64 vaddr, u64 si
 	return ret;
 }
 
+/* Make @range that of a refused unregistration which it overlaps. */
+static bool tce_region_refused(struct tce_container *container, struct tce_region *range)
+{
+	struct tce_region *region;
+	struct rb_node *node;
+	bool found = false;
+
+	mutex_lock(&container->region_lock);
+	for (node = rb_first(&container->regions); node && !found; node = rb_next(node)) {
+		region = rb_entry(node, struct tce_region, node);
+		found = region->refused && region->vaddr < range->vaddr + range->size &&
+			range->vaddr < region->vaddr + region->size;
+		if (found) {
+			range->vaddr = region->vaddr;
+			range->size = region->size;
+		}
+	}
+	mutex_unlock(&container->region_lock);
+	return found;
+}
+
 /*
  * All containers of the process have unregistered a range, the last one without success, as
- * TCEs led into it. Now it is registered again: a guest released a DIMM without clearing its
- * TCEs, and got another DIMM at the same address. Clear these TCEs, whichever container they
- * are in, as devices would use the old pages, and free the range.
+ * TCEs led into it. Now a part of it is registered again: a guest released a DIMM without
+ * clearing its TCEs, and got other memory at addresses that the DIMM had. Clear these TCEs,
+ * whichever container they are in, as devices would use the old pages, and free the range.
+ * -ENOENT: there is no such range.
  */
 static int tce_regions_forget(struct mm_struct *mm, u64 vaddr, u64 size)
 {
-	static long (* const step[])(struct tce_container *, u64, u64) = {
-		tce_ua_clear, tce_region_forget,
-	};
-	struct tce_container *container;
-	unsigned int i;
+	struct tce_region range = { .vaddr = vaddr, .size = size };
+	struct tce_container *container = NULL;
+	bool found = false;
 	long ret = 0;
-	int idx;
 
-	idx = srcu_read_lock(&tce_srcu);
-	for (i = 0; i < ARRAY_SIZE(step); i++)
-		list_for_each_entry_srcu(container, &tce_containers, next,
-					 srcu_read_lock_held(&tce_srcu))
-			if (ret >= 0 && container->v2 && READ_ONCE(container->mm) == mm)
-				ret = step[i](container, vaddr, size);
-	srcu_read_unlock(&tce_srcu, idx);
+	while (!found && (container = tce_container_next(container, mm)))
+		found = tce_region_refused(container, &range);
+	if (container)
+		tce_container_put(container);
+	if (!found)
+		return -ENOENT;
+
+	container = NULL;
+	while ((container = tce_container_next(container, mm)))
+		if (ret >= 0)
+			ret = tce_ua_clear(container, range.vaddr, range.size);
+	while ((container = tce_container_next(container, mm)))
+		if (ret >= 0)
+			ret = tce_region_forget(container, range.vaddr, range.size);
 	return min(ret, 0L);
 }
 
@@ -333,13 +396,20 @@ static int tce_region_try_register(struct tce_container *container, u64 vaddr, u
 
 static int tce_region_register(struct tce_container *container, u64 vaddr, u64 size)
 {
-	int ret = tce_region_try_register(container, vaddr, size);
+	bool missed = false;
+	int ret;
 
-	if (ret == -ESTALE)
-		ret = tce_regions_forget(container->mm, vaddr, size) ?:
-		      tce_region_try_register(container, vaddr, size);
-	/* A hypervisor did not clear a TCE, or the region was mapped and refused again. */
-	return ret == -ESTALE ? -EBUSY : ret;
+	for (;;) {
+		ret = tce_region_try_register(container, vaddr, size);
+		if (ret != -ESTALE)
+			return ret;
+		/* There may be several, and another call may have freed one since. */
+		ret = tce_regions_forget(container->mm, vaddr, size);
+		if (ret == -ENOENT && !missed)
+			missed = true;
+		else if (ret)
+			return ret == -ENOENT ? -EBUSY : ret;
+	}
 }
 
 static int tce_region_unregister(struct tce_container *container, u64 vaddr, u64 size)
@@ -367,7 +437,7 @@ static void tce_regions_release(struct tce_container *container)
 {
 	struct tce_region *region, *next;
 
-	/* Another container's tce_regions_forget() may be using the tree. */
+	/* tce_regions_forget() of another container may be using the tree. */
 	mutex_lock(&container->region_lock);
 	rbtree_postorder_for_each_entry_safe(region, next, &container->regions, node) {
 		mm_iommu_abandon(container->mm, region->mem);
@@ -1344,6 +1414,7 @@ static void *tce_iommu_open(unsigned long arg)
 	mutex_init(&container->region_lock);
 	container->regions = RB_ROOT;
 	container->v2 = arg == VFIO_SPAPR_TCE_v2_IOMMU;
+	refcount_set(&container->ref, 1);
 	spin_lock(&tce_containers_lock);
 	list_add_tail_rcu(&container->next, &tce_containers);
 	spin_unlock(&tce_containers_lock);
@@ -1446,21 +1517,9 @@ static void tce_iommu_detach_group(void *iommu_data, struct iommu_group *iommu_g
 	mutex_unlock(&container->lock);
 }
 
-static void tce_container_free(struct rcu_head *rcu)
-{
-	struct tce_container *container = container_of(rcu, struct tce_container, rcu);
-
-	if (container->mm)
-		mmdrop(container->mm);
-	mutex_destroy(&container->region_lock);
-	mutex_destroy(&container->eeh_lock);
-	mutex_destroy(&container->lock);
-	kfree(container);
-}
-
 /*
- * All groups have been detached, and no call is running. Another container's
- * tce_regions_forget() may still use this one.
+ * All groups have been detached, and no call is running. tce_regions_forget() of another
+ * container may still use this one.
  */
 static void tce_iommu_release(void *iommu_data)
 {
@@ -1471,11 +1530,7 @@ static void tce_iommu_release(void *iommu_data)
 	for (num = 0; num < ARRAY_SIZE(container->tables); num++)
 		WARN_ON(rcu_access_pointer(container->tables[num]));
 	tce_regions_release(container);
-	spin_lock(&tce_containers_lock);
-	list_del_rcu(&container->next);
-	spin_unlock(&tce_containers_lock);
-	/* reclaim-walker, with tce_srcu */
-	call_srcu(&tce_srcu, &container->rcu, tce_container_free);
+	tce_container_put(container);
 }
 
 static const struct vfio_iommu_driver_ops tce_iommu_driver_ops = {
@@ -1496,7 +1551,6 @@ static int __init tce_iommu_init(void)
 static void __exit tce_iommu_exit(void)
 {
 	vfio_unregister_iommu_driver(&tce_iommu_driver_ops);
-	srcu_barrier(&tce_srcu);
 }
 
 module_init(tce_iommu_init);

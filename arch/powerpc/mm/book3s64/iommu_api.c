@@ -482,16 +482,16 @@ static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region
 		*pregion = region;
 		return 0;
 	}
+	/* User space may have mapped other pages there since, in another layout. */
+	if (have->stale && !have->orphan)
+		return -ESTALE;
 	if (have->ua != region->ua || have->end != region->end ||
 	    have->dev != region->dev || have->dev_hpa != region->dev_hpa)
 		return -EINVAL;
 	if (have->claimed)
 		return -EAGAIN;
-	/* User space may have mapped other pages there since. */
 	if (have->orphan)
 		return -EBUSY;
-	if (have->stale)
-		return -ESTALE;
 	have->used++;
 	*pregion = have;
 	return 0;
@@ -598,7 +598,7 @@ static int range_check(struct mm_struct *mm, unsigned long ua, unsigned long siz
  *
  * Context: may sleep, takes mmap_lock inside, killable.
  * Return: 0; -EINVAL for a misaligned, empty or wrapping range or an overlap with
- * another region; -EBUSY if an abandoned region is still mapped there; -ESTALE if there is
+ * another region; -EBUSY if an abandoned region is still mapped there; -ESTALE if it overlaps
  * one that all have unregistered, the last of them in vain (see mm_iommu_unregister());
  * -EFAULT for a hole, read-only memory or addresses beyond user space; -ENOMEM at
  * RLIMIT_MEMLOCK or out of memory; -EPERM for another's mm; -EINTR on a fatal signal. After

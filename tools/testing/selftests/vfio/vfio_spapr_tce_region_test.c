@@ -653,6 +653,57 @@ TEST_F(region, orphan)
 	container_close(&d);
 }
 
+/* @n pages at @m, which a TCE keeps after all have unregistered them; then other memory there */
+static void refuse(struct __test_metadata *_metadata, struct container *c, char *m,
+		   unsigned long size, unsigned long at)
+{
+	ASSERT_EQ(0, do_register(c, m, size));
+	ASSERT_EQ(0, do_map(c, at, m, IOMMU_PAGE));
+	ASSERT_EQ(-EBUSY, do_unregister(c, m, size));
+	ASSERT_EQ(m, mmap(m, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+}
+
+/*
+ * A guest gives memory back that its TCEs lead to, and then gets memory of another size, which
+ * happens to be at some of the same addresses.
+ */
+TEST_F(region, refused_then_others)
+{
+	const unsigned long page = self->page;
+	struct container *c = &self->c;
+	char *m = anonymous(64 * page);
+	long before;
+
+	ASSERT_NE(MAP_FAILED, m);
+	/* The default window is there, and charged. */
+	ASSERT_EQ(0, do_register(c, m, page));
+	ASSERT_EQ(0, do_unmap(c, 0, IOMMU_PAGE));
+	ASSERT_EQ(0, do_unregister(c, m, page));
+	before = locked();
+	/* A part of it */
+	refuse(_metadata, c, m, 16 * page, 0);
+	ASSERT_EQ(0, do_register(c, m + 4 * page, 8 * page));
+	EXPECT_EQ(0, do_unmap_bytes(c, c->window, IOMMU_PAGE));
+	EXPECT_EQ(-ENOENT, do_unregister(c, m, 16 * page));
+	EXPECT_EQ(0, do_unregister(c, m + 4 * page, 8 * page));
+	/* It and more */
+	refuse(_metadata, c, m + 20 * page, 4 * page, 0);
+	ASSERT_EQ(0, do_register(c, m + 16 * page, 16 * page));
+	EXPECT_EQ(0, do_unmap_bytes(c, c->window, IOMMU_PAGE));
+	/* Two of them, one only in part */
+	refuse(_metadata, c, m + 34 * page, 4 * page, 0);
+	refuse(_metadata, c, m + 44 * page, 8 * page, IOMMU_PAGE);
+	ASSERT_EQ(0, do_register(c, m + 32 * page, 16 * page));
+	EXPECT_EQ(0, do_unmap_bytes(c, c->window, 2 * IOMMU_PAGE));
+	/* What is in use stays. */
+	EXPECT_EQ(-EINVAL, do_register(c, m + 16 * page, page));
+	EXPECT_EQ(0, do_unregister(c, m + 16 * page, 16 * page));
+	EXPECT_EQ(0, do_unregister(c, m + 32 * page, 16 * page));
+	EXPECT_EQ(before, locked());
+	munmap(m, 64 * page);
+}
+
 /* Leave without tidying up, or as DPDK does; a child's part. */
 static int leave(bool map, bool unregister)
 {
@@ -958,8 +1009,8 @@ TEST_F(region, map_against_unregister)
 		gone += !r.ret;
 		if (!ret) {
 			mapped++;
-			/* Where a region is, there is no room for a larger one. */
-			lost += !do_register(&self->c, m, 2 * r.page);
+			/* A TCE keeps its region. */
+			lost += !r.ret;
 			do_unmap(&self->c, 0, IOMMU_PAGE);
 		}
 		if (r.ret)
