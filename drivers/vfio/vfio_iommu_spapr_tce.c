@@ -67,6 +67,7 @@
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
+#include <linux/workqueue.h>
 #include <asm/eeh.h>
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
@@ -87,10 +88,12 @@
  * struct tce_group - a group in a container
  * @next: in container->groups
  * @grp: the group; VFIO references it while it is attached
+ * @in_reset: an EEH operation has reset it and none has deactivated the reset; container->lock
  */
 struct tce_group {
 	struct list_head next;
 	struct iommu_group *grp;
+	bool in_reset;
 };
 
 /**
@@ -170,8 +173,9 @@ static void tce_container_put(struct tce_container *container)
 }
 
 /*
- * The next container of version 2 that is @mm's, referenced; NULL after the last. @container is
- * the one before, which is put, or NULL to begin. The caller may sleep in between.
+ * The next container of version 2 that is @mm's, or of all if @mm is NULL, referenced; NULL
+ * after the last. @container is the one before, which is put, or NULL to begin. The caller
+ * may sleep in between.
  */
 static struct tce_container *tce_container_next(struct tce_container *container,
 						struct mm_struct *mm)
@@ -181,7 +185,9 @@ static struct tce_container *tce_container_next(struct tce_container *container,
 	rcu_read_lock();
 	next = container ?: list_entry(&tce_containers, struct tce_container, next);
 	list_for_each_entry_continue_rcu(next, &tce_containers, next) {
-		if (next->v2 && READ_ONCE(next->mm) == mm && refcount_inc_not_zero(&next->ref)) {
+		if (mm && (!next->v2 || READ_ONCE(next->mm) != mm))
+			continue;
+		if (refcount_inc_not_zero(&next->ref)) {
 			found = next;
 			break;
 		}
@@ -1158,12 +1164,20 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
  * references the PE and the devices, which keep their buses and bridges. A group may leave
  * before an operation ends, even before it begins. tce_eeh_op_on() leaves no device in reset
  * then.
+ *
+ * The last reference of a device that was removed meanwhile makes the platform release the
+ * device's share of the PE, which must not happen while devices are being found. The user
+ * must not wait for the lock that excludes this, as its holder may wait for the user. So
+ * tce_eeh_wq drops last references, and deactivates resets that users have left.
  */
 struct tce_eeh_target {
+	struct work_struct work;
 	struct eeh_pe *pe;
 	struct pci_dev **pdev;
 	unsigned int nr;
 };
+
+static struct workqueue_struct *tce_eeh_wq;
 
 static int tce_eeh_hold_dev(struct device *dev, void *data)
 {
@@ -1172,7 +1186,7 @@ static int tce_eeh_hold_dev(struct device *dev, void *data)
 
 	if (!dev_is_pci(dev))
 		return 0;
-	pdev = krealloc_array(target->pdev, target->nr + 1, sizeof(*pdev), GFP_KERNEL);
+	pdev = krealloc_array(target->pdev, target->nr + 1, sizeof(*pdev), GFP_KERNEL_ACCOUNT);
 	if (!pdev)
 		return -ENOMEM;
 	pdev[target->nr++] = pci_dev_get(to_pci_dev(dev));
@@ -1180,46 +1194,127 @@ static int tce_eeh_hold_dev(struct device *dev, void *data)
 	return 0;
 }
 
-static void tce_eeh_release(struct tce_eeh_target *target)
+/* Drop the references that are left, see above; with @locked all of them. */
+static bool tce_eeh_put(struct tce_eeh_target *target, bool locked)
 {
-	while (target->nr)
-		pci_dev_put(target->pdev[--target->nr]);
-	kfree(target->pdev);
+	struct device *dev;
+
+	for (; target->nr; target->nr--) {
+		dev = &target->pdev[target->nr - 1]->dev;
+		if (locked)
+			put_device(dev);
+		else if (!refcount_dec_not_one(&dev->kobj.kref.refcount))
+			return false;
+	}
+	/* After the devices: a VF's pci_dn, which its pci_dev uses to the end, goes with the PE. */
 	if (target->pe)
 		eeh_pe_put(target->pe);
+	kfree(target->pdev);
+	kfree(target);
+	return true;
 }
 
-/*
- * Reference the PE and the devices of the container's group number @which. Returns 1; 0: there
- * are fewer groups; -ENODEV: there is no group, or it has no PE.
- */
-static int tce_eeh_hold(struct tce_container *container, unsigned int which,
-			struct tce_eeh_target *target)
+static void tce_eeh_put_work(struct work_struct *work)
 {
-	struct tce_group *group;
-	int ret = 0;
+	struct tce_eeh_target *target = container_of(work, struct tce_eeh_target, work);
 
-	*target = (struct tce_eeh_target){};
+	pci_lock_rescan_remove();
+	tce_eeh_put(target, true);
+	pci_unlock_rescan_remove();
+}
+
+static void tce_eeh_release(struct tce_eeh_target *target)
+{
+	if (tce_eeh_put(target, false))
+		return;
+	INIT_WORK(&target->work, tce_eeh_put_work);
+	queue_work(tce_eeh_wq, &target->work);
+}
+
+/* Reference the PE of a group and its devices. -ENODEV: it has no PE. */
+static struct tce_eeh_target *tce_eeh_target_get(struct iommu_group *grp)
+{
+	struct tce_eeh_target *target = kzalloc_obj(*target, GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!target)
+		return ERR_PTR(-ENOMEM);
+	target->pe = eeh_iommu_group_to_pe(grp);
+	ret = target->pe ? iommu_group_for_each_dev(grp, target, tce_eeh_hold_dev) : -ENODEV;
+	if (!ret)
+		return target;
+	tce_eeh_release(target);
+	return ERR_PTR(ret);
+}
+
+/* The target in the container's group number @which; NULL: there are fewer; -ENODEV: none. */
+static struct tce_eeh_target *tce_eeh_hold(struct tce_container *container, unsigned int which)
+{
+	struct tce_eeh_target *target = NULL;
+	struct tce_group *group;
+
 	if (mutex_lock_killable(&container->lock))
-		return -EINTR;
+		return ERR_PTR(-EINTR);
 	if (list_empty(&container->groups))
-		ret = -ENODEV;
+		target = ERR_PTR(-ENODEV);
 	list_for_each_entry(group, &container->groups, next) {
 		if (which--)
 			continue;
-		target->pe = eeh_iommu_group_to_pe(group->grp);
-		ret = target->pe ? iommu_group_for_each_dev(group->grp, target,
-							    tce_eeh_hold_dev) : -ENODEV;
+		target = tce_eeh_target_get(group->grp);
 		break;
 	}
 	mutex_unlock(&container->lock);
-	if (ret)
-		tce_eeh_release(target);
-	return ret ?: !!target->pe;
+	return target;
 }
 
-/* Is a group with this PE still in the container? */
-static bool tce_eeh_is_ours(struct tce_container *container, struct eeh_pe *pe)
+/* Is a group with this PE in the container, and in reset? */
+static bool tce_eeh_in_reset(struct tce_container *container, struct eeh_pe *pe)
+{
+	struct tce_group *group;
+	struct eeh_pe *other;
+	bool found = false;
+
+	mutex_lock(&container->lock);
+	list_for_each_entry(group, &container->groups, next) {
+		other = group->in_reset ? eeh_iommu_group_to_pe(group->grp) : NULL;
+		found |= other == pe;
+		if (other)
+			eeh_pe_put(other);
+	}
+	mutex_unlock(&container->lock);
+	return found;
+}
+
+static void tce_eeh_deactivate_work(struct work_struct *work)
+{
+	struct tce_eeh_target *target = container_of(work, struct tce_eeh_target, work);
+	struct tce_container *container = NULL;
+	bool again = false;
+
+	/* The next user may have begun a reset of its own. */
+	while (!again && (container = tce_container_next(container, NULL)))
+		again = tce_eeh_in_reset(container, target->pe);
+	if (container)
+		tce_container_put(container);
+	if (!again)
+		eeh_pe_reset(target->pe, EEH_RESET_DEACTIVATE, true);
+	tce_eeh_release(target);
+}
+
+/* A group leaves that its user has reset: the next user does not know of it. */
+static void tce_eeh_leave(struct tce_group *group)
+{
+	struct tce_eeh_target *target = group->in_reset ? tce_eeh_target_get(group->grp) : NULL;
+
+	if (IS_ERR_OR_NULL(target))
+		return;
+	/* This may wait for locks of a caller that waits for the group to leave. */
+	INIT_WORK(&target->work, tce_eeh_deactivate_work);
+	queue_work(tce_eeh_wq, &target->work);
+}
+
+/* Is a group with this PE still in the container? If so, it is in reset now, or not. */
+static bool tce_eeh_note(struct tce_container *container, struct eeh_pe *pe, bool in_reset)
 {
 	struct tce_group *group;
 	struct eeh_pe *other;
@@ -1228,7 +1323,10 @@ static bool tce_eeh_is_ours(struct tce_container *container, struct eeh_pe *pe)
 	mutex_lock(&container->lock);
 	list_for_each_entry(group, &container->groups, next) {
 		other = eeh_iommu_group_to_pe(group->grp);
-		ours |= other == pe;
+		if (other == pe) {
+			group->in_reset = in_reset;
+			ours = true;
+		}
 		if (other)
 			eeh_pe_put(other);
 	}
@@ -1245,9 +1343,17 @@ static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 {
 	int ret = tce_eeh_op(pe, op);
 
-	if ((op->op == VFIO_EEH_PE_RESET_HOT || op->op == VFIO_EEH_PE_RESET_FUNDAMENTAL) &&
-	    !tce_eeh_is_ours(container, pe))
-		eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
+	switch (op->op) {
+	case VFIO_EEH_PE_RESET_HOT:
+	case VFIO_EEH_PE_RESET_FUNDAMENTAL:
+		if (!tce_eeh_note(container, pe, true))
+			eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
+		break;
+	case VFIO_EEH_PE_RESET_DEACTIVATE:
+		if (!ret)
+			tce_eeh_note(container, pe, false);
+		break;
+	}
 	return ret;
 }
 
@@ -1257,7 +1363,7 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 {
 	struct vfio_eeh_pe_op *op = &param->eeh;
 	size_t size = offsetofend(typeof(*op), err.mask);
-	struct tce_eeh_target target;
+	struct tce_eeh_target *target;
 	unsigned int which;
 	int ret = 0;
 
@@ -1271,14 +1377,27 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 	if (mutex_lock_killable(&container->eeh_lock))
 		return -EINTR;
 	for (which = 0; !ret; which++) {
-		ret = tce_eeh_hold(container, which, &target);
-		if (ret <= 0)
+		target = tce_eeh_hold(container, which);
+		if (IS_ERR_OR_NULL(target)) {
+			ret = PTR_ERR_OR_ZERO(target);
 			break;
-		ret = tce_eeh_op_on(container, target.pe, op);
-		tce_eeh_release(&target);
+		}
+		ret = tce_eeh_op_on(container, target->pe, op);
+		tce_eeh_release(target);
 	}
 	mutex_unlock(&container->eeh_lock);
 	return ret;
+}
+
+static int __init tce_eeh_init(void)
+{
+	tce_eeh_wq = alloc_workqueue("vfio_spapr_eeh", WQ_UNBOUND, 0);
+	return tce_eeh_wq ? 0 : -ENOMEM;
+}
+
+static void tce_eeh_exit(void)
+{
+	destroy_workqueue(tce_eeh_wq);
 }
 
 #else
@@ -1287,6 +1406,19 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 			 void __user *arg)
 {
 	return -ENODEV;
+}
+
+static void tce_eeh_leave(struct tce_group *group)
+{
+}
+
+static int __init tce_eeh_init(void)
+{
+	return 0;
+}
+
+static void tce_eeh_exit(void)
+{
 }
 
 #endif /* CONFIG_EEH */
@@ -1498,6 +1630,7 @@ static void tce_group_detach(struct tce_container *container, struct tce_group *
 			if (tce_window(container, num))
 				table_group->ops->unset_window(table_group, num);
 	}
+	tce_eeh_leave(group);
 	list_del(&group->next);
 	kfree(group);
 }
@@ -1545,12 +1678,20 @@ static const struct vfio_iommu_driver_ops tce_iommu_driver_ops = {
 
 static int __init tce_iommu_init(void)
 {
-	return vfio_register_iommu_driver(&tce_iommu_driver_ops);
+	int ret = tce_eeh_init();
+
+	if (ret)
+		return ret;
+	ret = vfio_register_iommu_driver(&tce_iommu_driver_ops);
+	if (ret)
+		tce_eeh_exit();
+	return ret;
 }
 
 static void __exit tce_iommu_exit(void)
 {
 	vfio_unregister_iommu_driver(&tce_iommu_driver_ops);
+	tce_eeh_exit();
 }
 
 module_init(tce_iommu_init);

@@ -307,10 +307,10 @@ static void run(const char *name, int type, bool second, long end)
 #define NR_EEH_THREADS	2
 #define EEH_STUCK_MS	40000	/* without any progress: more than the slowest reset takes */
 
-enum eeh_event { UNBIND, EEH_REMOVE, OVERRIDE, CLOSE, UNSET, NR_EVENTS };
+enum eeh_event { UNBIND, EEH_REMOVE, REPLACE, OVERRIDE, CLOSE, UNSET, NR_EVENTS };
 
 static const char * const event_name[NR_EVENTS] = {
-	"unbind", "remove and rescan", "driver_override", "close", "unset_container",
+	"unbind", "remove", "remove and rescan", "driver_override", "close", "unset_container",
 };
 
 /* Shared with the child: a thread that is stuck in the kernel can't tell. */
@@ -410,6 +410,36 @@ static int eeh_group(struct eeh *e)
 	return 0;
 }
 
+static bool eeh_device_there(struct eeh *e)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", e->bdf);
+	return !access(path, F_OK);
+}
+
+/* Find the device again: while it is in reset that is in vain. */
+static int eeh_rescan(struct eeh *e)
+{
+	int ret = 0, i;
+
+	for (i = 0; i < 100 && !ret && !eeh_device_there(e); i++) {
+		ret = sysfs(e, "/sys/bus/pci/rescan", "1");
+		usleep(10000);
+	}
+	return ret;
+}
+
+/* Can the device be enabled? What a driver of the host's has bound is. */
+static int eeh_enable(struct eeh *e)
+{
+	int ret = sysfs(e, "/sys/bus/pci/devices/%s/enable", "1");
+
+	if (ret)
+		return ret == -EBUSY ? 0 : ret;
+	return sysfs(e, "/sys/bus/pci/devices/%s/enable", "0");
+}
+
 static int eeh_event(struct eeh *e, enum eeh_event event)
 {
 	int ret = 0, i;
@@ -420,6 +450,9 @@ static int eeh_event(struct eeh *e, enum eeh_event event)
 		break;
 	case EEH_REMOVE:
 		ret = sysfs(e, "/sys/bus/pci/devices/%s/remove", "1");
+		break;
+	case REPLACE:
+		ret = sysfs(e, "/sys/bus/pci/devices/%s/remove", "1") ?: eeh_rescan(e);
 		break;
 	case OVERRIDE:
 		for (i = 0; !ret && i < 20; i++)
@@ -481,9 +514,12 @@ static int eeh_round(struct eeh *e, enum eeh_event event)
 	container_close(&e->c);
 	if (ret)
 		return ret;
-	if (event == EEH_REMOVE)
-		ret = sysfs(e, "/sys/bus/pci/rescan", "1");
-	if (!ret && (event == UNBIND || event == EEH_REMOVE))
+	if (event == EEH_REMOVE || event == REPLACE)
+		ret = eeh_rescan(e);
+	/* An operation may have had the device that was there before. The new one has a PE. */
+	if (!ret && event == REPLACE)
+		ret = eeh_enable(e);
+	if (!ret && (event == UNBIND || event == EEH_REMOVE || event == REPLACE))
 		ret = eeh_bind(e);
 	if (ret)
 		snprintf(e->why, sizeof(e->why), "after %s: %s", event_name[event],
@@ -616,7 +652,6 @@ static int eeh_open_device(struct eeh *e)
 	return ret ?: eeh_bind(e);
 }
 
-/* What it leaves half way through a reset, nobody clears up: it is the last. */
 static void run_eeh_open(struct eeh *e)
 {
 	unsigned long before = eeh_resets(e);
