@@ -1511,12 +1511,30 @@ static unsigned int depth(struct kvmppc_spapr_tce_table *stt)
 	return d;
 }
 
+/* Time base of 100 look-ups, the least of some tries */
+static unsigned long find_ticks(struct kvm *kvm, unsigned long liobn)
+{
+	unsigned long least = ULONG_MAX, then;
+	int i, k;
+
+	for (k = 0; k < 10; k++) {
+		preempt_disable();
+		then = mftb();
+		for (i = 0; i < 100; i++)
+			kvmppc_tce_find(kvm, liobn);
+		least = min(least, mftb() - then);
+		preempt_enable();
+	}
+	return least;
+}
+
 /* Many LIOBNs, in an order that a plain tree would not like: each is found, and soon. */
 static void many_liobns(struct kunit *test)
 {
 	struct kvmppc_spapr_tce_table *stt, *next;
 	struct vio *v = test->priv;
 	struct kvm_create_spapr_tce_64 args = { .page_shift = 12, .size = 1 };
+	unsigned long one = find_ticks(v->kvm, LIOBN) + 1;
 	unsigned int deepest = 0, bad = 0;
 	int i;
 
@@ -1533,6 +1551,9 @@ static void many_liobns(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, bad, 0U);
 	KUNIT_EXPECT_LE(test, deepest, 2 * (ilog2(LIOBNS) + 1U));
+	/* Some times the depth, not some thousand */
+	for (i = 0; i <= LIOBNS; i += LIOBNS / 4)
+		KUNIT_EXPECT_LT(test, find_ticks(v->kvm, LIOBN + i), 100 * one);
 	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_find(v->kvm, LIOBN - 1), NULL);
 	KUNIT_EXPECT_PTR_EQ(test, kvmppc_tce_find(v->kvm, LIOBN + LIOBNS + 1), NULL);
 

@@ -145,11 +145,15 @@ TEST_F(trace, container)
 	EXPECT_VFIO("unregister", "vaddr=0x%lx size=0x%lx ret=0", m, MEMORY);
 }
 
-/* A trace of the grace periods that this process waits for; -errno: no kprobes here. */
+/*
+ * A trace of the grace periods that this process waits for, and of where it lets others have
+ * the CPU; -errno: no kprobes here.
+ */
 static int grace_begin(void)
 {
 	static const char probe[] = "p:vfio_spapr/gp synchronize_rcu\n"
-				    "p:vfio_spapr/gp_now synchronize_rcu_expedited\n";
+				    "p:vfio_spapr/gp_now synchronize_rcu_expedited\n"
+				    "p:vfio_spapr/gives_way __cond_resched\n";
 	char pid[20];
 	int fd, ret;
 
@@ -228,6 +232,46 @@ TEST_F(trace, failed_register)
 	trace_end();
 	grace_end();
 	munmap(m, MEMORY / 2);
+}
+
+/* How often the process gives way while a container with @n regions is released */
+static int release_gives_way(struct __test_metadata *_metadata, struct container *c, char *m,
+			     int n)
+{
+	const long page = sysconf(_SC_PAGESIZE);
+	int ret, i;
+
+	ret = container_open(c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	EXPECT_EQ(0, ret);
+	for (i = 0; !ret && i < n; i++)
+		ret = do_register(c, m + 2 * i * page, page);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(0, trace_write("trace", ""));
+	container_close(c);
+	EXPECT_EQ(0, trace_write("tracing_on", "0"));
+	ret = lines_with("gives_way: (__cond_resched");
+	EXPECT_EQ(0, trace_write("tracing_on", "1"));
+	return ret;
+}
+
+/* A container's end with many regions does not keep the CPU from others. */
+TEST_F(trace, release_gives_way)
+{
+	enum { FEW = 2, MANY = 100 };
+	char *m = anonymous(2 * MANY * sysconf(_SC_PAGESIZE));
+	int ret, few, many;
+
+	ASSERT_NE(MAP_FAILED, m);
+	container_close(&self->c);
+	ret = grace_begin();
+	if (ret)
+		SKIP(return, "no kprobe events: %s", strerror(-ret));
+	few = release_gives_way(_metadata, &self->c, m, FEW);
+	many = release_gives_way(_metadata, &self->c, m, MANY);
+	EXPECT_LE(few + (MANY - FEW) / 2, many);
+	EXPECT_EQ(0, trace_write("events/vfio_spapr/enable", "0"));
+	trace_end();
+	grace_end();
 }
 
 /* Virtual mode's, and which table is behind a LIOBN for which group */

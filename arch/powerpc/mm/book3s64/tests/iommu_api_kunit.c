@@ -19,9 +19,12 @@
 #include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/mount.h>
 #include <linux/prandom.h>
+#include <linux/seq_file.h>
 #include <linux/swap.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 #include <asm/mm_iommu.h>
 #include <asm/pgtable.h>
 #include "../mm_iommu_core.h"
@@ -1511,6 +1514,18 @@ static void threads(struct kunit *test)
 	}
 }
 
+/* Another mm, without any memory; for mmput() */
+static struct mm_struct *mm_make(void)
+{
+	struct mm_struct *mm = mm_alloc();
+
+	if (mm) {
+		mm->task_size = TASK_SIZE;
+		arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
+	}
+	return mm;
+}
+
 /* As threads(), on several mms at once: their stores have nothing in common. */
 #define MMS	3
 
@@ -1526,12 +1541,10 @@ static void threads_mms(struct kunit *test)
 		KUNIT_ASSERT_NOT_NULL(test, c[k]);
 		init_completion(&c[k]->done);
 		atomic_set(&c[k]->seed, 100 * k);
-		c[k]->mm = k ? mm_alloc() : f->mm;
+		c[k]->mm = k ? mm_make() : f->mm;
 		if (!c[k]->mm)
 			break;
 		if (k) {
-			c[k]->mm->task_size = TASK_SIZE;
-			arch_pick_mmap_layout(c[k]->mm, &current->signal->rlim[RLIMIT_STACK]);
 			kthread_unuse_mm(f->mm);
 			kthread_use_mm(c[k]->mm);
 		}
@@ -1651,6 +1664,7 @@ static struct stall *map_stall(struct kunit *test, unsigned long pages,
 struct registrant {
 	struct mm_struct *mm;
 	unsigned long ua, size;
+	bool killed;		/* before it begins */
 	struct mm_iommu_region *mem;
 	int ret;
 	struct task_struct *task;
@@ -1663,6 +1677,8 @@ static int registrant_thread(void *arg)
 
 	allow_signal(SIGKILL);
 	kthread_use_mm(r->mm);
+	if (r->killed)
+		send_sig(SIGKILL, current, 1);
 	r->ret = mm_iommu_register(r->mm, r->ua, r->size, &r->mem);
 	kthread_unuse_mm(r->mm);
 	complete(&r->done);
@@ -1675,7 +1691,7 @@ static void registrant_put(void *arg)
 }
 
 static struct registrant *registrant_start(struct kunit *test, unsigned long ua,
-					   unsigned long size)
+					   unsigned long size, bool killed)
 {
 	struct registrant *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
 	struct fixture *f = test->priv;
@@ -1684,6 +1700,7 @@ static struct registrant *registrant_start(struct kunit *test, unsigned long ua,
 	r->mm = f->mm;
 	r->ua = ua;
 	r->size = size;
+	r->killed = killed;
 	init_completion(&r->done);
 	r->task = kthread_create(registrant_thread, r, "mm_iommu_test");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(r->task));
@@ -1740,10 +1757,10 @@ static void claim_shared(struct kunit *test)
 	unsigned long ua;
 	struct stall *s = map_stall(test, 8, 5, &ua);
 
-	first = registrant_start(test, ua, 8 * P);
+	first = registrant_start(test, ua, 8 * P, false);
 	wait_for_completion(&s->reached);
 	expect_claimed(test, ua, 8);
-	second = registrant_start(test, ua, 8 * P);
+	second = registrant_start(test, ua, 8 * P, false);
 	expect_waiter(test, second);
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 8UL);
 	complete_all(&s->go);
@@ -1768,9 +1785,9 @@ static void claim_failed(struct kunit *test)
 	struct stall *s = map_stall(test, 8, 5, &ua);
 
 	KUNIT_ASSERT_EQ(test, vm_munmap(ua + 7 * P, P), 0);
-	first = registrant_start(test, ua, 8 * P);
+	first = registrant_start(test, ua, 8 * P, false);
 	wait_for_completion(&s->reached);
-	second = registrant_start(test, ua, 8 * P);
+	second = registrant_start(test, ua, 8 * P, false);
 	expect_waiter(test, second);
 	complete_all(&s->go);
 	wait_for_completion(&first->done);
@@ -1788,9 +1805,9 @@ static void claim_wait_killed(struct kunit *test)
 	unsigned long ua;
 	struct stall *s = map_stall(test, 8, 5, &ua);
 
-	first = registrant_start(test, ua, 8 * P);
+	first = registrant_start(test, ua, 8 * P, false);
 	wait_for_completion(&s->reached);
-	second = registrant_start(test, ua, 8 * P);
+	second = registrant_start(test, ua, 8 * P, false);
 	expect_waiter(test, second);
 	send_sig(SIGKILL, second->task, 1);
 	wait_for_completion(&second->done);
@@ -1803,23 +1820,63 @@ static void claim_wait_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, first->mem), 0);
 }
 
-/* Killed with a batch recorded and part of the next one pinned. */
+/* Pages pinned so far, those included that have been unpinned since */
+static long pins_ever(void)
+{
+	struct pglist_data *node;
+	long n = 0;
+	int cpu;
+
+	for_each_online_pgdat(node) {
+		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]);
+		for_each_possible_cpu(cpu)
+			n += per_cpu_ptr(node->per_cpu_nodestats,
+					 cpu)->vm_node_stat_diff[NR_FOLL_PIN_ACQUIRED];
+	}
+	return n;
+}
+
+/* How far a registration of three batches has got when it is killed */
+static const struct killed_case {
+	const char *name;
+	unsigned long page;
+} killed_cases[] = {
+	{ "first page", 0 },
+	{ "second page", 1 },
+	{ "end of a batch", BATCH_PAGES - 1 },
+	{ "start of a batch", BATCH_PAGES },
+	{ "in a batch", BATCH_PAGES + 77 },
+	{ "start of the last batch", 2 * BATCH_PAGES },
+	{ "last page", 3 * BATCH_PAGES - 1 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(killed, killed_cases, name);
+
+/* Killed while it waits for a page, with those before it pinned: it pins none after that. */
 static void register_killed(struct kunit *test)
 {
-	const unsigned long pages = 3 * BATCH_PAGES, at = BATCH_PAGES + 77;
+	const struct killed_case *c = test->param_value;
+	const unsigned long pages = 3 * BATCH_PAGES;
 	struct fixture *f = test->priv;
 	struct mm_iommu_region *mem;
 	struct registrant *r;
 	unsigned long ua, hpa;
-	struct stall *s = map_stall(test, pages, at, &ua);
+	struct stall *s = map_stall(test, pages, c->page, &ua);
+	long ever;
 
-	r = registrant_start(test, ua, pages * P);
+	r = registrant_start(test, ua, pages * P, false);
 	wait_for_completion(&s->reached);
-	KUNIT_EXPECT_GE(test, pins_live(), f->pins + (long)BATCH_PAGES / 2);
-	KUNIT_EXPECT_LE(test, pins_live(), f->pins + (long)at);
+	KUNIT_EXPECT_GE(test, pins_live(), f->pins + (long)(c->page - min(c->page, BATCH_PAGES)));
+	KUNIT_EXPECT_LE(test, pins_live(), f->pins + (long)c->page);
+	ever = pins_ever();
 	send_sig(SIGKILL, r->task, 1);
-	wait_for_completion(&r->done);
+	if (!wait_for_completion_timeout(&r->done, 30 * HZ)) {
+		KUNIT_FAIL(test, "killed, and goes on");
+		complete_all(&s->go);
+		wait_for_completion(&r->done);
+	}
 	KUNIT_EXPECT_EQ(test, r->ret, -EINTR);
+	KUNIT_EXPECT_EQ(test, pins_ever(), ever);
 	expect_clean(test);
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
 	/* What is left is good for another try. */
@@ -1827,6 +1884,24 @@ static void register_killed(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, pages * P, &mem), 0);
 	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + (long)pages);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+}
+
+/* Where all pages are there gup looks for no signal: one batch at most is pinned. */
+static void register_killed_before(struct kunit *test)
+{
+	const unsigned long pages = 3 * BATCH_PAGES;
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, pages);
+	struct registrant *r;
+	long ever = pins_ever();
+
+	r = registrant_start(test, ua, pages * P, true);
+	wait_for_completion(&r->done);
+	KUNIT_EXPECT_EQ(test, r->ret, -EINTR);
+	KUNIT_EXPECT_LE(test, pins_ever(), ever + (long)BATCH_PAGES);
+	if (!r->ret)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, r->mem), 0);
+	expect_clean(test);
 }
 
 /* ---- the end of a region ---- */
@@ -1852,9 +1927,13 @@ static void uncharged_at_once(struct kunit *test)
 	}
 }
 
-/* Holds up RCU, and so the worker, until @task waits or all is over, for seconds at most. */
+/*
+ * Holds up RCU, and so the worker, or else a lock, until @task waits or all is over, for
+ * seconds at most.
+ */
 struct holdup {
 	struct task_struct *task;
+	spinlock_t *lock;	/* NULL: RCU */
 	bool over, seen_over, waited;
 	long pins;
 	struct completion held, done;
@@ -1865,7 +1944,10 @@ static int holdup_thread(void *arg)
 	struct holdup *h = arg;
 	unsigned int us;
 
-	rcu_read_lock();
+	if (h->lock)
+		spin_lock(h->lock);
+	else
+		rcu_read_lock();
 	complete(&h->held);
 	for (us = 0; us < 5 * USEC_PER_SEC && !h->seen_over && !h->waited; us += 5) {
 		h->waited = READ_ONCE(h->task->__state) == TASK_KILLABLE;
@@ -1873,12 +1955,16 @@ static int holdup_thread(void *arg)
 		h->pins = pins_live();
 		udelay(5);
 	}
-	rcu_read_unlock();
+	if (h->lock)
+		spin_unlock(h->lock);
+	else
+		rcu_read_unlock();
 	complete(&h->done);
 	return 0;
 }
 
-static struct holdup *holdup_start(struct kunit *test)
+/* @lock: NULL for RCU */
+static struct holdup *holdup_start(struct kunit *test, spinlock_t *lock)
 {
 	struct holdup *h = kunit_kzalloc(test, sizeof(*h), GFP_KERNEL);
 	struct task_struct *t;
@@ -1887,6 +1973,7 @@ static struct holdup *holdup_start(struct kunit *test)
 		kunit_skip(test, "one CPU can't both hold up RCU and register");
 	KUNIT_ASSERT_NOT_NULL(test, h);
 	h->task = current;
+	h->lock = lock;
 	init_completion(&h->held);
 	init_completion(&h->done);
 	t = kthread_run(holdup_thread, h, "mm_iommu_test");
@@ -1917,7 +2004,7 @@ static void uncharged_bounded(struct kunit *test)
 		kunit_skip(test, "RLIMIT_MEMLOCK is %lu pages", limit);
 	ua = map_small(test, 3 * limit);
 	old = ipc_lock_drop(test);
-	h = holdup_start(test);
+	h = holdup_start(test, NULL);
 	for (i = 0; i < 3; i++) {
 		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua + i * limit * P, limit * P,
 							&mem), 0);
@@ -1939,12 +2026,74 @@ static void failed_costs_no_grace_period(struct kunit *test)
 	struct holdup *h;
 
 	KUNIT_ASSERT_EQ(test, vm_munmap(ua + 3 * P, P), 0);
-	h = holdup_start(test);
+	h = holdup_start(test, NULL);
 	for (i = 0; i < 100; i++)
 		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), -EFAULT);
 	holdup_end(h);
 	KUNIT_EXPECT_TRUE(test, h->seen_over);
 	KUNIT_EXPECT_EQ(test, h->pins, f->pins);
+}
+
+/*
+ * The worker waits for a grace period, and for locks of pages. Other work of the kernel does
+ * not wait for that: what is queued for everybody ends while none of ours can.
+ */
+static void own_workqueue(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 4);
+	struct mm_iommu_region *mem;
+	struct holdup *h;
+
+	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
+	h = holdup_start(test, NULL);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+	__flush_workqueue(system_unbound_wq);
+	__flush_workqueue(system_wq);
+	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 4);
+	holdup_end(h);
+	KUNIT_EXPECT_TRUE(test, h->seen_over);
+	KUNIT_EXPECT_EQ(test, h->pins, f->pins + 4);
+}
+
+static void mm_put(void *mm)
+{
+	mmput(mm);
+}
+
+/*
+ * Nothing of a process waits for another's: regions come, go and are abandoned while the
+ * other's store is locked.
+ */
+static void stores_apart(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 4), hpa, i;
+	struct mm_struct *other = mm_make();
+	struct mm_iommu_region *mem;
+	struct holdup *h;
+
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, mm_put, other), 0);
+	kthread_unuse_mm(f->mm);
+	kthread_use_mm(other);
+	KUNIT_EXPECT_EQ(test, mm_iommu_register(other, P, P, &mem), -EFAULT);
+	kthread_unuse_mm(other);
+	kthread_use_mm(f->mm);
+	KUNIT_ASSERT_NOT_NULL(test, mm_iommu_store(other));
+
+	h = holdup_start(test, &mm_iommu_store(other)->lock);
+	for (i = 0; i < 20; i++) {
+		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
+		KUNIT_EXPECT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
+		KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), (long)P);
+		mm_iommu_abandon(f->mm, mem);
+		KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
+		KUNIT_EXPECT_EQ(test, index_count(f->mm), 0L);
+	}
+	holdup_end(h);
+	KUNIT_EXPECT_TRUE(test, h->seen_over);
 }
 
 /* A registration that nobody else has can be replaced by a new one, another can't. */
@@ -2089,6 +2238,125 @@ static void orphan_race(struct kunit *test)
 	}
 	wait_for_completion(&l->done);
 	KUNIT_EXPECT_EQ(test, atomic_read(&l->wrong), 0);
+}
+
+/* ---- debugfs ---- */
+
+static void listing_close(void *file)
+{
+	fput(file);
+	flush_delayed_fput();
+}
+
+static void listing_unmount(void *mnt)
+{
+	kern_unmount(mnt);
+}
+
+/* The file of debugfs, with room for some lines. Nobody has mounted it yet. */
+static struct seq_file *listing_open(struct kunit *test)
+{
+	struct file_system_type *type = get_fs_type("debugfs");
+	struct vfsmount *mnt;
+	struct seq_file *m;
+	struct file *file;
+
+	if (!type)
+		kunit_skip(test, "no debugfs");
+	mnt = kern_mount(type);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(mnt));
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, listing_unmount, mnt), 0);
+	file = file_open_root_mnt(mnt, "powerpc/mm_iommu", O_RDONLY, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, listing_close, file), 0);
+	m = file->private_data;
+	/* Freed when it is closed. */
+	m->buf = kvzalloc(P, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, m->buf);
+	m->size = P;
+	return m;
+}
+
+static bool can_lock(spinlock_t *lock)
+{
+	bool ret = spin_trylock(lock);
+
+	if (ret)
+		spin_unlock(lock);
+	return ret;
+}
+
+/* One line after the other; how many are of @f's regions, and between how many it was locked */
+static unsigned int listing_read(struct fixture *f, struct seq_file *m, unsigned int *locked)
+{
+	struct mm_iommu_store *store = mm_iommu_store(f->mm);
+	unsigned int lines = 0;
+	loff_t pos = 0;
+	void *v;
+
+	*locked = 0;
+	for (v = m->op->start(m, &pos); v; v = m->op->next(m, v, &pos)) {
+		*locked += !can_lock(&store->lock);
+		m->op->show(m, v);
+		if (v != SEQ_START_TOKEN)
+			lines += ((struct mm_iommu_region *)v)->store == store;
+	}
+	m->op->stop(m, v);
+	m->buf[min(m->count, m->size - 1)] = 0;
+	return lines;
+}
+
+/* Those who register and map do not wait for a list that is being written. */
+static void listing_unlocked(struct kunit *test)
+{
+	struct seq_file *m = listing_open(test);
+	struct fixture *f = test->priv;
+	struct mm_iommu_region *mem[8];
+	unsigned long ua = map_small(test, 16), i;
+	unsigned int locked;
+	char line[64];
+
+	for (i = 0; i < ARRAY_SIZE(mem); i++)
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 2 * i * P, P, &mem[i]), 0);
+	KUNIT_EXPECT_EQ(test, listing_read(f, m, &locked), ARRAY_SIZE(mem));
+	KUNIT_EXPECT_EQ(test, locked, 0U);
+	for (i = 0; i < ARRAY_SIZE(mem); i++) {
+		snprintf(line, sizeof(line), " 0x%lx 0x%lx 1 %lu 1 1 %lu\n", ua + 2 * i * P, P,
+			 mem[i]->contig, mem[i]->metadata);
+		KUNIT_EXPECT_NOT_NULL_MSG(test, strstr(m->buf, line), "no '%s' in\n%s", line,
+					  m->buf);
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+	}
+}
+
+/* What the registering thread is still writing is not read: a batch has been recorded here. */
+static void listing_claimed(struct kunit *test)
+{
+	const unsigned long pages = 2 * BATCH_PAGES;
+	struct seq_file *m = listing_open(test);
+	struct fixture *f = test->priv;
+	struct mm_iommu_region *claim;
+	struct registrant *r;
+	unsigned long ua;
+	unsigned int locked;
+	struct stall *s = map_stall(test, pages, BATCH_PAGES + 77, &ua);
+	char line[80];
+
+	r = registrant_start(test, ua, pages * P, false);
+	wait_for_completion(&s->reached);
+	scoped_guard(rcu) {
+		claim = mm_iommu_find_range(mm_iommu_store(f->mm), ua, ua + P);
+		/* The thread that writes it waits. */
+		KUNIT_EXPECT_GT(test, data_race(claim->metadata), sizeof(*claim));
+	}
+	KUNIT_EXPECT_EQ(test, listing_read(f, m, &locked), 1U);
+	complete_all(&s->go);
+	wait_for_completion(&r->done);
+	KUNIT_ASSERT_EQ(test, r->ret, 0);
+	KUNIT_EXPECT_EQ(test, locked, 0U);
+	snprintf(line, sizeof(line), " 0x%lx 0x%lx %lu 0 1 0 0 claimed\n", ua, pages * P, pages);
+	KUNIT_EXPECT_NOT_NULL_MSG(test, strstr(m->buf, line), "no '%s' in\n%s", line, m->buf);
+	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, r->mem), 0);
 }
 
 /* ---- real mode ---- */
@@ -2499,13 +2767,18 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(claim_shared),
 	KUNIT_CASE(claim_failed),
 	KUNIT_CASE(claim_wait_killed),
-	KUNIT_CASE(register_killed),
+	KUNIT_CASE_PARAM(register_killed, killed_gen_params),
+	KUNIT_CASE(register_killed_before),
 	KUNIT_CASE(uncharged_at_once),
 	KUNIT_CASE(uncharged_bounded),
 	KUNIT_CASE(failed_costs_no_grace_period),
+	KUNIT_CASE(own_workqueue),
+	KUNIT_CASE(stores_apart),
 	KUNIT_CASE(unregister_last),
 	KUNIT_CASE(orphan),
 	KUNIT_CASE(orphan_race),
+	KUNIT_CASE(listing_unlocked),
+	KUNIT_CASE(listing_claimed),
 	KUNIT_CASE(no_memory),
 	KUNIT_CASE(page_helpers),
 	KUNIT_CASE(page_helpers_huge),

@@ -4,10 +4,10 @@
  * answers as it is told to.
  *
  * iommu_user_window.c is included with its hypercalls replaced, so this runs on any
- * machine. So are the PE's node and device. The hypervisor fails at one entry, after it has changed those before it: what a
- * real one does is not known. struct fixture's ua[] is the model: where each entry must
- * lead. expect_model() holds against it what the hypervisor has, the view words, and what
- * regions (v2) or pages (v1) are held.
+ * machine. So are the PE's node and device. The hypervisor fails at one entry, after it has
+ * changed those before it: what a real one does is not known. struct fixture's ua[] is the
+ * model: where each entry must lead. expect_model() holds against it what the hypervisor
+ * has, the view words, and what regions (v2) or pages (v1) are held.
  */
 #include <kunit/test.h>
 #include <linux/iommu.h>
@@ -133,22 +133,23 @@ static struct property pe_window = {
 	.name = "ibm,dma-window", .next = &pe_window64,
 	.value = &pe_window_value, .length = sizeof(pe_window_value),
 };
+
 static struct device_node pe_node = { .properties = &pe_window };
 static struct pci_bus pe_bus;
 static struct pci_dev pe_dev = { .bus = &pe_bus, .dev.numa_node = NUMA_NO_NODE };
 
-#define pci_dma_find(dn, prop)		(&pe_node)
-#define pci_device_to_OF_node(pdev)	NULL
+#define pci_dma_find(dn, prop)		((void)(dn), (void)(prop), &pe_node)
+#define pci_device_to_OF_node(pdev)	((void)(pdev), NULL)
 #define pci_dev_get(pdev)		(pdev)
-#define pci_dev_put(pdev)		do { } while (0)
+#define pci_dev_put(pdev)		((void)(pdev))
 #define of_node_get(node)		(node)
-#define of_node_put(node)		do { } while (0)
+#define of_node_put(node)		((void)(node))
 #define iommu_group_for_each_dev(group, pdev, fn) \
-	((void)(fn), *(pdev) = &pe_dev)
+	((void)(group), (void)(fn), *(pdev) = &pe_dev)
 #define of_parse_dma_window(node, prop, liobn, start, size) \
-	(*(liobn) = WINDOW_LIOBN, *(start) = OFFSET << SHIFT, \
+	((void)(node), (void)(prop), *(liobn) = WINDOW_LIOBN, *(start) = OFFSET << SHIFT, \
 	 *(size) = (unsigned long)ENTRIES << SHIFT)
-#define remove_dynamic_dma_windows(pdev, node)	(0)
+#define remove_dynamic_dma_windows(pdev, node)	((void)(pdev), (void)(node), 0)
 
 #undef firmware_has_feature
 #define firmware_has_feature(feature)	(hv.features & (feature))
