@@ -74,6 +74,13 @@ extern struct iommu_table_ops iommu_table_lpar_multi_ops;
 
 /* iommu_user_window.c */
 extern struct iommu_table_group_ops spapr_tce_table_group_ops;
+#ifdef CONFIG_IOMMU_API
 u64 pseries_query_page_sizes(u32 query_page_size);
+#else
+static inline u64 pseries_query_page_sizes(u32 query_page_size)
+{
+	return 0;
+}
+#endif
 
 #endif /* PSERIES_IOMMU_USER_WINDOW_H */
