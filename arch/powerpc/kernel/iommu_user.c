@@ -692,84 +692,6 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 
 /* ---- one entry ---- */
 
-static void fill_one(void *arg, __be64 *list, unsigned long n)
-{
-	list[0] = cpu_to_be64(*(u64 *)arg);
-}
-
-/*
- * Change a hypervisor's entry, whose line is locked: set it to lead into @mem, or clear it if
- * @mem is NULL. Returns whether it was live, or why nothing was changed. *@held is the region
- * on which the old entry held a reference.
- */
-static int hv_one_change(struct iommu_table *tbl, u64 *view, unsigned long entry,
-			 unsigned long ua, enum dma_data_direction dir,
-			 struct mm_iommu_region *mem, struct mm_iommu_region **held)
-{
-	u64 old = iommu_view_get(view), word = 0, tce = 0;
-	struct mm_iommu_run run;
-	int ret;
-
-	if (old & IOMMU_VIEW_LIVE) {
-		*held = mm_iommu_find(mm_iommu_store(tbl->it_mm), old & IOMMU_VIEW_UA);
-		if (!*held)
-			return -EIO;
-	} else if (!mem) {
-		return 0;
-	}
-	if (mem) {
-		if (!mm_iommu_run_pages(mem, ua, tbl->it_page_shift, &run))
-			return -EINVAL;
-		word = iommu_user_word(tbl, ua, dir);
-		tce = run.hpa | iommu_user_word_perm(word);
-		/* dirty-before-entry */
-		if (word & IOMMU_VIEW_WRITE)
-			mm_iommu_mark_dirty(mem, ua, BIT(tbl->it_page_shift));
-	}
-	ret = tbl->it_ops->set_user(tbl, entry, 1, mem ? fill_one : NULL, &tce);
-	if (ret)
-		return ret;
-	iommu_view_set(view, word);
-	return !!(old & IOMMU_VIEW_LIVE);
-}
-
-/* iommu_user_one() for a hypervisor's entry: one call */
-static int hv_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		  enum dma_data_direction dir)
-{
-	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
-	struct mm_iommu_region *mem = NULL, *held = NULL;
-	struct iommu_span span;
-	u64 *head;
-	int ret;
-
-	if (tbl->it_pins)
-		return -EOPNOTSUPP;
-	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
-	if (!span.view)
-		return dir == DMA_NONE ? 0 : -ENOENT;
-	if (dir != DMA_NONE) {
-		if (READ_ONCE(tbl->it_revoked))
-			return -ENODEV;
-		mem = store ? mm_iommu_find(store, ua) : NULL;
-		if (!mem)
-			return -EFAULT;
-		if (!mm_iommu_get(mem, 1))
-			return -ENXIO;
-	}
-	head = iommu_view_head(span.view);
-	ret = iommu_line_lock(head);
-	if (!ret) {
-		ret = hv_one_change(tbl, span.view, entry, ua, dir, mem, &held);
-		iommu_view_unlock(head);
-	}
-	if (ret < 0)
-		held = mem;
-	if (held)
-		mm_iommu_put(held, 1);
-	return ret;
-}
-
 /**
  * iommu_user_one() - set or clear one entry by the shortest path
  * @tbl: the table
@@ -787,8 +709,6 @@ int iommu_user_one(struct iommu_table *tbl, unsigned long entry, unsigned long u
 	assert_section();
 	if (ua & (BIT(tbl->it_page_shift) - 1))
 		return -EINVAL;
-	if (!tbl->it_view_off)
-		return hv_one(tbl, entry, ua, dir);
 	if (dir == DMA_NONE)
 		return iommu_user_try_unmap_one(tbl, entry, false);
 	return iommu_user_try_map_one(tbl, entry, iommu_view_word(ua, dir != DMA_TO_DEVICE),

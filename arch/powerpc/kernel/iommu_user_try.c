@@ -1009,6 +1009,61 @@ static __always_inline void one_finish(struct iommu_table *tbl, unsigned long en
 		mm_iommu_put(drop, 1);
 }
 
+static void fill_one(void *arg, __be64 *list, unsigned long n)
+{
+	list[0] = cpu_to_be64(*(u64 *)arg);
+}
+
+/*
+ * What iommu_user_try_ready() refused with @why is done here, if the TCEs are a hypervisor's: by
+ * one hypercall. @word is 0 to clear the entry.
+ */
+static noinline int one_hypercall(struct iommu_table *tbl, unsigned long entry, u64 word,
+				  bool mmu_off, int why)
+{
+	struct mm_iommu_region *mem = NULL, *drop = NULL;
+	struct iommu_span span __uninitialized;
+	int ret, err = 0;
+	u64 *head, tce = 0;
+
+	if (why != -EOPNOTSUPP || mmu_off || tbl->it_view_off || tbl->it_pins)
+		return why;
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	if (!span.view)
+		return word ? -ENOENT : 0;
+	if (word) {
+		mem = region_find(tbl, word & IOMMU_VIEW_UA);
+		if (unlikely(!mem))
+			return -EFAULT;
+		if (unlikely(!atomic64_read(&mem->mapped)))
+			return -ENXIO;
+	}
+	head = iommu_view_head(span.view);
+	ret = iommu_line_lock(head);
+	if (unlikely(ret))
+		return ret == -ENOENT && !mem ? 0 : ret;
+	ret = one_judge(tbl, READ_ONCE(*span.view), word, mem, &tce, &drop);
+	if (ret > 0 || (!ret && mem)) {
+		err = tbl->it_ops->set_user(tbl, entry, 1, mem ? fill_one : NULL, &tce);
+		if (likely(!err))
+			iommu_view_set(span.view, word);
+	}
+	iommu_view_unlock(head);
+	if (unlikely(err)) {
+		/*
+		 * A single call that fails changes nothing. The new reference goes, unless the
+		 * entry before was to leave its own. The slow path tries again, and says why.
+		 */
+		drop = ret && !drop ? NULL : mem;
+		ret = err == -EAGAIN ? err : -EOPNOTSUPP;
+	}
+	if (likely(ret > 0 || (!ret && mem)))
+		one_finish(tbl, entry, drop, false);
+	else if (drop)
+		mm_iommu_put(drop, 1);
+	return ret;
+}
+
 /**
  * iommu_user_try_map_one() - set one entry
  * @tbl: the table
@@ -1018,7 +1073,8 @@ static __always_inline void one_finish(struct iommu_table *tbl, unsigned long en
  * @mmu_off: real mode
  *
  * A whole operation, from the reference to the drop after the invalidation, without a
- * gather: there is nothing to gather.
+ * gather: there is nothing to gather. In virtual mode also for a hypervisor's TCE (v2), by one
+ * hypercall.
  *
  * Context: section, or MMU off.
  * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed,
@@ -1031,7 +1087,7 @@ int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 wor
 	struct iommu_span span __uninitialized;
 
 	if (unlikely(ret))
-		return ret;
+		return one_hypercall(tbl, entry, word, mmu_off, ret);
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	if (unlikely(!span.view))
 		return -ENOENT;
@@ -1066,7 +1122,7 @@ int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool 
 	struct mm_iommu_region *drop = NULL;
 
 	if (unlikely(ret))
-		return ret;
+		return one_hypercall(tbl, entry, 0, mmu_off, ret);
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	if (!span.view || !(READ_ONCE(*span.view) & IOMMU_VIEW_LIVE))
 		return 0;

@@ -924,6 +924,23 @@ long kvmppc_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 }
 EXPORT_SYMBOL_GPL(kvmppc_h_put_tce);
 
+/* A list of one entry: an H_PUT_TCE */
+static long kvmppc_tce_put_listed(struct kvmppc_tce_call *c, const __be64 __user *list)
+{
+	const unsigned long nr = c->nr, value = c->value;
+	__be64 tce;
+	long ret;
+
+	if (get_user(tce, list))
+		return H_TOO_HARD;
+	c->nr = H_PUT_TCE;
+	c->value = be64_to_cpu(tce);
+	ret = kvmppc_tce_do(c);
+	c->nr = nr;
+	c->value = value;
+	return ret;
+}
+
 /* Copy the guest's list at @gpa, check it, do the call. */
 static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, struct kvmppc_tce_call *c,
 				    unsigned long gpa)
@@ -948,6 +965,8 @@ static long kvmppc_tce_put_indirect(struct kvm_vcpu *vcpu, struct kvmppc_tce_cal
 	c->list = vcpu->arch.tce_list;
 	if (!c->list)
 		return H_NOT_ENOUGH_RESOURCES;
+	if (c->n == 1)
+		return kvmppc_tce_put_listed(c, (__be64 __user *)ua);
 	if (copy_from_user(c->list->tce, (void __user *)ua, c->n * sizeof(u64)))
 		return H_TOO_HARD;
 

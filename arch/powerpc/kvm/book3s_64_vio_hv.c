@@ -550,6 +550,7 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	struct kvmppc_spapr_tce_iommu_table *hw;
 	unsigned long idx, entry, ua = 0;
 	u64 *page, word = 0;
+	struct list_head *at;
 	unsigned int sub;
 	int err;
 
@@ -568,11 +569,15 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	if (unlikely(!page && tce))
 		return gview_lacks(c, idx);
 
-	hw = list_entry(c->at, struct kvmppc_spapr_tce_iommu_table, next);
+	at = c->at;
+	hw = list_entry(at, struct kvmppc_spapr_tce_iommu_table, next);
 	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
 		sub = stt->page_shift - hw->tbl->it_page_shift;
 		entry = (stt->offset + idx) << sub;
-		if (unlikely(sub))
+		/* One hypercall for each try */
+		if (!mmu_off && unlikely(c->at != at) && !hw->tbl->it_view_off)
+			err = -EAGAIN;
+		else if (unlikely(sub))
 			err = hw_range(c, hw->tbl, entry, 1UL << sub, ua, perm);
 		else if (perm)
 			err = iommu_user_try_map_one(hw->tbl, entry, word, mmu_off);
@@ -766,12 +771,14 @@ long kvmppc_tce_try(struct kvmppc_tce_call *c)
 	switch (c->nr) {
 	case H_GET_TCE:
 		return try_get(c, c->ioba);
-	case H_PUT_TCE:
-		return try_put(c, c->ioba, c->value, c->mmu_off);
 	case H_PUT_TCE_INDIRECT:
 		return try_list(c);
+	case H_STUFF_TCE:
+		/* Of a single entry it is the H_PUT_TCE that clears. */
+		if (c->n != 1 || c->value & KVM_TCE_PERM)
+			return try_stuff(c);
 	}
-	return try_stuff(c);
+	return try_put(c, c->ioba, c->value, c->mmu_off);
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_try);
 
