@@ -87,9 +87,71 @@ static bool target_clears(const struct target *t, u64 word)
 	       (!t->only.size || (word & IOMMU_VIEW_UA) - t->only.ua < t->only.size);
 }
 
+/* Permission bits of the TCEs */
+static u64 target_perm(const struct target *t)
+{
+	return iommu_user_word_perm(iommu_view_word(0, t->dir != DMA_TO_DEVICE));
+}
+
+/**
+ * struct list_run - the contiguous memory that was found last for an address of a list
+ * @ua: its first user address
+ * @span: IOMMU pages may begin in so many bytes from there; 0: nothing was found yet
+ * @delta: from its user addresses to its host addresses
+ */
+struct list_run {
+	unsigned long ua, span, delta;
+};
+
+/* Find the contiguous memory around @ua. False: an IOMMU page cannot lead there. */
+static noinline bool list_find(const struct target *t, unsigned long ua, bool dirty,
+			       struct list_run *r)
+{
+	unsigned long size = BIT(t->shift), first, len = size;
+	struct mm_iommu_region *mem = t->mem;
+	struct mm_iommu_run run;
+
+	if (ua - mem->ua >= mem->end - mem->ua ||
+	    !mm_iommu_run_pages(mem, ua, t->shift, &run))
+		return false;
+	r->delta = run.hpa - ua;
+	r->ua = ua;
+	if (run.shift >= t->shift) {
+		/* What the word covers, as far as it is in the region */
+		first = ua & ~(BIT(run.shift) - 1);
+		r->ua = max(first, mem->ua);
+		len = min(first + BIT(run.shift), mem->end) - r->ua;
+	}
+	r->span = len - size + 1;
+	/* dirty-before-entry */
+	if (dirty)
+		mm_iommu_mark_dirty(mem, r->ua, len);
+	return true;
+}
+
 /*
- * How many of the @n entries from @i on lead to contiguous memory, which begins at *@hpa? At most
- * one of a list. 0: an IOMMU page cannot lead there.
+ * Translate up to @n addresses of the list to TCEs in @tces, if it is not NULL. Returns for how
+ * many it is known where they lead.
+ */
+static unsigned long list_translate(const struct target *t, unsigned long n, __be64 *tces)
+{
+	bool dirty = tces && t->dir != DMA_TO_DEVICE;
+	struct list_run r = {};
+	unsigned long i, ua;
+
+	for (i = 0; i < n; i++) {
+		ua = t->list[i] + t->ua;
+		if (ua - r.ua >= r.span && !list_find(t, ua, dirty, &r))
+			break;
+		if (tces)
+			iommu_tce_store(tces + i, (ua + r.delta) | target_perm(t));
+	}
+	return i;
+}
+
+/*
+ * How many of the @n entries from @i on lead to contiguous memory, which begins at *@hpa? Not for
+ * lists. 0: an IOMMU page cannot lead there.
  */
 static unsigned long target_run(const struct target *t, unsigned long i, unsigned long n,
 				unsigned long *hpa)
@@ -103,7 +165,7 @@ static unsigned long target_run(const struct target *t, unsigned long i, unsigne
 	}
 	if (ua - t->mem->ua >= t->mem->end - t->mem->ua)
 		return 0;
-	n = min(t->list ? 1 : n, mm_iommu_run_pages(t->mem, ua, t->shift, &run));
+	n = min(n, mm_iommu_run_pages(t->mem, ua, t->shift, &run));
 	*hpa = run.hpa;
 	return n;
 }
@@ -119,6 +181,8 @@ static unsigned long target_part(const struct target *t, const u64 *view, unsign
 			n--;
 		return n;
 	}
+	if (t->list)
+		return list_translate(t, n, NULL);
 	for (i = 0; i < n; i += k) {
 		k = target_run(t, i, n - i, &hpa);
 		if (!k)
@@ -230,9 +294,12 @@ static int line_grows(struct iommu_table *tbl, const u64 *view, u64 word)
 static void fill_target(void *arg, __be64 *tces, unsigned long n)
 {
 	const struct target *t = arg;
-	unsigned long perm = iommu_user_word_perm(iommu_view_word(0, t->dir != DMA_TO_DEVICE));
-	unsigned long hpa = 0, i, k, j;
+	unsigned long perm = target_perm(t), hpa = 0, i, k, j;
 
+	if (t->list) {
+		list_translate(t, n, tces);
+		return;
+	}
 	for (i = 0; i < n; i += k) {
 		/* Not 0: see target_part(). */
 		k = target_run(t, i, n - i, &hpa) ?: 1;
