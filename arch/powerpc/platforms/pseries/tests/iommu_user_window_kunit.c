@@ -607,31 +607,60 @@ static void hopeless(struct kunit *test)
 	clear_all(test);
 }
 
+static const long busy_codes[] = {
+	H_BUSY, H_LONG_BUSY_ORDER_1_MSEC, H_LONG_BUSY_ORDER_10_MSEC,
+	H_LONG_BUSY_ORDER_100_MSEC, H_LONG_BUSY_ORDER_1_SEC, H_LONG_BUSY_ORDER_10_SEC,
+	H_LONG_BUSY_ORDER_100_SEC,
+};
+
 /* Busy is no error: again, until it is not. */
-static void busy(struct kunit *test)
+static void busy_at(struct kunit *test, long rc, unsigned long first, unsigned long n,
+		    unsigned long at)
 {
-	static const long rc[] = { H_BUSY, H_LONG_BUSY_ORDER_1_MSEC, H_LONG_BUSY_END_RANGE };
 	struct fixture *f = test->priv;
 	unsigned long done;
+
+	hv_fail(at, rc, 5);
+	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 7), &done), 0);
+	KUNIT_EXPECT_EQ(test, hv.times, 0U);
+	expect_model(test, "busy");
+	hv_fail(at, rc, 5);
+	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 9), &done), 0);
+	KUNIT_EXPECT_EQ(test, hv.times, 0U);
+	expect_model(test, "busy");
+	hv_fail(at, rc, 5);
+	KUNIT_EXPECT_EQ(test, unmap(f, first, n), (long)n);
+	KUNIT_EXPECT_EQ(test, hv.times, 0U);
+	model_set(f, first, n, 0);
+	expect_model(test, "busy");
+}
+
+static void busy(struct kunit *test)
+{
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(rc); i++) {
-		hv_fail(70, rc[i], 5);
-		KUNIT_EXPECT_EQ(test, map(f, 60, 40, ua_of(f, 7), &done), 0);
-		KUNIT_EXPECT_EQ(test, hv.times, 0U);
-		hv_fail(70, rc[i], 5);
-		KUNIT_EXPECT_EQ(test, map(f, 60, 40, ua_of(f, 9), &done), 0);
-		KUNIT_EXPECT_EQ(test, hv.times, 0U);
-		expect_model(test, "busy");
-		hv_fail(70, rc[i], 5);
-		KUNIT_EXPECT_EQ(test, unmap(f, 60, 40), 40L);
-		KUNIT_EXPECT_EQ(test, hv.times, 0U);
-		model_set(f, 60, 40, 0);
-		expect_model(test, "busy");
+	for (i = 0; i < ARRAY_SIZE(busy_codes); i++) {
+		busy_at(test, busy_codes[i], 60, 40, 70);
+		busy_at(test, busy_codes[i], 60, 1, 60);
+		busy_at(test, busy_codes[i], 500, 700, 1030);
 	}
 }
 
-/* A list of pages of which one is refused */
+/* Map the list's pages to the entries from @i on; @g->done tells how many. */
+static int map_list(struct fixture *f, unsigned long i, unsigned long n, const u64 *list)
+{
+	unsigned long k;
+	int ret;
+
+	iommu_user_begin(&f->g, f->tbl, false);
+	ret = iommu_user_map_list(&f->g, OFFSET + i, n, list, f->base, DMA_BIDIRECTIONAL);
+	iommu_user_finish(&f->g);
+	for (k = 0; k < f->g.done; k++)
+		model_set(f, i + k, 1, f->base + list[k]);
+	return ret;
+}
+
+/* A list of pages of which one is refused, or must wait */
 static void lists(struct kunit *test)
 {
 	const struct kind *k = kind_of(test);
@@ -644,27 +673,72 @@ static void lists(struct kunit *test)
 	for (i = 0; i < 400; i++)
 		list[i] = ((i * 37) % MEMORY) << SHIFT;
 
-	hv_fail(0, 0, 0);
-	iommu_user_begin(&f->g, f->tbl, false);
-	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 30, 400, list, f->base,
-						  DMA_BIDIRECTIONAL), 0);
-	iommu_user_finish(&f->g);
-	for (i = 0; i < 400; i++)
-		model_set(f, 30 + i, 1, f->base + list[i]);
-	expect_model(test, "list");
-	if (!k->single && !k->pins)
-		KUNIT_EXPECT_EQ(test, hv_calls(), 1U);
+	for (i = 0; i < ARRAY_SIZE(answers); i++) {
+		hv_fail(0, 0, 0);
+		KUNIT_EXPECT_EQ(test, map_list(f, 30, 400, list), 0);
+		expect_model(test, "list");
+		if (!k->single && !k->pins)
+			KUNIT_EXPECT_EQ(test, hv_calls(), 1U);
 
-	hv_fail(230, H_PARAMETER, ALWAYS);
-	iommu_user_begin(&f->g, f->tbl, false);
-	KUNIT_EXPECT_EQ(test, iommu_user_map_list(&f->g, OFFSET + 31, 399, list, f->base,
-						  DMA_BIDIRECTIONAL), -EINVAL);
-	iommu_user_finish(&f->g);
-	KUNIT_EXPECT_EQ(test, f->g.done, 199UL);
-	for (i = 0; i < 199; i++)
-		model_set(f, 31 + i, 1, f->base + list[i]);
-	expect_model(test, "refused");
-	clear_all(test);
+		hv_fail(230, answers[i].rc, ALWAYS);
+		KUNIT_EXPECT_EQ(test, map_list(f, 31, 399, list), answers[i].err);
+		KUNIT_EXPECT_EQ(test, f->g.done, 199UL);
+		expect_model(test, answers[i].name);
+		clear_all(test);
+	}
+	for (i = 0; i < ARRAY_SIZE(busy_codes); i++) {
+		hv_fail(230, busy_codes[i], 5);
+		KUNIT_EXPECT_EQ(test, map_list(f, 30, 400, list), 0);
+		KUNIT_EXPECT_EQ(test, hv.times, 0U);
+		expect_model(test, "busy");
+		clear_all(test);
+	}
+}
+
+/* A single entry by a try, as KVM does it: what it could not do is as before. */
+static void tries(struct kunit *test)
+{
+	const u64 word = iommu_view_word(ua_of(test->priv, 3), true);
+	const struct kind *k = kind_of(test);
+	struct fixture *f = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(answers) + ARRAY_SIZE(busy_codes); i++) {
+		bool again = i >= ARRAY_SIZE(answers);
+		int err = again && !k->pins ? -EAGAIN : -EOPNOTSUPP;
+		long rc = again ? busy_codes[i - ARRAY_SIZE(answers)] : answers[i].rc;
+		unsigned long done;
+
+		KUNIT_EXPECT_EQ(test, map(f, 21, 1, ua_of(f, 5), &done), 0);
+		hv_fail(20, rc, ALWAYS);
+		iommu_user_enter();
+		KUNIT_EXPECT_EQ(test, iommu_user_try_map_one(f->tbl, OFFSET + 20, word, false),
+				err);
+		hv.at = 21;
+		KUNIT_EXPECT_EQ(test, iommu_user_try_map_one(f->tbl, OFFSET + 21, word, false),
+				err);
+		KUNIT_EXPECT_EQ(test, iommu_user_try_unmap_one(f->tbl, OFFSET + 21, false), err);
+		/* Never with the MMU off */
+		KUNIT_EXPECT_EQ(test, iommu_user_try_map_one(f->tbl, OFFSET + 20, word, true),
+				-EOPNOTSUPP);
+		iommu_user_leave();
+		KUNIT_EXPECT_EQ(test, hv_calls(), k->pins ? 0U : 3U);
+		expect_model(test, "try");
+
+		hv_fail(0, 0, 0);
+		iommu_user_enter();
+		if (!k->pins) {
+			KUNIT_EXPECT_EQ(test, iommu_user_try_map_one(f->tbl, OFFSET + 20, word,
+								     false), 0);
+			model_set(f, 20, 1, ua_of(f, 3));
+			KUNIT_EXPECT_EQ(test, iommu_user_try_unmap_one(f->tbl, OFFSET + 21,
+								       false), 1);
+			model_set(f, 21, 1, 0);
+		}
+		iommu_user_leave();
+		expect_model(test, "try");
+		clear_all(test);
+	}
 }
 
 /* What can't be cleared is let go of once its window is gone. */
@@ -826,6 +900,7 @@ static struct kunit_case window_cases[] = {
 	KUNIT_CASE_PARAM(hopeless, kind_gen_params),
 	KUNIT_CASE_PARAM(busy, kind_gen_params),
 	KUNIT_CASE_PARAM(lists, kind_gen_params),
+	KUNIT_CASE_PARAM(tries, kind_gen_params),
 	KUNIT_CASE_PARAM(forgotten, kind_gen_params),
 	KUNIT_CASE_PARAM(left_over, kind_gen_params),
 	KUNIT_CASE_PARAM(taken_empty, kind_gen_params),
