@@ -22,6 +22,7 @@
 #include "vfio_spapr_kvm.h"
 #include "vfio_spapr_nvme.h"
 #include "vfio_spapr_sysfs.h"
+#include <signal.h>
 #include "kselftest_harness.h"
 
 /* Emulated machines are slow. */
@@ -457,43 +458,161 @@ static void check_window(struct __test_metadata *_metadata, struct user *u, __u6
 	ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, start + DATA_AT, DATA / 2));
 }
 
-/* Live entries of our window at @start, as debugfs tells; -1 if there is no such window */
-static long window_live(__u64 start)
-{
-	FILE *f = fopen("/sys/kernel/debug/powerpc/tce_windows", "r");
-	unsigned long long at;
-	long live, value = -1;
-	char line[300];
-	int pid, group;
+#define WINDOWS_VIEW	"/sys/kernel/debug/powerpc/tce_windows"
 
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%d %d 0x%llx 0x%*x 0x%*x %*u %*u %ld",
-			   &group, &pid, &at, &live) == 4 &&
-		    group == groups[0] && pid == getpid() && at == start)
-			value = live;
+/* A line of the view of windows, its owner apart */
+struct window_line {
+	unsigned long long start, size, page_size;
+	unsigned long levels, bytes, live;
+};
+
+/*
+ * The line of the group's window at @start that @owner has; any window of @owner's if the group is
+ * negative. How many lines there are; -1 if a line is not as documented.
+ */
+static int window_line(int group, const char *owner, __u64 start, struct window_line *w)
+{
+	FILE *f = fopen(WINDOWS_VIEW, "r");
+	struct window_line l;
+	char line[300], who[32];
+	int n = 0, of, end;
+
+	if (!f || !fgets(line, sizeof(line), f) ||
+	    strncmp(line, "group owner     start ", 22))
+		n = -1;
+	while (n >= 0 && fgets(line, sizeof(line), f)) {
+		end = 0;
+		if (sscanf(line, "%d %31s 0x%llx 0x%llx 0x%llx %lu %lu %lu%n", &of, who, &l.start,
+			   &l.size, &l.page_size, &l.levels, &l.bytes, &l.live, &end) != 8 ||
+		    strcmp(line + end, "\n")) {
+			n = -1;
+		} else if (!strcmp(who, owner) &&
+			   (group < 0 || (of == group && l.start == start))) {
+			*w = l;
+			n++;
+		}
+	}
 	if (f)
 		fclose(f);
-	return value;
+	return n;
+}
+
+static const char *own_pid(void)
+{
+	static char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	return pid;
+}
+
+/* The line of our window must be this; @bytes: at least, at most. */
+static void check_line(struct __test_metadata *_metadata, __u64 start, __u64 size,
+		       unsigned int shift, unsigned long levels, unsigned long live,
+		       unsigned long *bytes)
+{
+	struct window_line w = { 0 };
+
+	ASSERT_EQ(1, window_line(groups[0], own_pid(), start, &w));
+	EXPECT_EQ(size, w.size);
+	EXPECT_EQ(1ULL << shift, w.page_size);
+	EXPECT_EQ(levels, w.levels);
+	EXPECT_EQ(live, w.live);
+	*bytes = w.bytes;
 }
 
 TEST_F(windows, in_debugfs)
 {
+	unsigned long before, bytes, entries = DATA / 2 >> self->shift;
 	struct user *u = &self->u;
+	struct window_line w;
 	__u64 start = 1;
 
-	if (access("/sys/kernel/debug/powerpc/tce_windows", R_OK))
+	if (access(WINDOWS_VIEW, R_OK))
 		SKIP(return, "this kernel does not show its windows");
-	EXPECT_EQ(-1, window_live(u->c.window));
-	ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, 1, &start));
-	EXPECT_EQ(0, window_live(start));
-	ASSERT_EQ(0, do_map(&u->c, DATA_AT, user_page(u, 0), DATA / 2));
-	EXPECT_EQ(DATA / 2 / IOMMU_PAGE, window_live(u->c.window));
+	EXPECT_EQ(0, window_line(groups[0], own_pid(), u->c.window, &w));
+	EXPECT_EQ(0, window_line(groups[0], "host", u->c.window, &w));
+	/* The workbench's own devices have a driver of the host's. */
+	EXPECT_LE(1, window_line(-1, "host", 0, &w));
+	EXPECT_NE(0, w.size);
+
+	ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, 2, &start));
+	check_line(_metadata, start, GiB, self->shift, 2, 0, &before);
 	ASSERT_EQ(0, do_map_at(&u->c, start + DATA_AT, user_page(u, 0), DATA / 2, RW));
-	EXPECT_EQ(DATA / 2 >> self->shift, window_live(start));
+	check_line(_metadata, start, GiB, self->shift, 2, entries, &bytes);
+	EXPECT_LE(before + entries * 8, bytes);
+	ASSERT_EQ(0, do_map_at(&u->c, start + DATA_AT + GiB / 2, user_page(u, 0), DATA / 2, RW));
+	check_line(_metadata, start, GiB, self->shift, 2, 2 * entries, &bytes);
+	ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, start + DATA_AT, DATA));
+	check_line(_metadata, start, GiB, self->shift, 2, entries, &bytes);
+
+	ASSERT_EQ(0, do_map(&u->c, DATA_AT, user_page(u, 0), DATA / 2));
+	ASSERT_EQ(1, window_line(groups[0], own_pid(), u->c.window, &w));
+	EXPECT_EQ(u->c.window_size, w.size);
+	EXPECT_EQ(IOMMU_PAGE, w.page_size);
+	EXPECT_EQ(DATA / 2 / IOMMU_PAGE, w.live);
+
 	ASSERT_EQ(0, do_remove(&u->c, start));
-	EXPECT_EQ(-1, window_live(start));
+	EXPECT_EQ(0, window_line(groups[0], own_pid(), start, &w));
 	ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, u->c.window, u->c.window_size));
-	EXPECT_EQ(0, window_live(u->c.window));
+	ASSERT_EQ(1, window_line(groups[0], own_pid(), u->c.window, &w));
+	EXPECT_EQ(0, w.live);
+	user_close(u);
+	EXPECT_EQ(0, window_line(groups[0], own_pid(), u->c.window, &w));
+}
+
+/* Windows are read while they come and go, until the parent has seen enough. */
+static void read_windows(int report)
+{
+	struct window_line w;
+	char ok;
+
+	do {
+		ok = window_line(groups[0], own_pid(), 0, &w) >= 0;
+	} while (write(report, &ok, 1) == 1 && ok);
+	_exit(1);
+}
+
+TEST_F(windows, in_debugfs_meanwhile)
+{
+	struct user *u = &self->u;
+	int report[2], i, seen;
+	char ok[64];
+	__u64 start;
+	pid_t pid;
+
+	if (access(WINDOWS_VIEW, R_OK))
+		SKIP(return, "this kernel does not show its windows");
+	user_close(u);
+	ASSERT_EQ(0, pipe2(report, O_NONBLOCK));
+	ASSERT_EQ(0, fcntl(report[1], F_SETFL, 0));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		read_windows(report[1]);
+	close(report[1]);
+
+	/* Twenty readings and twenty containers, whichever takes longer */
+	for (i = seen = 0; i < 20 || seen < 20; i++) {
+		ASSERT_EQ(0, user_open(u, VFIO_SPAPR_TCE_v2_IOMMU));
+		ASSERT_EQ(0, do_create(&u->c, self->shift, GiB, 2, &start));
+		ASSERT_EQ(0, do_map_at(&u->c, start + DATA_AT, user_page(u, 0), DATA / 2, RW));
+		ASSERT_EQ(0, do_map(&u->c, DATA_AT, user_page(u, 0), DATA / 2));
+		if (i & 1)
+			ASSERT_EQ(0, do_remove(&u->c, start));
+		user_close(u);
+		for (;;) {
+			ssize_t n = read(report[0], ok, sizeof(ok));
+
+			ASSERT_NE(0, n);	/* it has ended */
+			if (n < 0)
+				break;
+			EXPECT_EQ(NULL, memchr(ok, 0, n));
+			seen += n;
+		}
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(report[0]);
 }
 
 /* The first window, which QEMU's guests have, and one at 1 << 59, where QEMU expects it */
