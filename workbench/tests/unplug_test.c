@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An LPAR's device is taken away by the hypervisor while it does DMA for a user. The line
+ * What an LPAR loses while a user has it.
+ *
+ *	unplug	a device is taken away by the hypervisor while it does DMA for a user
+ *	phb	a host bridge is removed by DLPAR while KVM holds its group
+ *
+ * The line
  *
  *	# qmp COMMAND ARGUMENTS
  *
  * is what the emulator's monitor is told (workbench/boot --monitor). The hypervisor takes a
  * device once the LPAR has isolated it, which is what drmgr does by RTAS, and this test.
- * Another group's device must not notice.
+ * Another group's device must not notice. phb comes last: it takes the other group, too.
  */
 #define _GNU_SOURCE
-#include "../../tools/testing/selftests/vfio/vfio_spapr_tce.h"
+#include "../../tools/testing/selftests/vfio/vfio_spapr_kvm.h"
 #include "../../tools/testing/selftests/vfio/vfio_spapr_nvme.h"
+#include "../../tools/testing/selftests/vfio/vfio_spapr_sysfs.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -29,6 +35,9 @@
 #define WAIT_MS		30000
 #define ISOLATION_STATE	9001		/* LoPAR's indicator */
 #define ISOLATE		0
+#define DRC_ID		0x0fffffff	/* of a DRC index, the rest is its type */
+#define LIOBN		0x80000001UL
+#define WINDOWS		"/sys/kernel/debug/powerpc/tce_windows"
 
 struct shared {
 	volatile unsigned long transfers;
@@ -70,14 +79,6 @@ static int slot_isolate(unsigned int slot)
 	return syscall(__NR_rtas, &rtas) ? -errno : (int)be32toh(rtas.args[3]);
 }
 
-static bool device_is_there(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", name);
-	return !access(path, F_OK);
-}
-
 /* Does it answer to reads of its configuration? */
 static bool device_answers(const char *name)
 {
@@ -94,7 +95,7 @@ static bool device_answers(const char *name)
 }
 
 /* In a process of its own: "echo 1 > remove", which waits for the user. */
-static pid_t device_remove(const char *name)
+static pid_t device_remove_start(const char *name)
 {
 	char command[128];
 	pid_t pid = fork();
@@ -271,7 +272,7 @@ TEST_F(unplug, under_dma)
 	EXPECT_EQ(DATA, do_unmap_bytes(c, self->start + DATA, DATA));
 
 	/* Linux's device goes when its user lets go. */
-	remover = device_remove(self->name);
+	remover = device_remove_start(self->name);
 	ASSERT_LT(0, remover);
 	ASSERT_EQ(1, poll(&request, 1, WAIT_MS));
 	munmap((void *)self->n.bar, self->n.bar_size);
@@ -291,6 +292,168 @@ TEST_F(unplug, under_dma)
 	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
 	EXPECT_EQ(self->regions, settle(regions_known, self->regions));
 	check_other(_metadata);
+}
+
+/* ---- a host bridge goes ---- */
+
+/* Remove a device node after its children, as drmgr does. */
+static int node_remove(const char *path)
+{
+	char name[400], command[400];
+	struct dirent *e;
+	int ret = 0;
+	DIR *d;
+
+	snprintf(name, sizeof(name), "/proc/device-tree%s", path);
+	d = opendir(name);
+	if (!d)
+		return -errno;
+	while (!ret && (e = readdir(d))) {
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		snprintf(name, sizeof(name), "%.128s/%.128s", path, e->d_name);
+		ret = node_remove(name);
+	}
+	closedir(d);
+	snprintf(command, sizeof(command), "remove_node %s", path);
+	return ret ? ret : write_text("/proc/powerpc/ofdt", command);
+}
+
+/* A process that reads all windows until it is killed; how often is in @shared. */
+static pid_t windows_read(struct shared *shared)
+{
+	char line[4096];
+	pid_t pid = fork();
+	int fd;
+
+	if (pid)
+		return pid;
+	for (;;) {
+		fd = open(WINDOWS, O_RDONLY);
+		while (fd >= 0 && read(fd, line, sizeof(line)) > 0)
+			;
+		close(fd);
+		shared->transfers++;
+	}
+}
+
+static bool group_is_there(int group)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d", group);
+	return !access(path, F_OK);
+}
+
+FIXTURE(phb) {
+	struct container c;
+	struct vm vm;
+	char name[32], node[128], slot[128];	/* the device; its PHB: node, name for DLPAR */
+	struct shared *shared;
+	pid_t reader;
+	int table;
+	long pinned, regions;
+};
+
+/* The PHB of a device: its node in the device tree, and its name for DLPAR */
+static int phb_find(const char *name, char *node, char *slot, size_t size)
+{
+	char path[160], to[256], *at, *last;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/of_node", name);
+	n = readlink(path, to, sizeof(to) - 1);
+	to[n < 0 ? 0 : n] = 0;
+	at = strstr(to, "/pci@");
+	last = strrchr(to, '/');
+	if (!at || last == at)
+		return -ENODEV;
+	*last = 0;
+	snprintf(node, size, "%s", at);
+	snprintf(path, sizeof(path), "/proc/device-tree%.100s/ibm,my-drc-index", node);
+	snprintf(slot, size, "PHB %u", device_tree_cell(path) & DRC_ID);
+	return 0;
+}
+
+FIXTURE_SETUP(phb)
+{
+	int ret;
+
+	self->c = NO_CONTAINER;
+	self->vm.vfio = -1;
+	self->vm.fd = -1;
+	self->vm.kvm = -1;
+	if (!is_pseries() || nr_groups < 2)
+		SKIP(return, "no LPAR with two groups");
+	if (access("/sys/bus/pci/slots/control/remove_slot", W_OK))
+		SKIP(return, "no DLPAR of host bridges in this kernel");
+	snprintf(self->name, sizeof(self->name), "%s", nvme_in_group(groups[1]) ?: "");
+	ASSERT_EQ(0, phb_find(self->name, self->node, self->slot, sizeof(self->node)))
+		TH_LOG("%s", self->name);
+	self->pinned = pages_pinned_steady();
+	self->regions = regions_known();
+	self->shared = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			    -1, 0);
+	ASSERT_NE(MAP_FAILED, self->shared);
+	/* Before anything is open that it would keep */
+	self->reader = windows_read(self->shared);
+	ASSERT_LT(0, self->reader);
+	ret = vm_create(&self->vm, 1, 16 * MiB);
+	if (ret == -ENODEV)
+		SKIP(return, "no KVM-HV here");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, container_open(&self->c, 1, VFIO_SPAPR_TCE_v2_IOMMU));
+	ASSERT_EQ(0, do_register(&self->c, self->vm.ram, 16 * MiB));
+	/* The first use makes the default window. */
+	ASSERT_EQ(0, do_map(&self->c, 0, self->vm.ram + MAP_FROM, IOMMU_PAGE));
+	self->table = vm_create_table(&self->vm, LIOBN, 12, self->c.window, 4096);
+	ASSERT_LE(0, self->table);
+	ASSERT_EQ(0, vm_group_give(&self->vm, self->c.group, self->table));
+}
+
+FIXTURE_TEARDOWN(phb)
+{
+	if (self->reader > 0)
+		kill(self->reader, SIGKILL);
+	container_close(&self->c);
+	vm_destroy(&self->vm);
+}
+
+/*
+ * KVM's VFIO device keeps the group's file and the group. The PHB, its node in the device tree
+ * and the group's windows are gone before that, and nobody who looks at them meanwhile falls.
+ */
+TEST_F(phb, under_kvm)
+{
+	struct vcpu *v = &self->vm.vcpu[0];
+	int ms;
+
+	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE, LIOBN, self->c.window,
+					MAP_FROM | TCE_RW, 0));
+	container_close(&self->c);
+	for (ms = 0; !self->shared->transfers && ms < WAIT_MS; ms += 10)
+		usleep(10000);
+
+	ASSERT_EQ(0, device_remove(self->name));
+	EXPECT_EQ(0, write_text("/sys/bus/pci/slots/control/remove_slot", self->slot))
+		TH_LOG("%s: %s", self->slot, strerror(errno));
+	ASSERT_EQ(0, node_remove(self->node))
+		TH_LOG("%s", self->node);
+	EXPECT_EQ(group_is_there(groups[1]), true);
+
+	/* The window has left the user. */
+	EXPECT_EQ(WENT_UP, vcpu_hcall(v, H_PUT_TCE, LIOBN, self->c.window + 4096,
+				      MAP_FROM | TCE_RW, 0));
+	close(self->table);
+	vm_destroy(&self->vm);
+	for (ms = 0; group_is_there(groups[1]) && ms < WAIT_MS; ms += 10)
+		usleep(10000);
+	EXPECT_EQ(group_is_there(groups[1]), false);
+	EXPECT_EQ(0, kill(self->reader, SIGKILL));
+	EXPECT_NE(-ETIMEDOUT, wait_end(self->reader));
+	self->reader = 0;
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(self->regions, settle(regions_known, self->regions));
 }
 
 int main(int argc, char **argv)
