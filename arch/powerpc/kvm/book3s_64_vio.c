@@ -1058,7 +1058,8 @@ EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);
 
 /**
  * kvmppc_tce_hcall_at_once() - serve a TCE hypercall on the way out of the guest
- * @vcpu: the caller, whose registers hold an H_GET_TCE, H_PUT_TCE or H_STUFF_TCE
+ * @vcpu: the caller
+ * @nr: H_GET_TCE, H_PUT_TCE or H_STUFF_TCE, whose arguments are in the registers from r4 on
  *
  * For POWER9 and later, which have no real mode handlers. Most of such a call's cost is the
  * way to kvmppc_pseries_do_hcall() and back; only a call that the try does not complete takes
@@ -1068,10 +1069,10 @@ EXPORT_SYMBOL_GPL(kvmppc_h_stuff_tce);
  * Return: true if the call is done and the guest can be entered. False: the call is to be
  * served as if it had not been tried.
  */
-bool kvmppc_tce_hcall_at_once(struct kvm_vcpu *vcpu)
+bool kvmppc_tce_hcall_at_once(struct kvm_vcpu *vcpu, unsigned long nr)
 {
 	struct kvmppc_tce_call c __uninitialized;
-	unsigned long nr = kvmppc_get_gpr(vcpu, 3), liobn = kvmppc_get_gpr(vcpu, 4), n = 1;
+	unsigned long liobn = kvmppc_get_gpr(vcpu, 4), n = 1;
 	long ret;
 
 	lockdep_assert(srcu_read_lock_held(&vcpu->kvm->srcu));

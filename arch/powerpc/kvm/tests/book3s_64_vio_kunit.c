@@ -343,7 +343,7 @@ static long p9(struct vio *v, enum hcall h, unsigned long liobn, unsigned long i
 		kvmppc_set_gpr(v->vcpu, 3 + i, gpr[i]);
 	srcu = srcu_read_lock(&v->kvm->srcu);
 	local_irq_save(flags);
-	done = kvmppc_tce_hcall_at_once(v->vcpu);
+	done = kvmppc_tce_hcall_at_once(v->vcpu, gpr[0]);
 	local_irq_restore(flags);
 	srcu_read_unlock(&v->kvm->srcu, srcu);
 	v->at_once += done;
@@ -1793,7 +1793,7 @@ static void at_once_one(struct kunit *test)
 	kvmppc_set_gpr(v->vcpu, 6, 0);
 	set_lock(v, 1, true);
 	srcu = srcu_read_lock(&v->kvm->srcu);
-	KUNIT_EXPECT_FALSE(test, kvmppc_tce_hcall_at_once(v->vcpu));
+	KUNIT_EXPECT_FALSE(test, kvmppc_tce_hcall_at_once(v->vcpu, H_PUT_TCE));
 	srcu_read_unlock(&v->kvm->srcu, srcu);
 	KUNIT_EXPECT_EQ(test, kvmppc_get_gpr(v->vcpu, 3), (unsigned long)H_PUT_TCE);
 	set_lock(v, 1, false);
@@ -1804,6 +1804,36 @@ static void at_once_one(struct kunit *test)
 	is_at_once(test, true, PUT, 0, 0, 0, "clear");
 	revoke(v);
 	is_at_once(test, false, PUT, 0, A | RW, 0, "revoked");
+}
+
+/* A hypervisor's: single entries, by one hypercall before preemption */
+static void at_once_hypervisor(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	int i;
+
+	attach(test, 0, SHIFT, true);
+	is_at_once(test, false, PUT, 0, A | RW, 0, "no level");
+	is_at_once(test, true, PUT, 0, (A + PG) | RW, 0, "replace");
+	is_at_once(test, true, PUT, 0, B | RW, 0, "replace from another region");
+	is_at_once(test, false, PUT, 0, UNREG | RW, 0, "not registered");
+	is_at_once(test, false, STUFF, 0, 0, 2, "two");
+	is_at_once(test, true, STUFF, 0, 0, 1, "one");
+	v->hw[0]->fail = 0;
+	is_at_once(test, false, PUT, 1, A | RW, 0, "refused");
+	v->hw[0]->fail = -1;
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 1L);
+	KUNIT_EXPECT_EQ(test, hw_ua(v->hw[0], 1), ~0UL);
+
+	attach(test, 1, SHIFT, true);
+	is_at_once(test, false, PUT, 0, A | RW, 0, "two tables, no level");
+	is_at_once(test, false, PUT, 0, B | RW, 0, "two tables");
+	KUNIT_EXPECT_EQ(test, mapped(v->a), 1L);
+	KUNIT_EXPECT_EQ(test, mapped(v->b), 3L);
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_EQ(test, hw_ua(v->hw[i], 0), v->ua + B);
+	KUNIT_EXPECT_EQ(test, get(v, 0), (u64)(B | RW));
 }
 
 /* ---- zeroing ---- */
@@ -1888,6 +1918,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(view_limit),
 	KUNIT_CASE(at_once_none),
 	KUNIT_CASE(at_once_one),
+	KUNIT_CASE(at_once_hypervisor),
 	KUNIT_CASE(zero_virt),
 	KUNIT_CASE(zero_p9),
 	KUNIT_CASE(zero_rm),
