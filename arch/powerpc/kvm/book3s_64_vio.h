@@ -25,7 +25,8 @@
  *   H_NOT_ENOUGH_RESOURCES  no memory for a page of the view: nothing has changed, except that
  *                           H_STUFF_TCE works through the window in parts of 256 MiB, of which
  *                           the earlier ones are done. Or no memory for a level of a
- *                           hardware table: the entries of this call are clear
+ *                           hardware table, or (v1) no room for one more pinned page: the
+ *                           entries of this call are clear
  *   H_TOO_HARD              the next mode must serve the call: virtual mode after real mode,
  *                           user space after virtual mode. It may redo the whole call.
  * An entry without permission bits clears; the view keeps its other bits (poison).
