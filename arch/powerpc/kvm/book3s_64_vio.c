@@ -266,7 +266,7 @@ static void kvmppc_tce_table_unseen(struct rcu_head *rcu)
 	struct kvm *kvm = stt->kvm;
 
 	if (llist_add(&stt->free, &kvm->arch.tce_free))
-		queue_work(system_unbound_wq, &kvm->arch.tce_free_work);
+		queue_work(system_long_wq, &kvm->arch.tce_free_work);
 }
 
 /* Wait until all released LIOBNs are freed. */

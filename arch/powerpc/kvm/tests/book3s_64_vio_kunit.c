@@ -1462,7 +1462,7 @@ static void close_in_use(struct kunit *test)
 
 	srcu = srcu_read_lock(&v->kvm->srcu);
 	hw = list_first_entry(&v->stt->iommu_tables, typeof(*hw), next);
-	queue_work(system_unbound_wq, &c.work);
+	queue_work(system_long_wq, &c.work);
 	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&c.done, 10 * HZ), 0UL);
 	/* Not found any more, but there; its charge is given back. */
 	KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN, IOBA(0), 0, 0), H_TOO_HARD);
