@@ -792,21 +792,6 @@ bool iommu_line_leads_to(const u64 *view, unsigned long hpa)
 	return false;
 }
 
-/* The head of the page at @hpa, at an address real mode has; NULL if there is none */
-static struct page *head_find(unsigned long hpa)
-{
-	struct page *page = realmode_pfn_to_page(hpa >> PAGE_SHIFT), *head;
-
-	/* Else a tail page's own address would be needed to find its head. */
-	BUILD_BUG_ON(IS_ENABLED(CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP));
-
-	if (!page)
-		return NULL;
-	/* A tail page has its head's vmemmap address. */
-	head = compound_head(page);
-	return head == page ? page : realmode_pfn_to_page(page_to_pfn(head));
-}
-
 /* Drop one pin, unless that needs virtual mode. */
 static bool pin_drop(unsigned long hpa, bool dirty)
 {
@@ -815,7 +800,7 @@ static bool pin_drop(unsigned long hpa, bool dirty)
 	/* gup neither counts pins of the zero page nor drops them */
 	if (is_zero_pfn(hpa >> PAGE_SHIFT))
 		return true;
-	head = head_find(hpa);
+	head = realmode_pfn_to_head(hpa >> PAGE_SHIFT);
 	/* No DMA any more: if it is dirty now, then with what the device wrote. */
 	if (!head || (dirty && !folio_test_dirty((struct folio *)head)))
 		return false;

@@ -857,10 +857,12 @@ long kvmppc_rm_h_put_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 
 /*
  * The guest's list at an address that real mode can access: in a region, whose pages are pinned,
- * and in RAM, not in device memory. NULL: only virtual mode can access it.
+ * and in RAM, not in device memory. NULL: only virtual mode can access it. There a memory error
+ * is an exception that copy_from_user() survives, with the MMU off it ends the host.
  */
 static const __be64 *rm_list(struct kvmppc_tce_call *c, unsigned long gpa)
 {
+	struct page *page, *head;
 	struct tce_slot slot = { };
 	unsigned long hpa;
 
@@ -871,7 +873,9 @@ static const __be64 *rm_list(struct kvmppc_tce_call *c, unsigned long gpa)
 	c->lack = KVM_TCE_LACK_REGION;
 	if (mm_iommu_translate(c->stt->kvm->mm, slot_ua(&slot, gpa), &hpa) < (long)SZ_4K)
 		return NULL;
-	if (!realmode_pfn_to_page(hpa >> PAGE_SHIFT))
+	page = realmode_pfn_to_page(hpa >> PAGE_SHIFT);
+	head = realmode_pfn_to_head(hpa >> PAGE_SHIFT);
+	if (!head || PageHWPoison(page) || PageHWPoison(head))
 		return NULL;
 	return __va(hpa);
 }

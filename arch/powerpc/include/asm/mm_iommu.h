@@ -116,6 +116,7 @@ static inline void mm_iommu_exit(struct mm_struct *mm) { }
 #endif /* CONFIG_SPAPR_TCE_IOMMU */
 
 struct page *realmode_pfn_to_page(unsigned long pfn);
+struct page *realmode_pfn_to_head(unsigned long pfn);
 bool put_page_unless_one(struct page *head, int refs);
 bool unpin_user_page_unless_last(struct page *head);
 

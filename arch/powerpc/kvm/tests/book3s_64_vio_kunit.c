@@ -1167,6 +1167,29 @@ static void why_rm(struct kunit *test)
 	set_lock(v, 1, false);
 }
 
+/* The list is in a page with a memory error: with the MMU off, reading it ends the host. */
+static void list_poisoned_rm(struct kunit *test)
+{
+#ifdef CONFIG_MEMORY_FAILURE
+	struct vio *v = test->priv;
+	struct page *page;
+
+	need_real_mode(test);
+	attach(test, 0, SHIFT, false);
+	warm_up(test);
+	put_run(test, A, 2);
+	KUNIT_ASSERT_EQ(test, get_user_pages_fast(v->ua + LIST_GPA, 1, 0, &page), 1);
+	SetPageHWPoison(page);
+	goes_up(test, real, KVM_TCE_LACK_REGION, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2);
+	KUNIT_EXPECT_EQ(test, virt(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2), H_SUCCESS);
+	ClearPageHWPoison(page);
+	KUNIT_EXPECT_EQ(test, real(v, INDIRECT, LIOBN, IOBA(0), LIST_GPA, 2), H_SUCCESS);
+	put_page(page);
+#else
+	kunit_skip(test, "no CONFIG_MEMORY_FAILURE");
+#endif
+}
+
 static void revoke(struct vio *v)
 {
 	struct iommu_table *tbl = &v->hw[0]->tbl;
@@ -1903,6 +1926,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE_PARAM(device_memory, mode_gen_params),
 	KUNIT_CASE_PARAM(why, mode_gen_params),
 	KUNIT_CASE(list_slots),
+	KUNIT_CASE(list_poisoned_rm),
 	KUNIT_CASE(goes_on),
 	KUNIT_CASE(attach_detach),
 	KUNIT_CASE(inherit),

@@ -140,8 +140,7 @@ EXPORT_SYMBOL_GPL(mm_iommu_extent);
  *
  * The virtual memory map is not in the linear map. With hash translation the blocks that
  * back it are in vmemmap_list; the result is the linear map's address of the same struct
- * page. compound_head() of it is a vmemmap address again: pass page_to_pfn() of that, which
- * only computes, to this function to get the head.
+ * page. compound_head() of it is a vmemmap address again: see realmode_pfn_to_head().
  *
  * Context: any, MMU on or off.
  * Return: the struct page; NULL if it straddles two blocks, if there is none, or with radix
@@ -173,6 +172,27 @@ struct page *realmode_pfn_to_page(unsigned long pfn)
 #else
 	return pfn_to_page(pfn);
 #endif
+}
+
+/**
+ * realmode_pfn_to_head() - the head of a pfn's page, at an address that real mode can access
+ * @pfn: as for realmode_pfn_to_page()
+ *
+ * Context: any, MMU on or off.
+ * Return: the page itself if it is not compound; NULL as realmode_pfn_to_page().
+ */
+struct page *realmode_pfn_to_head(unsigned long pfn)
+{
+	struct page *page = realmode_pfn_to_page(pfn), *head;
+
+	/* Else a tail page's own address would be needed to find its head. */
+	BUILD_BUG_ON(IS_ENABLED(CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP));
+
+	if (!page)
+		return NULL;
+	/* A tail page has its head's vmemmap address. */
+	head = compound_head(page);
+	return head == page ? page : realmode_pfn_to_page(page_to_pfn(head));
 }
 
 /**
