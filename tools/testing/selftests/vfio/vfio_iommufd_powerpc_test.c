@@ -9,12 +9,17 @@
  *	two	two devices in one IOAS
  *	owner	changes of a group's owner
  *	pair	a group of two devices: two functions of one slot
+ *	ats	a group of an NVMe and a device with an ATS capability, which is reset
  *	lpar	where there are no paging domains
  *
  * The group's devices must be NVMes; THEIR DATA IS OVERWRITTEN.
  */
 #define _GNU_SOURCE
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/utsname.h>
 
 #include "vfio_spapr_kvm.h"
 #include "vfio_spapr_nvme.h"
@@ -22,6 +27,10 @@
 #include "kselftest_harness.h"
 #include "vfio_spapr_dma.h"
 #include "vfio_iommufd.h"
+
+/* Emulated machines are slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
 
 #define MEMORY		(2 * MiB)
 #define QUEUES_AT	(16 * MiB)	/* IOVA */
@@ -558,12 +567,12 @@ static int put(const char *path, const char *text)
 	return ret;
 }
 
-/* The first device page of the medium, as the host's driver reads it; bypassing its caches */
-static int host_reads(const char *bdf, char *to)
+/* The disk of a device that has a host's driver; -ENODEV after a while */
+static int host_disk(const char *bdf, int flags)
 {
 	char path[300], name[64] = "";
 	struct dirent *e;
-	int fd, ms, ret = -ENODEV;
+	int fd, ms;
 	DIR *d;
 
 	for (ms = 0; !name[0] && ms < SETTLE_MS; ms += 10) {
@@ -585,11 +594,19 @@ static int host_reads(const char *bdf, char *to)
 			closedir(d);
 	}
 	if (!name[0])
-		return ret;
+		return -ENODEV;
 	snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDONLY);
+	fd = open(path, flags);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The first device page of the medium, as the host's driver reads it */
+static int host_reads(const char *bdf, char *to)
+{
+	int fd = host_disk(bdf, O_RDONLY), ret;
+
 	if (fd < 0)
-		return -errno;
+		return fd;
 	ret = pread(fd, to, NVME_PAGE, MEDIUM_PAGE * NVME_PAGE) == NVME_PAGE ? 0 : -errno;
 	close(fd);
 	return ret;
@@ -655,6 +672,20 @@ TEST_F(owner, only_one)
 	owner_iommufd(_metadata);
 }
 
+/* Until a while has passed in which the device has changed nothing. False: it does not stop. */
+static bool falls_silent(struct user *u)
+{
+	int i;
+
+	for (i = 0; i < 2 * NVME_ENTRIES; i++) {
+		memset(u->d.m, GUARD, MEMORY);
+		usleep(NVME_GRACE_MS * 1000);
+		if (guards_hold(u->d.m, MEMORY, NULL))
+			return true;
+	}
+	return false;
+}
+
 /*
  * It leaves the domain while it has commands, and comes back. Those may still arrive: QEMU's device
  * has looked up their memory before. No later one does.
@@ -677,8 +708,7 @@ TEST_F(owner, leaves_at_work)
 			nvme_submit(&u.d.n, &u.d.n.io, &c);
 		}
 		ASSERT_EQ(0, do_detach(u.d.n.device));
-		usleep(NVME_GRACE_MS * 1000);
-		memset(u.d.m, GUARD, MEMORY);
+		ASSERT_TRUE(falls_silent(&u));
 		nvme_rw_command(&u.d.n, &c, NVME_IO_READ, MEDIUM_PAGE, GiB);
 		nvme_submit(&u.d.n, &u.d.n.io, &c);
 		usleep(NVME_GRACE_MS * 1000);
@@ -870,6 +900,79 @@ TEST_F(owner, killed)
 	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
 	owner_spapr(_metadata, VFIO_SPAPR_TCE_v2_IOMMU);
 	owner_iommufd(_metadata);
+}
+
+/*
+ * What a frozen PE is for its user as far as an emulated machine goes: no DMA. Its registers can
+ * be read, as QEMU answers an access that no device takes by a machine check, not by ones.
+ */
+static int freeze(const char *bdf)
+{
+	char path[128];
+	__u16 command;
+	int fd, ret = -EIO;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", bdf);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		return -errno;
+	if (pread(fd, &command, 2, PCI_COMMAND) == 2) {
+		command &= ~htole16(PCI_COMMAND_MASTER);
+		ret = pwrite(fd, &command, 2, PCI_COMMAND) == 2 ? 0 : -errno;
+	}
+	close(fd);
+	return ret;
+}
+
+/* The PE of its device freezes: errors, no hang, and nothing of it for the next user. */
+TEST_F(owner, frozen)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} err = {
+		.set = {
+			.argsz = sizeof(err), .count = 1, .index = VFIO_PCI_ERR_IRQ_INDEX,
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+		},
+	};
+	struct vfio_eeh_pe_op op = { .argsz = sizeof(op), .op = VFIO_EEH_PE_GET_STATE };
+	const __u64 iova = GiB;
+	struct pollfd event;
+	struct user u;
+	char bdf[32];
+	__u32 hwpt;
+
+	snprintf(bdf, sizeof(bdf), "%s", nvme_in_group(groups[0]));
+	ASSERT_EQ(0, user_open(&u));
+	event.fd = eventfd(0, 0);
+	event.events = POLLIN;
+	err.fd = event.fd;
+	EXPECT_EQ(0, result(ioctl(u.d.n.device, VFIO_DEVICE_SET_IRQS, &err)));
+	ASSERT_EQ(0, do_ioas_map(u.fd, u.ioas, iova, u.d.m, MEMORY, MAP_RW));
+	check_both(_metadata, &u.d, &u.d.n, iova, u.d.m, u.d.m, MEMORY);
+
+	ASSERT_EQ(0, freeze(bdf));
+	EXPECT_GT(0, nvme_rw(&u.d.n, NVME_IO_READ, MEDIUM_PAGE, iova));
+	EXPECT_TRUE(guards_hold(u.d.m, MEMORY, NULL));
+	/* what is not the device's goes on */
+	EXPECT_EQ(0, do_ioas_unmap(u.fd, u.ioas, iova, MEMORY));
+	EXPECT_EQ(0, do_ioas_map(u.fd, u.ioas, iova, u.d.m, MEMORY, MAP_RW));
+	EXPECT_EQ(0, do_hwpt(u.fd, u.dev, u.ioas, 0, &hwpt));
+	EXPECT_EQ(0, do_attach(u.d.n.device, hwpt));
+	EXPECT_EQ(0, do_detach(u.d.n.device));
+	EXPECT_EQ(0, do_attach(u.d.n.device, u.ioas));
+	/* a reset comes to an end, whatever it says */
+	ioctl(u.d.n.device, VFIO_DEVICE_RESET);
+	EXPECT_EQ(-ENOTTY, result(ioctl(u.d.n.device, VFIO_EEH_PE_OP, &op)));
+	EXPECT_EQ(-ENOTTY, result(ioctl(u.fd, VFIO_EEH_PE_OP, &op)));
+	EXPECT_EQ(0, poll(&event, 1, 0));
+	user_close(&u);
+	close(event.fd);
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+
+	owner_iommufd(_metadata);
+	owner_spapr(_metadata, VFIO_SPAPR_TCE_v2_IOMMU);
 }
 
 /* KVM would serve H_PUT_TCE for a table that is not the user's. */
@@ -1090,6 +1193,202 @@ TEST_F(pair, found_in_domain)
 	check_both(_metadata, &u->d, &self->n2, iova + page, u->d.m + page, u->d.m, MEMORY);
 	nvme_close(&self->n2);
 	check_both(_metadata, &u->d, &u->d.n, iova, u->d.m, u->d.m, MEMORY);
+}
+
+/* ---- a device with ATS is reset: the rest of its group works on ---- */
+
+FIXTURE(ats) {
+	char nvme[32], other[32];	/* functions of a group; @other has the capability */
+	char *page;
+	long pinned;
+};
+
+/* Does a device have an extended capability? */
+static bool has_ext_cap(const char *bdf, unsigned int id)
+{
+	unsigned int at = PCI_CFG_SPACE_SIZE, left = 100;
+	__u32 header = 0;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.16s/config", bdf);
+	fd = open(path, O_RDONLY);
+	while (fd >= 0 && at >= PCI_CFG_SPACE_SIZE && left-- && pread(fd, &header, 4, at) == 4) {
+		header = le32toh(header);
+		if (PCI_EXT_CAP_ID(header) == id)
+			break;
+		at = PCI_EXT_CAP_NEXT(header);
+		header = 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	return header && PCI_EXT_CAP_ID(header) == id;
+}
+
+FIXTURE_SETUP(ats)
+{
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", groups[0]);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		if (e->d_name[0] != '.' && has_ext_cap(e->d_name, PCI_EXT_CAP_ID_ATS))
+			snprintf(self->other, sizeof(self->other), "%.16s", e->d_name);
+	if (d)
+		closedir(d);
+	if (!self->other[0] || !nvme_in_group(groups[0]))
+		SKIP(return, "group %d has no NVMe and another function with ATS", groups[0]);
+	snprintf(self->nvme, sizeof(self->nvme), "%s", nvme_in_group(groups[0]));
+	self->page = aligned_alloc(NVME_PAGE, NVME_PAGE);
+	self->pinned = pages_pinned_steady();
+}
+
+FIXTURE_TEARDOWN(ats)
+{
+	free(self->page);
+	if (self->other[0])
+		EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+}
+
+/* Transfers, over and over until they are to stop; how many, and whether one failed */
+struct transfers {
+	int (*one)(struct transfers *t);
+	bool stop, failed;
+	unsigned int done, seed;
+	int fd;			/* host's */
+	struct user *u;
+	char *page;
+};
+
+static int transfer_host(struct transfers *t)
+{
+	unsigned char data[NVME_PAGE];
+
+	fill(data, ++t->seed);
+	memcpy(t->page, data, NVME_PAGE);
+	if (pwrite(t->fd, t->page, NVME_PAGE, MEDIUM_PAGE * NVME_PAGE) != NVME_PAGE)
+		return -errno;
+	memset(t->page, 0, NVME_PAGE);
+	if (pread(t->fd, t->page, NVME_PAGE, MEDIUM_PAGE * NVME_PAGE) != NVME_PAGE)
+		return -errno;
+	return memcmp(t->page, data, NVME_PAGE) ? -EIO : 0;
+}
+
+static int transfer_user(struct transfers *t)
+{
+	unsigned char data[NVME_PAGE];
+	struct nvme *n = &t->u->d.n;
+	int ret;
+
+	fill(data, ++t->seed);
+	memcpy(t->u->d.m, data, NVME_PAGE);
+	ret = nvme_rw(n, NVME_IO_WRITE, MEDIUM_PAGE, GiB);
+	memset(t->u->d.m, 0, NVME_PAGE);
+	if (!ret)
+		ret = nvme_rw(n, NVME_IO_READ, MEDIUM_PAGE, GiB);
+	return ret ? ret : memcmp(t->u->d.m, data, NVME_PAGE) ? -EIO : 0;
+}
+
+static void *transfers_run(void *arg)
+{
+	struct transfers *t = arg;
+
+	while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED) && !t->failed) {
+		t->failed = t->one(t);
+		__atomic_fetch_add(&t->done, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* So many more have been done, or one has failed. */
+static void transfers_wait(struct transfers *t, unsigned int more)
+{
+	unsigned int from = __atomic_load_n(&t->done, __ATOMIC_RELAXED);
+
+	while (__atomic_load_n(&t->done, __ATOMIC_RELAXED) - from < more &&
+	       !__atomic_load_n(&t->failed, __ATOMIC_RELAXED))
+		usleep(1000);
+}
+
+/* The other function is reset by @reset while the NVMe works. */
+static void check_resets(struct __test_metadata *_metadata, struct transfers *t,
+			 int (*reset)(void *), void *arg)
+{
+	pthread_t thread;
+	int i;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, transfers_run, t));
+	for (i = 0; i < 3; i++) {
+		transfers_wait(t, 10);
+		EXPECT_EQ(0, reset(arg));
+	}
+	transfers_wait(t, 10);
+	t->stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_FALSE(t->failed);
+	EXPECT_LE(40, t->done);
+}
+
+static int reset_by_sysfs(void *bdf)
+{
+	return device_write(bdf, "reset", "1");
+}
+
+static int reset_by_vfio(void *device)
+{
+	return result(ioctl(*(int *)device, VFIO_DEVICE_RESET));
+}
+
+/* Both functions have their host's drivers. */
+TEST_F(ats, reset_at_the_hosts)
+{
+	struct transfers t = { .one = transfer_host, .page = self->page }, other = t;
+	struct utsname kernel;
+
+	ASSERT_EQ(0, device_give(self->nvme, NULL));
+	t.fd = host_disk(self->nvme, O_RDWR | O_DIRECT);
+	ASSERT_LE(0, t.fd);
+	other.fd = host_disk(self->other, O_RDWR | O_DIRECT);
+	ASSERT_LE(0, other.fd)
+		TH_LOG("%s has no disk: its driver is '%s'", self->other,
+		       device_link(self->other, "driver"));
+	ASSERT_EQ(0, transfer_host(&other));
+	check_resets(_metadata, &t, reset_by_sysfs, self->other);
+	/* virtio's older drivers do not survive their device's reset */
+	uname(&kernel);
+	if (atoi(kernel.release) >= 7 || strcmp(device_link(self->other, "driver"), "virtio-pci"))
+		EXPECT_EQ(0, transfer_host(&other));
+	close(other.fd);
+	close(t.fd);
+	ASSERT_EQ(0, device_give(self->nvme, "vfio-pci"));
+}
+
+/* Both are in one IOAS. */
+TEST_F(ats, reset_by_its_user)
+{
+	struct transfers t = { .one = transfer_user, .page = self->page };
+	struct user u;
+	__u32 dev;
+	int other;
+
+	ASSERT_EQ(0, device_give(self->other, "vfio-pci"));
+	ASSERT_EQ(0, user_open(&u));
+	other = cdev_open_named(self->other);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, do_bind(other, u.fd, &dev));
+	ASSERT_EQ(0, do_attach(other, u.ioas));
+	ASSERT_EQ(0, do_ioas_map(u.fd, u.ioas, GiB, u.d.m, MEMORY, MAP_RW));
+	t.u = &u;
+	check_resets(_metadata, &t, reset_by_vfio, &other);
+	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
+	/* it is in the IOAS as before: leaving needs both */
+	ASSERT_EQ(0, do_detach(u.d.n.device));
+	ASSERT_EQ(0, do_attach(u.d.n.device, u.ioas));
+	close(other);
+	check_both(_metadata, &u.d, &u.d.n, GiB, u.d.m, u.d.m, MEMORY);
+	user_close(&u);
 }
 
 /* ---- pSeries has no paging domains: refused at once, and nothing is lost by asking ---- */
