@@ -1,7 +1,7 @@
 # The next kernel's part of the kexec scene: the device that a user had is the host's and works.
 # Arguments: seed, MiB. Output as host.sh's.
 
-failed=0
+failed=${failed:-0}
 check()	# check NAME CONDITION DETAIL
 {
 	eval "$2" && echo "check $1 ok $3" && return
@@ -16,9 +16,4 @@ wrote=$(/t/pattern write $disk $1 $2)
 echo 3 >/proc/sys/vm/drop_caches
 read=$(/t/pattern check $disk $1 $2)
 check disk '[ "$wrote" ] && [ "$wrote" = "$read" ]' "$2 MiB written and read back, checksum $read"
-# An LPAR's window is the hypervisor's. Were the user's still there, there would be none for the host's driver.
-if [ ! -e /proc/device-tree/ibm,opal ]; then
-	made=$(dmesg | grep -c 'ibm,create-pe-dma-window([0-9]*) .* returned 0 ')
-	check window-64 '[ $made -ge 1 ]' "the host's driver made $made window(s)"
-fi
 [ $failed = 0 ]
