@@ -17,13 +17,14 @@
  * and the second, number 1, elsewhere, as on PowerNV. Only a reset restores the default
  * window, and it removes all others: so it is done after the last of them has been removed.
  *
- * A user's windows are neither in the device tree nor on the host's list of windows: a
- * kernel started by kexec finds the default window only, as after a reboot. Before it starts,
- * the other windows are removed.
+ * A user's windows are neither in the device tree nor on the host's list of windows, and the
+ * default one stays in the tree: a kernel started by kexec finds the default window only, as
+ * after a reboot, whenever it was loaded. Before it starts, the other windows are removed.
  *
  * Locks: dma_win_init_mutex for all changes of windows, taken inside VFIO's and the IOMMU
  * core's locks. A table's last put may take it.
  */
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/kexec.h>
@@ -92,19 +93,17 @@ static LIST_HEAD(user_windows);
 static bool windows_closing;
 
 /**
- * struct default_property - the property of a PE's default window while that is removed
- * @next: in default_properties
- * @pdn: node of the PE; its reference is never dropped
- * @prop: the property, the same one each time: the device tree frees none
+ * struct replaced_window - a default window that was removed for a user's
+ * @next: in replaced_windows
+ * @pdn: node of the PE; held. It keeps the window's property.
  */
-struct default_property {
+struct replaced_window {
 	struct list_head next;
 	struct device_node *pdn;
-	struct property *prop;
 };
 
-/* Each PE whose default window a user has replaced; under dma_win_init_mutex */
-static LIST_HEAD(default_properties);
+/* All that are removed now; dma_win_init_mutex */
+static LIST_HEAD(replaced_windows);
 
 static struct user_window *to_window(struct iommu_table *tbl)
 {
@@ -194,17 +193,25 @@ static int tces_clear(unsigned long liobn, unsigned long ioba, unsigned long n,
 		      unsigned int shift)
 {
 	unsigned long k;
-	long rc = 0;
+	int ret;
 
-	for (; n && !rc; n -= k, ioba += k << shift) {
+	while (n) {
 		k = firmware_has_feature(FW_FEATURE_STUFF_TCE) ? min(n, TCES_PER_HCALL) : 1;
 		if (k > 1)
-			rc = plpar_tce_stuff(liobn, ioba, 0, k);
+			ret = tce_errno(plpar_tce_stuff(liobn, ioba, 0, k));
 		else
-			rc = plpar_tce_put(liobn, ioba, 0);
+			ret = tce_errno(plpar_tce_put(liobn, ioba, 0));
+		if (ret == -EAGAIN) {
+			fsleep(1000);
+			continue;
+		}
+		if (ret)
+			return ret;
+		n -= k;
+		ioba += k << shift;
 		cond_resched();
 	}
-	return tce_errno(rc);
+	return 0;
 }
 
 static void user_window_free(struct iommu_table *tbl);
@@ -266,7 +273,7 @@ static bool table_is_clear(struct iommu_table *tbl)
 
 /*
  * The caller that closes a window has cleared it. If the hypervisor refused to clear an entry,
- * the entry still holds a reference or pin: drop it, now that the window is closed.
+ * the entry still holds a reference or pin: drop it, now that the window is gone or empty.
  */
 static void table_forget(struct iommu_table *tbl)
 {
@@ -282,39 +289,45 @@ static void table_forget(struct iommu_table *tbl)
 
 /* ---- the default window ---- */
 
+static struct replaced_window *replaced_window_find(struct device_node *pdn)
+{
+	struct replaced_window *r;
+
+	lockdep_assert_held(&dma_win_init_mutex);
+	list_for_each_entry(r, &replaced_windows, next)
+		if (r->pdn == pdn)
+			return r;
+	return NULL;
+}
+
 static bool default_window_find(struct device_node *pdn, struct default_window *d)
 {
 	const __be32 *prop = of_get_property(pdn, DEFAULT_WINDOW, NULL);
 
-	if (!prop)
+	if (!prop || replaced_window_find(pdn))
 		return false;
 	of_parse_dma_window(pdn, prop, &d->liobn, &d->start, &d->size);
 	return true;
 }
 
-static int property_copy(struct device_node *pdn, const char *from, const char *to)
+/* The host's driver that removed the window has kept a copy of its property. */
+static void default_property_restore(struct device_node *pdn)
 {
-	struct property *src = of_find_property(pdn, from, NULL), *dst;
-	int ret = -ENOMEM;
+	struct property *src = of_find_property(pdn, DEFAULT_WINDOW_SAVED, NULL), *dst;
 
-	if (of_find_property(pdn, to, NULL))
-		return 0;
-	if (!src)
-		return -ENOENT;
+	if (!src || of_find_property(pdn, DEFAULT_WINDOW, NULL))
+		return;
 	dst = kzalloc_obj(*dst);
 	if (!dst)
-		return -ENOMEM;
-	dst->name = kstrdup(to, GFP_KERNEL);
+		return;
+	dst->name = kstrdup(DEFAULT_WINDOW, GFP_KERNEL);
 	dst->value = kmemdup(src->value, src->length, GFP_KERNEL);
 	dst->length = src->length;
-	if (dst->name && dst->value)
-		ret = of_add_property(pdn, dst);
-	if (ret) {
-		kfree(dst->name);
-		kfree(dst->value);
-		kfree(dst);
-	}
-	return ret;
+	if (dst->name && dst->value && !of_add_property(pdn, dst))
+		return;
+	kfree(dst->name);
+	kfree(dst->value);
+	kfree(dst);
 }
 
 static bool default_window_comes_back(struct device_node *pdn)
@@ -325,57 +338,45 @@ static bool default_window_comes_back(struct device_node *pdn)
 					   DDW_EXT_RESET_DMA_WIN, &token);
 }
 
-static struct default_property *default_property_find(struct device_node *pdn)
+/* Remove all windows but the default one, and restore that. */
+static int windows_reset(struct pci_dev *pdev, struct device_node *pdn)
 {
-	struct default_property *d;
+	struct replaced_window *r;
 
-	lockdep_assert_held(&dma_win_init_mutex);
-	list_for_each_entry(d, &default_properties, next)
-		if (d->pdn == pdn)
-			return d;
-	return NULL;
+	if (reset_dma_window(pdev, pdn))
+		return -EIO;
+	r = replaced_window_find(pdn);
+	if (r) {
+		list_del(&r->next);
+		of_node_put(r->pdn);
+		kfree(r);
+	}
+	default_property_restore(pdn);
+	return 0;
 }
 
-static struct default_property *default_property_make(struct device_node *pdn)
+/* If it fails, default_window_find() finds none. */
+static void default_window_restore(struct pci_dev *pdev, struct device_node *pdn)
 {
-	struct default_property *d = default_property_find(pdn);
+	struct default_window d;
 
-	if (d)
-		return d;
-	d = kzalloc_obj(*d);
-	if (!d)
-		return NULL;
-	d->pdn = of_node_get(pdn);
-	list_add(&d->next, &default_properties);
-	return d;
-}
-
-/* Restore the default window, which removes all others. */
-static int default_window_restore(struct pci_dev *pdev, struct device_node *pdn)
-{
-	struct default_property *d = default_property_find(pdn);
-
-	if (of_find_property(pdn, DEFAULT_WINDOW, NULL))
-		return 0;
-	reset_dma_window(pdev, pdn);
-	if (d && d->prop)
-		return of_add_property(pdn, d->prop);
-	/* The host's driver removed it. */
-	return property_copy(pdn, DEFAULT_WINDOW_SAVED, DEFAULT_WINDOW);
+	if (!default_window_find(pdn, &d))
+		windows_reset(pdev, pdn);
 }
 
 static int default_window_remove(struct device_node *pdn, u32 *tokens, unsigned long liobn)
 {
-	int ret = property_copy(pdn, DEFAULT_WINDOW, DEFAULT_WINDOW_SAVED);
-	struct default_property *d = default_property_make(pdn);
+	struct replaced_window *r = kzalloc_obj(*r);
 
-	if (ret || !d)
-		return ret ?: -ENOMEM;
-	d->prop = of_find_property(pdn, DEFAULT_WINDOW, NULL);
-	ret = of_remove_property(pdn, d->prop);
-	if (!ret)
-		__remove_dma_window(pdn, tokens, liobn);
-	return ret;
+	if (!r)
+		return -ENOMEM;
+	if (__remove_dma_window(pdn, tokens, liobn)) {
+		kfree(r);
+		return -EIO;
+	}
+	r->pdn = of_node_get(pdn);
+	list_add(&r->next, &replaced_windows);
+	return 0;
 }
 
 /* ---- windows ---- */
@@ -490,17 +491,17 @@ static int window_empty(struct user_window *w)
 static void window_close(struct user_window *w)
 {
 	struct iommu_table *tbl = &w->tbl;
+	bool gone;
 
 	lockdep_assert_held(&dma_win_init_mutex);
 	if (!w->open)
 		return;
 	w->open = false;
 	list_del(&w->next);
-	if (w->dynamic)
-		__remove_dma_window(w->pdn, w->tokens, tbl->it_index);
+	gone = w->dynamic && !__remove_dma_window(w->pdn, w->tokens, tbl->it_index);
 	if (table_is_clear(tbl))
 		return;
-	if (w->dynamic || !window_empty(w))
+	if (gone || !window_empty(w))
 		table_forget(tbl);
 }
 
@@ -645,68 +646,107 @@ static bool host_has_dynamic_window(struct device_node *pdn)
 	       of_find_property(pdn, DMA64_PROPNAME, NULL);
 }
 
+static void host_table_put(struct iommu_table_group *table_group, int num)
+{
+	struct iommu_table *tbl = table_group->tables[num];
+
+	if (!tbl)
+		return;
+	WRITE_ONCE(table_group->tables[num], NULL);
+	iommu_tce_table_put(tbl);
+}
+
+/* Clear and remove a dynamic window. An error: it may still lead to memory. */
+static int host_window_remove(struct device_node *pdn,
+			      const struct dynamic_dma_window_prop *win)
+{
+	unsigned int shift = be32_to_cpu(win->tce_shift);
+	unsigned long liobn = be32_to_cpu(win->liobn);
+	u32 tokens[DDW_APPLICABLE_SIZE];
+	int ret;
+
+	ret = tces_clear(liobn, be64_to_cpu(win->dma_base),
+			 BIT(be32_to_cpu(win->window_shift) - shift), shift);
+	if (!of_property_read_u32_array(pdn, "ibm,ddw-applicable", tokens, DDW_APPLICABLE_SIZE) &&
+	    !__remove_dma_window(pdn, tokens, liobn))
+		return 0;
+	return ret;
+}
+
+/*
+ * Remove the host's dynamic windows, as the device tree has them: after kexec the host's list
+ * does not know which of them maps all memory. The reset also removes what no tree tells of:
+ * a kernel may have been loaded before the one that ran then made a window.
+ */
+static int host_windows_remove(struct iommu_table_group *table_group, struct pci_dev *pdev,
+			       struct device_node *pdn)
+{
+	static const char *const names[] = { DIRECT64_PROPNAME, DMA64_PROPNAME };
+	const struct dynamic_dma_window_prop *win;
+	struct property *prop;
+	int i, num, ret = 0;
+
+	/* Memory that comes online is not mapped any more. */
+	dma_win_forget(pdn, false);
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		prop = of_find_property(pdn, names[i], NULL);
+		if (prop && prop->length >= sizeof(*win))
+			ret = host_window_remove(pdn, prop->value) ?: ret;
+	}
+	if (windows_reset(pdev, pdn) && ret)
+		return -EIO;
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		prop = of_find_property(pdn, names[i], NULL);
+		if (!prop)
+			continue;
+		win = prop->value;
+		for (num = 0; num < IOMMU_TABLE_GROUP_MAX_TABLES; num++)
+			if (table_group->tables[num] && prop->length >= sizeof(*win) &&
+			    table_group->tables[num]->it_index == be32_to_cpu(win->liobn))
+				host_table_put(table_group, num);
+		of_remove_property(pdn, prop);
+	}
+	dma_win_forget(pdn, true);
+	return 0;
+}
+
 /* Remove the host's windows, and clear the default one. */
 static int host_windows_take(struct iommu_table_group *table_group, struct pci_dev *pdev,
 			     struct device_node *pdn)
 {
 	struct default_window d;
-	struct iommu_table *tbl;
-	int ret = 0;
+	int num, ret;
 
 	if (!table_group->tables[0] && !table_group->tables[1] &&
 	    !host_has_dynamic_window(pdn))
 		return 0;
 
-	/*
-	 * The reset of windows removes dynamic ones, but not what a direct mapping left in
-	 * the place of the default window.
-	 */
-	if (remove_dynamic_dma_windows(pdev, pdn))
-		return -EIO;
-	default_window_restore(pdev, pdn);
-	if (default_window_find(pdn, &d))
+	ret = host_windows_remove(table_group, pdev, pdn);
+	/* A window that was removed may have left entries in the default one. */
+	if (!ret && default_window_find(pdn, &d))
 		ret = tces_clear(d.liobn, d.start, d.size >> IOMMU_PAGE_SHIFT_4K,
 				 IOMMU_PAGE_SHIFT_4K);
 	if (ret)
 		return ret;
-
-	tbl = table_group->tables[0];
-	if (tbl) {
-		WRITE_ONCE(table_group->tables[0], NULL);
-		iommu_tce_table_put(tbl);
-	}
+	for (num = 0; num < IOMMU_TABLE_GROUP_MAX_TABLES; num++)
+		host_table_put(table_group, num);
 	return 0;
 }
 
-/*
- * Called for each device of the group. The first call removes the host's windows. Later calls
- * find none; a call for a device that is added later finds the user's windows, which stay.
- */
-static long user_take_ownership(struct iommu_table_group *table_group, struct device *dev)
+/* Unless the host has a window, make the default one's table. Without, devices have no DMA. */
+static void host_window_make(struct iommu_table_group *table_group, struct pci_dev *pdev)
 {
-	struct pci_dev *pdev = to_pci_dev(dev);
 	struct device_node *pdn;
-	int ret = 0;
-
-	mutex_lock(&dma_win_init_mutex);
-	if (!iommu_group_has_user_table(table_group)) {
-		pdn = pci_dma_find(pci_device_to_OF_node(pdev), NULL);
-		ret = pdn ? host_windows_take(table_group, pdev, pdn) : -ENODEV;
-	}
-	if (!ret)
-		set_iommu_table_base(dev, NULL);
-	mutex_unlock(&dma_win_init_mutex);
-	return ret;
-}
-
-/* Give the device the default window's table again; without one it has no DMA. */
-static void host_window_make(struct iommu_table_group *table_group, struct pci_dev *pdev,
-			     struct device_node *pdn)
-{
 	struct default_window d;
 	struct iommu_table *tbl;
 
-	if (default_window_restore(pdev, pdn) || !default_window_find(pdn, &d)) {
+	if (table_group->tables[0] || iommu_group_has_user_table(table_group))
+		return;
+	pdn = pci_dma_find(pci_device_to_OF_node(pdev), NULL);
+	if (!pdn || host_has_dynamic_window(pdn))
+		return;
+	default_window_restore(pdev, pdn);
+	if (!default_window_find(pdn, &d)) {
 		pci_warn(pdev, "the default DMA window does not come back\n");
 		return;
 	}
@@ -721,21 +761,81 @@ static void host_window_make(struct iommu_table_group *table_group, struct pci_d
 		iommu_tce_table_put(tbl);
 }
 
+/* The page sizes that ibm,query-pe-dma-window reports, as a bitmap */
+static u64 query_page_sizes(u32 reported)
+{
+	/* In LoPAR's order */
+	static const u64 size[] = {
+		SZ_4K, SZ_64K, SZ_16M, SZ_32M, SZ_64M, SZ_128M, SZ_256M, SZ_16G, SZ_2M
+	};
+	u64 sizes = 0;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(size); i++)
+		if (reported & BIT(i))
+			sizes |= size[i];
+	return sizes;
+}
+
+/*
+ * What the PE has for a user, while it has no window but the default one. If the query fails,
+ * the next user's asks again.
+ */
+static void group_query(struct iommu_table_group *table_group, struct pci_dev *pdev,
+			struct device_node *pdn)
+{
+	struct ddw_query_response query;
+	u32 tokens[DDW_APPLICABLE_SIZE];
+	struct default_window d;
+
+	if (user_has_windows(pdn))
+		return;
+	if (default_window_find(pdn, &d)) {
+		table_group->tce32_start = d.start;
+		table_group->tce32_size = d.size;
+	}
+	table_group->max_levels = 1;
+	if (of_property_read_u32_array(pdn, "ibm,ddw-applicable", tokens, DDW_APPLICABLE_SIZE) ||
+	    query_ddw(pdev, tokens, &query, pdn))
+		return;
+	table_group->max_dynamic_windows_supported =
+		query.windows_available ? IOMMU_TABLE_GROUP_MAX_TABLES : 1;
+	table_group->pgsizes |= query_page_sizes(query.page_size);
+}
+
+/*
+ * Called for each device of the group. The first call removes the host's windows. Later calls
+ * find none; a call for a device that is added later finds the user's windows, which stay.
+ * After an error the host has a window again.
+ */
+static long user_take_ownership(struct iommu_table_group *table_group, struct device *dev)
+{
+	struct pci_dev *pdev = to_pci_dev(dev);
+	struct device_node *pdn;
+	int ret = 0;
+
+	mutex_lock(&dma_win_init_mutex);
+	if (!iommu_group_has_user_table(table_group)) {
+		pdn = pci_dma_find(pci_device_to_OF_node(pdev), NULL);
+		ret = pdn ? host_windows_take(table_group, pdev, pdn) : -ENODEV;
+		if (ret)
+			host_window_make(table_group, pdev);
+		else
+			group_query(table_group, pdev, pdn);
+	}
+	set_iommu_table_base(dev, ret ? iommu_group_host_table(table_group) : NULL);
+	mutex_unlock(&dma_win_init_mutex);
+	return ret;
+}
+
 /*
  * Called for each device of the group, too: the first call restores the host's window. A later
  * call may find a dynamic window in its place, made for the driver of the first device.
  */
 static void user_release_ownership(struct iommu_table_group *table_group, struct device *dev)
 {
-	struct pci_dev *pdev = to_pci_dev(dev);
-	struct device_node *pdn;
-
 	mutex_lock(&dma_win_init_mutex);
-	if (!table_group->tables[0] && !iommu_group_has_user_table(table_group)) {
-		pdn = pci_dma_find(pci_device_to_OF_node(pdev), NULL);
-		if (pdn && !host_has_dynamic_window(pdn))
-			host_window_make(table_group, pdev, pdn);
-	}
+	host_window_make(table_group, to_pci_dev(dev));
 	set_iommu_table_base(dev, iommu_group_host_table(table_group));
 	mutex_unlock(&dma_win_init_mutex);
 }
@@ -748,27 +848,6 @@ struct iommu_table_group_ops spapr_tce_table_group_ops = {
 	.release_ownership = user_release_ownership,
 };
 
-/**
- * pseries_query_page_sizes - the IOMMU page sizes of a PE
- * @query_page_size: "IO Page Sizes" of ibm,query-pe-dma-window
- *
- * Return: bitmap of page sizes.
- */
-u64 pseries_query_page_sizes(u32 query_page_size)
-{
-	/* In LoPAR's order */
-	static const u64 size[] = {
-		SZ_4K, SZ_64K, SZ_16M, SZ_32M, SZ_64M, SZ_128M, SZ_256M, SZ_16G, SZ_2M
-	};
-	u64 sizes = 0;
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(size); i++)
-		if (query_page_size & BIT(i))
-			sizes |= size[i];
-	return sizes;
-}
-
 /* ---- kexec ---- */
 
 #ifdef CONFIG_KEXEC_CORE
@@ -777,7 +856,7 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 {
 	struct iommu_group *group = iommu_group_get(&pdev->dev);
 	struct user_window *w, *next;
-	bool removed = false;
+	bool removed = false, refused = false;
 
 	mutex_lock(&dma_win_init_mutex);
 	list_for_each_entry_safe(w, next, &user_windows, next) {
@@ -785,17 +864,20 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 			continue;
 		if (!remove) {
 			pci_clear_master(pdev);
-		} else if (w->dynamic) {
+		} else if (w->dynamic &&
+			   !__remove_dma_window(w->pdn, w->tokens, w->tbl.it_index)) {
 			w->open = false;
 			list_del(&w->next);
-			__remove_dma_window(w->pdn, w->tokens, w->tbl.it_index);
 			removed = true;
 		} else {
 			/* The user may have enabled DMA of the device again. */
 			window_empty(w);
+			refused |= w->dynamic;
 		}
 	}
-	if (removed)
+	if (refused)
+		windows_reset(pdev, pci_dma_find(pci_device_to_OF_node(pdev), NULL));
+	else if (removed)
 		default_window_restore(pdev, pci_dma_find(pci_device_to_OF_node(pdev), NULL));
 	mutex_unlock(&dma_win_init_mutex);
 	iommu_group_put(group);

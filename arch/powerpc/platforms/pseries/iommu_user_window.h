@@ -66,21 +66,13 @@ int query_ddw(struct pci_dev *dev, const u32 *ddw_avail,
 	      struct ddw_query_response *query, struct device_node *parent);
 int create_ddw(struct pci_dev *dev, const u32 *ddw_avail,
 	       struct ddw_create_response *create, int page_shift, int window_shift);
-void reset_dma_window(struct pci_dev *dev, struct device_node *par_dn);
-void __remove_dma_window(struct device_node *np, u32 *ddw_avail, u64 liobn);
-long remove_dynamic_dma_windows(struct pci_dev *pdev, struct device_node *pdn);
+int reset_dma_window(struct pci_dev *dev, struct device_node *par_dn);
+int __remove_dma_window(struct device_node *np, u32 *ddw_avail, u64 liobn);
+void dma_win_forget(struct device_node *pdn, bool gone);
 
 extern struct iommu_table_ops iommu_table_lpar_multi_ops;
 
 /* iommu_user_window.c */
 extern struct iommu_table_group_ops spapr_tce_table_group_ops;
-#ifdef CONFIG_IOMMU_API
-u64 pseries_query_page_sizes(u32 query_page_size);
-#else
-static inline u64 pseries_query_page_sizes(u32 query_page_size)
-{
-	return 0;
-}
-#endif
 
 #endif /* PSERIES_IOMMU_USER_WINDOW_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Tests of a user's TCEs on pSeries: the platform's operations against a hypervisor that
- * answers as it is told to.
+ * Tests of a user's TCEs and windows on pSeries: the platform's operations against a
+ * hypervisor that answers as it is told to.
  *
  * iommu_user_window.c is included with its hypercalls replaced, so this runs on any
  * machine. So are the PE's node and device. The hypervisor fails at one entry, after it has
@@ -26,7 +26,6 @@
 #include "../../../mm/book3s64/tests/iommu_kunit.h"
 
 #define spapr_tce_table_group_ops	kunit_table_group_ops
-#define pseries_query_page_sizes	kunit_query_page_sizes
 #include "../iommu_user_window.h"
 
 #define P		PAGE_SIZE
@@ -38,6 +37,10 @@
 #define MEMORY_PAGES	80UL
 #define MEMORY		((MEMORY_PAGES * P) >> SHIFT)	/* in entries */
 #define ALWAYS		~0U
+
+/* The PE's default window, where it is another than the user's */
+#define DEFAULT_LIOBN	0x80000020UL
+#define DEFAULT_ENTRIES	1024U
 
 /* The hypervisor */
 static struct {
@@ -75,6 +78,77 @@ static long hv_set(unsigned long i, u64 tce)
 	return H_SUCCESS;
 }
 
+/* A PE: its device, and what the hypervisor says of its windows. */
+static struct {
+	struct device_node node;
+	__be32 window[5];			/* the default one's property */
+	struct pci_bus bus;
+	struct pci_dev pdev;
+	struct iommu_table_group group;
+	int removed, reset, queried;		/* what RTAS returns */
+	unsigned int removes, resets;
+	bool listed;				/* by the host */
+	bool direct;				/* as what */
+	unsigned long cleared;			/* entries of the default window */
+	long rc;				/* what clearing them says */
+	unsigned int times;			/* so often */
+} pe;
+
+/* Clear entries of the default window. */
+static long pe_clear(unsigned long ioba, unsigned long tce, unsigned long n)
+{
+	hv.wrong += tce || ioba != pe.cleared << SHIFT;
+	if (pe.times) {
+		if (pe.times != ALWAYS)
+			pe.times--;
+		return pe.rc;
+	}
+	pe.cleared += n;
+	return H_SUCCESS;
+}
+
+static int pe_remove(struct device_node *pdn, u32 *tokens, u64 liobn)
+{
+	pe.removes++;
+	hv.wrong += pdn != &pe.node || (liobn != WINDOW_LIOBN && liobn != DEFAULT_LIOBN);
+	return pe.removed;
+}
+
+static int pe_reset(struct pci_dev *pdev, struct device_node *pdn)
+{
+	pe.resets++;
+	return pe.reset;
+}
+
+static int pe_query(struct pci_dev *pdev, const u32 *tokens, struct ddw_query_response *query,
+		    struct device_node *pdn)
+{
+	query->windows_available = 1;
+	query->largest_available_block = ENTRIES;
+	query->page_size = 3;		/* 4K, 64K */
+	return pe.queried;
+}
+
+static int pe_create(struct pci_dev *pdev, const u32 *tokens, struct ddw_create_response *create,
+		     int page_shift, int window_shift)
+{
+	create->liobn = WINDOW_LIOBN;
+	create->addr_hi = 0;
+	create->addr_lo = OFFSET << SHIFT;
+	return 0;
+}
+
+static struct device_node *pe_find(struct device_node *dn, struct dynamic_dma_window_prop *prop)
+{
+	return dn;
+}
+
+static void pe_forget(struct device_node *pdn, bool gone)
+{
+	pe.direct = false;
+	pe.listed &= !gone;
+}
+
 static unsigned long hv_entry(unsigned long liobn, unsigned long ioba)
 {
 	hv.wrong += liobn != WINDOW_LIOBN || ioba & (BIT(SHIFT) - 1);
@@ -96,6 +170,8 @@ static void hv_called(unsigned int *n)
 static long hv_put(unsigned long liobn, unsigned long ioba, unsigned long tce)
 {
 	hv_called(&hv.puts);
+	if (liobn == DEFAULT_LIOBN)
+		return pe_clear(ioba, tce, 1);
 	return hv_set(hv_entry(liobn, ioba), tce);
 }
 
@@ -116,40 +192,41 @@ static long hv_indirect(unsigned long liobn, unsigned long ioba, unsigned long p
 static long hv_stuff(unsigned long liobn, unsigned long ioba, unsigned long tce,
 		     unsigned long n)
 {
-	unsigned long first = hv_entry(liobn, ioba), i;
+	unsigned long first, i;
 	long rc = H_SUCCESS;
 
 	hv_called(&hv.stuffs);
+	if (liobn == DEFAULT_LIOBN)
+		return pe_clear(ioba, tce, n);
+	first = hv_entry(liobn, ioba);
 	hv.wrong += !n || n > 512 || tce;
 	for (i = 0; i < n && !rc; i++)
 		rc = hv_set(first + i, tce);
 	return rc;
 }
 
-/* A PE with a default window, and one of the host's driver */
-static struct property pe_window64 = { .name = (char *)DIRECT64_PROPNAME };
-static __be32 pe_window_value;	/* see of_parse_dma_window() */
-static struct property pe_window = {
-	.name = "ibm,dma-window", .next = &pe_window64,
-	.value = &pe_window_value, .length = sizeof(pe_window_value),
+/* The host clears a table of its own before it uses it. */
+static void host_table_clear(struct iommu_table *tbl, long index, long n)
+{
+}
+
+static struct iommu_table_ops host_table_ops = {
+	.clear = host_table_clear,
 };
 
-static struct device_node pe_node = { .properties = &pe_window };
-static struct pci_bus pe_bus;
-static struct pci_dev pe_dev = { .bus = &pe_bus, .dev.numa_node = NUMA_NO_NODE };
-
-#define pci_dma_find(dn, prop)		((void)(dn), (void)(prop), &pe_node)
-#define pci_device_to_OF_node(pdev)	((void)(pdev), NULL)
 #define pci_dev_get(pdev)		(pdev)
 #define pci_dev_put(pdev)		((void)(pdev))
 #define of_node_get(node)		(node)
 #define of_node_put(node)		((void)(node))
-#define iommu_group_for_each_dev(group, pdev, fn) \
-	((void)(group), (void)(fn), *(pdev) = &pe_dev)
-#define of_parse_dma_window(node, prop, liobn, start, size) \
-	((void)(node), (void)(prop), *(liobn) = WINDOW_LIOBN, *(start) = OFFSET << SHIFT, \
-	 *(size) = (unsigned long)ENTRIES << SHIFT)
-#define remove_dynamic_dma_windows(pdev, node)	((void)(pdev), (void)(node), 0)
+#define iommu_group_for_each_dev(group, found, fn) \
+	((void)(group), (void)(fn), *(found) = &pe.pdev)
+#define iommu_table_lpar_multi_ops	host_table_ops
+#define __remove_dma_window		pe_remove
+#define reset_dma_window		pe_reset
+#define query_ddw			pe_query
+#define create_ddw			pe_create
+#define pci_dma_find			pe_find
+#define dma_win_forget			pe_forget
 
 #undef firmware_has_feature
 #define firmware_has_feature(feature)	(hv.features & (feature))
@@ -783,6 +860,8 @@ static void left_over(struct kunit *test)
 	hv.tce[700] = 0;
 }
 
+/* ---- the PE's windows ---- */
+
 static void hv_leave(u64 tce)
 {
 	unsigned int i;
@@ -800,26 +879,95 @@ static unsigned int hv_live(void)
 	return n;
 }
 
-/* A group with a user, as VFIO sees it; without the IOMMU core */
-static void group_init(struct iommu_table_group *group)
+static void pe_property(struct kunit *test, const char *name, const void *value, int length)
 {
-	memset(group, 0, sizeof(*group));
-	group->group = (struct iommu_group *)&pe_bus;
-	group->pgsizes = SZ_4K;
+	struct property *prop = kunit_kzalloc(test, sizeof(*prop), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, prop);
+	prop->name = (char *)name;
+	prop->value = (void *)value;
+	prop->length = length;
+	prop->next = pe.node.properties;
+	pe.node.properties = prop;
+}
+
+static bool pe_has(const char *name)
+{
+	return of_find_property(&pe.node, name, NULL);
+}
+
+/* A PE whose default window is in the device tree as @name */
+static void pe_make_window(struct kunit *test, const char *name, u32 liobn, u32 start, u32 size)
+{
+	static const __be32 cells = cpu_to_be32(2);
+	static const __be32 tokens[] = { cpu_to_be32(1), cpu_to_be32(2), cpu_to_be32(3) };
+	static const __be32 extensions[] = { cpu_to_be32(1), cpu_to_be32(4) };
+
+	memset(&pe, 0, sizeof(pe));
+	of_node_init(&pe.node);
+	pe.node.full_name = "kunit";
+	pe_property(test, "ibm,#dma-address-cells", &cells, sizeof(cells));
+	pe_property(test, "ibm,#dma-size-cells", &cells, sizeof(cells));
+	pe_property(test, "ibm,ddw-applicable", tokens, sizeof(tokens));
+	pe_property(test, "ibm,ddw-extensions", extensions, sizeof(extensions));
+	pe.window[0] = cpu_to_be32(liobn);
+	pe.window[2] = cpu_to_be32(start);
+	pe.window[4] = cpu_to_be32(size);
+	pe_property(test, name, pe.window, sizeof(pe.window));
+	pe.pdev.dev.of_node = &pe.node;
+	pe.pdev.bus = &pe.bus;
+	set_dev_node(&pe.pdev.dev, NUMA_NO_NODE);
+	/* The group has a user, as VFIO sees it; without the IOMMU core. */
+	pe.group.group = (struct iommu_group *)&pe.bus;
+	pe.group.pgsizes = SZ_4K;
+}
+
+static void pe_make(struct kunit *test, const char *name)
+{
+	pe_make_window(test, name, DEFAULT_LIOBN, 0, DEFAULT_ENTRIES << SHIFT);
+}
+
+/* The host has a dynamic window, with an entry for all there are. */
+static void pe_host_window(struct kunit *test, const char *name)
+{
+	static const struct dynamic_dma_window_prop prop = {
+		.liobn = cpu_to_be32(WINDOW_LIOBN),
+		.dma_base = cpu_to_be64(OFFSET << SHIFT),
+		.tce_shift = cpu_to_be32(SHIFT),
+		.window_shift = cpu_to_be32(SHIFT + 11),
+	};
+
+	hv_leave(TCE_PCI_READ);
+	pe_property(test, name, &prop, sizeof(prop));
+	pe.listed = true;
+	pe.direct = true;
+}
+
+/* The host's table of a window, which the device uses */
+static void pe_host_table(struct kunit *test, unsigned long liobn)
+{
+	struct iommu_table *tbl = iommu_pseries_alloc_table(NUMA_NO_NODE);
+
+	KUNIT_ASSERT_NOT_NULL(test, tbl);
+	iommu_table_setparms_common(tbl, 0, liobn, 0, DEFAULT_ENTRIES << SHIFT, SHIFT, NULL,
+				    &host_table_ops);
+	KUNIT_ASSERT_NOT_NULL(test, iommu_init_table(tbl, NUMA_NO_NODE, 0, 0));
+	pe.group.tables[0] = tbl;
+	set_iommu_table_base(&pe.pdev.dev, tbl);
 }
 
 /* The user that takes a group gets a default window without the host's TCEs. */
 static void taken_empty(struct kunit *test)
 {
-	struct iommu_table_group *group = kunit_kzalloc(test, sizeof(*group), GFP_KERNEL);
+	struct iommu_table_group *group = &pe.group;
 	struct fixture *f = test->priv;
 	struct iommu_table *tbl = NULL;
 	long ret;
 
-	KUNIT_ASSERT_NOT_NULL(test, group);
-	group_init(group);
+	pe_make_window(test, DEFAULT_WINDOW, WINDOW_LIOBN, OFFSET << SHIFT, ENTRIES << SHIFT);
+	pe_host_table(test, WINDOW_LIOBN);
 	hv_leave(TCE_PCI_READ | TCE_PCI_WRITE);
-	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe_dev.dev), 0L);
+	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe.pdev.dev), 0L);
 	KUNIT_EXPECT_EQ(test, hv_live(), 0U);
 
 	/* A device that is added later takes nothing away. */
@@ -827,27 +975,28 @@ static void taken_empty(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, ret, 0L);
 	KUNIT_EXPECT_EQ(test, user_set_window(group, 0, tbl), 0L);
 	hv_leave(TCE_PCI_READ);
-	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe_dev.dev), 0L);
+	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe.pdev.dev), 0L);
 	KUNIT_EXPECT_EQ(test, hv_live(), ENTRIES);
 	KUNIT_EXPECT_EQ(test, user_unset_window(group, 0), 0L);
 	iommu_tce_table_put(tbl);
 
 	/* What stays usable is nobody's. */
+	pe_host_table(test, WINDOW_LIOBN);
 	hv_fail(700, H_HARDWARE, ALWAYS);
-	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe_dev.dev), (long)-EIO);
+	KUNIT_EXPECT_EQ(test, user_take_ownership(group, &pe.pdev.dev), (long)-EIO);
+	host_table_put(group, 0);
 	hv_leave(0);
 }
 
 /* The group has a table when it is set, not when it is made: until then it can be prepared. */
 static void published_when_set(struct kunit *test)
 {
-	struct iommu_table_group *group = kunit_kzalloc(test, sizeof(*group), GFP_KERNEL);
+	struct iommu_table_group *group = &pe.group;
 	struct fixture *f = test->priv;
 	struct iommu_table *tbl = NULL;
 	long ret;
 
-	KUNIT_ASSERT_NOT_NULL(test, group);
-	group_init(group);
+	pe_make_window(test, DEFAULT_WINDOW, WINDOW_LIOBN, OFFSET << SHIFT, ENTRIES << SHIFT);
 	ret = user_create_table(group, 0, SHIFT, (u64)ENTRIES << SHIFT, 1, f->mm, &tbl);
 	KUNIT_ASSERT_EQ(test, ret, 0L);
 	KUNIT_EXPECT_NULL(test, group->tables[0]);
@@ -863,14 +1012,13 @@ static void published_when_set(struct kunit *test)
 /* A window that is closed while entries are refused: its end holds nothing for longer. */
 static void closed_refused(struct kunit *test)
 {
-	struct iommu_table_group *group = kunit_kzalloc(test, sizeof(*group), GFP_KERNEL);
+	struct iommu_table_group *group = &pe.group;
 	struct iommu_table *tbl = NULL, *own;
 	struct fixture *f = test->priv;
 	unsigned long done;
 	long ret;
 
-	KUNIT_ASSERT_NOT_NULL(test, group);
-	group_init(group);
+	pe_make_window(test, DEFAULT_WINDOW, WINDOW_LIOBN, OFFSET << SHIFT, ENTRIES << SHIFT);
 	ret = user_create_table(group, 0, SHIFT, (u64)ENTRIES << SHIFT, 1, f->mm, &tbl);
 	KUNIT_ASSERT_EQ(test, ret, 0L);
 	if (kind_of(test)->pins)
@@ -892,6 +1040,247 @@ static void closed_refused(struct kunit *test)
 	iommu_tce_table_put(tbl);
 }
 
+static long take(void)
+{
+	pe.cleared = 0;
+	return user_take_ownership(&pe.group, &pe.pdev.dev);
+}
+
+/* Back with the host, whose device has the default window's table */
+static void expect_returned(struct kunit *test)
+{
+	struct iommu_table *tbl;
+
+	user_release_ownership(&pe.group, &pe.pdev.dev);
+	tbl = pe.group.tables[0];
+	KUNIT_ASSERT_NOT_NULL(test, tbl);
+	KUNIT_EXPECT_EQ(test, tbl->it_index, DEFAULT_LIOBN);
+	KUNIT_EXPECT_PTR_EQ(test, get_iommu_table_base(&pe.pdev.dev), (void *)tbl);
+	KUNIT_EXPECT_PTR_EQ(test, pe.group.tables[1], NULL);
+	KUNIT_EXPECT_TRUE(test, list_empty(&replaced_windows));
+	host_table_put(&pe.group, 0);
+	hv_leave(0);
+}
+
+/* After kexec the host's list calls each window dynamic, also one that maps all memory. */
+static void taken_after_kexec(struct kunit *test)
+{
+	static const char *const names[] = { DIRECT64_PROPNAME, DMA64_PROPNAME };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		pe_make(test, DEFAULT_WINDOW);
+		pe_host_window(test, names[i]);
+		pe.direct = false;
+		pe_host_table(test, DEFAULT_LIOBN);
+		KUNIT_EXPECT_EQ(test, take(), 0L);
+		KUNIT_EXPECT_FALSE(test, pe_has(names[i]));
+		KUNIT_EXPECT_EQ(test, hv_live(), 0U);
+		KUNIT_EXPECT_EQ(test, pe.removes, 1U);
+		KUNIT_EXPECT_FALSE(test, pe.listed);
+		KUNIT_EXPECT_EQ(test, pe.cleared, (unsigned long)DEFAULT_ENTRIES);
+		KUNIT_EXPECT_PTR_EQ(test, pe.group.tables[0], NULL);
+		KUNIT_EXPECT_PTR_EQ(test, get_iommu_table_base(&pe.pdev.dev), NULL);
+		/* Windows that the tree does not tell of, too */
+		KUNIT_EXPECT_GE(test, pe.resets, 1U);
+		expect_returned(test);
+	}
+}
+
+/* A user gets no device that reaches a window of the host's. */
+static void take_refused(struct kunit *test)
+{
+	struct iommu_table *tbl;
+
+	pe_make(test, DEFAULT_WINDOW);
+	pe_host_window(test, DIRECT64_PROPNAME);
+	pe_host_table(test, DEFAULT_LIOBN);
+	tbl = pe.group.tables[0];
+
+	/* Neither cleared nor removed nor reset */
+	hv_fail(700, H_HARDWARE, ALWAYS);
+	hv.restores = false;
+	pe.removed = -1;
+	pe.reset = -3;
+	KUNIT_EXPECT_EQ(test, take(), (long)-EIO);
+	KUNIT_EXPECT_TRUE(test, pe_has(DIRECT64_PROPNAME));
+	KUNIT_EXPECT_TRUE(test, pe.listed);
+	KUNIT_EXPECT_FALSE(test, pe.direct);	/* It may have lost entries. */
+	KUNIT_EXPECT_PTR_EQ(test, pe.group.tables[0], tbl);
+	KUNIT_EXPECT_PTR_EQ(test, get_iommu_table_base(&pe.pdev.dev), (void *)tbl);
+
+	/* One of the three is enough. */
+	pe.reset = 0;
+	KUNIT_EXPECT_EQ(test, take(), 0L);
+	KUNIT_EXPECT_FALSE(test, pe_has(DIRECT64_PROPNAME));
+	KUNIT_EXPECT_FALSE(test, pe.listed);
+	expect_returned(test);
+
+	pe_make(test, DEFAULT_WINDOW);
+	pe_host_window(test, DIRECT64_PROPNAME);
+	pe_host_table(test, DEFAULT_LIOBN);
+	pe.reset = -3;
+	KUNIT_EXPECT_EQ(test, take(), 0L);
+	KUNIT_EXPECT_FALSE(test, pe_has(DIRECT64_PROPNAME));
+	expect_returned(test);
+
+	hv_fail(0, 0, 0);
+	pe_make(test, DEFAULT_WINDOW);
+	pe_host_window(test, DIRECT64_PROPNAME);
+	pe_host_table(test, DEFAULT_LIOBN);
+	pe.removed = -1;
+	pe.reset = -3;
+	KUNIT_EXPECT_EQ(test, take(), 0L);
+	KUNIT_EXPECT_FALSE(test, pe_has(DIRECT64_PROPNAME));
+	KUNIT_EXPECT_EQ(test, hv_live(), 0U);
+	expect_returned(test);
+}
+
+/* The default window had made way for the host's; then it cannot be cleared. */
+static void take_half_way(struct kunit *test)
+{
+	struct property *prop;
+
+	pe_make(test, DEFAULT_WINDOW_SAVED);
+	pe_host_window(test, DMA64_PROPNAME);
+	pe_host_table(test, WINDOW_LIOBN);
+	pe.rc = H_HARDWARE;
+	pe.times = ALWAYS;
+	KUNIT_EXPECT_EQ(test, take(), (long)-EIO);
+	/* The host's driver gets the default window's table. */
+	KUNIT_EXPECT_FALSE(test, pe_has(DMA64_PROPNAME));
+	KUNIT_ASSERT_TRUE(test, pe_has(DEFAULT_WINDOW));
+	KUNIT_ASSERT_NOT_NULL(test, pe.group.tables[0]);
+	KUNIT_EXPECT_EQ(test, pe.group.tables[0]->it_index, DEFAULT_LIOBN);
+	KUNIT_EXPECT_PTR_EQ(test, get_iommu_table_base(&pe.pdev.dev),
+			    (void *)pe.group.tables[0]);
+	expect_returned(test);
+
+	prop = of_find_property(&pe.node, DEFAULT_WINDOW, NULL);
+	pe.node.properties = NULL;
+	kfree(prop->name);
+	kfree(prop->value);
+	kfree(prop);
+}
+
+/* Busy is no error. */
+static void take_busy(struct kunit *test)
+{
+	static const long rc[] = { H_BUSY, H_LONG_BUSY_ORDER_1_MSEC, H_LONG_BUSY_ORDER_100_SEC };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(rc); i++) {
+		pe_make(test, DEFAULT_WINDOW);
+		pe_host_table(test, DEFAULT_LIOBN);
+		pe.rc = rc[i];
+		pe.times = 3;
+		KUNIT_EXPECT_EQ(test, take(), 0L);
+		KUNIT_EXPECT_EQ(test, pe.times, 0U);
+		KUNIT_EXPECT_EQ(test, pe.cleared, (unsigned long)DEFAULT_ENTRIES);
+		KUNIT_EXPECT_PTR_EQ(test, pe.group.tables[0], NULL);
+		expect_returned(test);
+	}
+}
+
+/* A query that fails does not bar windows from the next user. */
+static void query_fails(struct kunit *test)
+{
+	pe_make(test, DEFAULT_WINDOW);
+	pe_host_table(test, DEFAULT_LIOBN);
+	pe.queried = -1;
+	KUNIT_EXPECT_EQ(test, take(), 0L);
+	KUNIT_EXPECT_EQ(test, pe.group.max_dynamic_windows_supported, 0U);
+	KUNIT_EXPECT_EQ(test, pe.group.tce32_size, DEFAULT_ENTRIES << SHIFT);
+	user_release_ownership(&pe.group, &pe.pdev.dev);
+	pe.queried = 0;
+	KUNIT_EXPECT_EQ(test, take(), 0L);
+	KUNIT_EXPECT_EQ(test, pe.group.max_dynamic_windows_supported, 2U);
+	KUNIT_EXPECT_EQ(test, pe.group.pgsizes, (u64)(SZ_4K | SZ_64K));
+	expect_returned(test);
+}
+
+static int open_window(struct user_window *w)
+{
+	int ret;
+
+	mutex_lock(&dma_win_init_mutex);
+	ret = window_open(w, &pe.pdev, 0);
+	mutex_unlock(&dma_win_init_mutex);
+	return ret;
+}
+
+static void close_window(struct user_window *w)
+{
+	mutex_lock(&dma_win_init_mutex);
+	window_close(w);
+	mutex_unlock(&dma_win_init_mutex);
+}
+
+/* A user's window takes the default one's place: a kernel that is loaded then finds that. */
+static void replaced(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct user_window *w = to_window(f->tbl);
+
+	pe_make(test, DEFAULT_WINDOW);
+	w->pdn = of_node_get(&pe.node);
+
+	/* Not if the default one stays */
+	pe.removed = -1;
+	KUNIT_EXPECT_EQ(test, open_window(w), -EIO);
+	KUNIT_EXPECT_FALSE(test, w->open);
+	KUNIT_EXPECT_TRUE(test, list_empty(&replaced_windows));
+
+	pe.removed = 0;
+	KUNIT_ASSERT_EQ(test, open_window(w), 0);
+	KUNIT_EXPECT_TRUE(test, w->dynamic);
+	KUNIT_EXPECT_TRUE(test, pe_has(DEFAULT_WINDOW));
+	KUNIT_EXPECT_FALSE(test, list_empty(&replaced_windows));
+	KUNIT_EXPECT_EQ(test, pe.resets, 0U);
+	close_window(w);
+	KUNIT_EXPECT_EQ(test, pe.removes, 3U);
+
+	/* Restored for the next */
+	KUNIT_ASSERT_EQ(test, open_window(w), 0);
+	KUNIT_EXPECT_EQ(test, pe.resets, 1U);
+	close_window(w);
+	expect_returned(test);
+	KUNIT_EXPECT_EQ(test, pe.resets, 2U);
+}
+
+/* What a window may lead to stays held while the window may be there. */
+static void close_not_removed(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	struct user_window *w = to_window(f->tbl);
+	unsigned long done;
+
+	pe_make(test, DEFAULT_WINDOW);
+	w->pdn = of_node_get(&pe.node);
+	KUNIT_ASSERT_EQ(test, open_window(w), 0);
+	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 16), &done), 0);
+	hv_fail(131, H_HARDWARE, ALWAYS);
+	hv.restores = false;
+	KUNIT_EXPECT_EQ(test, unmap(f, 0, ENTRIES), 399L);
+	model_set(f, 30, 101, 0);
+	model_set(f, 132, 298, 0);
+	pe.removed = -1;
+	close_window(w);
+	expect_model(test, "neither cleared nor removed");
+
+	/* Cleared at last */
+	pe.removed = 0;
+	KUNIT_ASSERT_EQ(test, open_window(w), 0);
+	hv_fail(0, 0, 0);
+	pe.removed = -1;
+	close_window(w);
+	model_set(f, 131, 1, 0);
+	expect_model(test, "cleared");
+	mutex_lock(&dma_win_init_mutex);
+	windows_reset(&pe.pdev, &pe.node);
+	mutex_unlock(&dma_win_init_mutex);
+}
+
 static struct kunit_case window_cases[] = {
 	KUNIT_CASE_PARAM(calls, kind_gen_params),
 	KUNIT_CASE_PARAM(refused, kind_gen_params),
@@ -906,6 +1295,13 @@ static struct kunit_case window_cases[] = {
 	KUNIT_CASE_PARAM(taken_empty, kind_gen_params),
 	KUNIT_CASE_PARAM(published_when_set, kind_gen_params),
 	KUNIT_CASE_PARAM(closed_refused, kind_gen_params),
+	KUNIT_CASE(taken_after_kexec),
+	KUNIT_CASE(take_refused),
+	KUNIT_CASE(take_half_way),
+	KUNIT_CASE(take_busy),
+	KUNIT_CASE(query_fails),
+	KUNIT_CASE_PARAM(replaced, kind_gen_params),
+	KUNIT_CASE_PARAM(close_not_removed, kind_gen_params),
 	{}
 };
 
