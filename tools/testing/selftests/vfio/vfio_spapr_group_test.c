@@ -5,7 +5,8 @@
  *
  *	vfio_spapr_group_test [-f FIXTURE | -v VARIANT | -t TEST ...] [GROUP]
  *
- *	live	a function is removed and rescanned while the other does DMA for a user
+ *	live	functions are removed and rescanned while the other does DMA for a user, or a VM
+ *		has the group
  *	back	all functions are bound to vfio-pci, used, and bound to the host's driver
  *		again, which must be able to do I/O
  *	windows	all windows that GET_INFO offers can be made, whatever windows the host's
@@ -347,6 +348,50 @@ TEST_F(live, hypercalls)
 		ASSERT_EQ(0, do_unmap_bytes(&u->c, ioba, IOMMU_PAGE));
 	}
 	close(table);
+}
+
+/*
+ * KVM still has the group when all its devices have left the bus. They come back in another
+ * group, which the end of the first does not touch.
+ */
+TEST_F(live, outlives_its_devices)
+{
+	struct user *u = &self->u;
+	int ret, table, i, group;
+
+	if (access("/proc/device-tree/ibm,opal", F_OK))
+		SKIP(return, "here only one function is found again");
+	ret = vm_create(&self->vm, 1, 16 * MiB);
+	if (ret == -ENODEV)
+		SKIP(return, "no KVM-HV here");
+	ASSERT_EQ(0, ret);
+	/* the first map makes the window */
+	ASSERT_EQ(0, do_map(&u->c, DATA_AT, user_page(u, 0), 64 * KiB));
+	table = vm_create_table(&self->vm, LIOBN, 12, u->c.window, u->c.window_size >> 12);
+	ASSERT_LE(0, table);
+	ASSERT_EQ(0, vm_group_give(&self->vm, u->c.group, table));
+	user_close(u);
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, device_remove(function[i]));
+	ASSERT_EQ(0, bus_rescan());
+	group = device_group(function[0]);
+	EXPECT_LE(0, group);
+	EXPECT_NE(groups[0], group);
+	close(table);
+	vm_destroy(&self->vm);
+	/* its PE still knows the new one */
+	ASSERT_EQ(0, device_remove(function[1]));
+	ASSERT_EQ(0, bus_rescan());
+	EXPECT_EQ(group, device_group(function[1]));
+
+	/* and again, for the next test: the lowest number is the first group's */
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, device_remove(function[i]));
+	ASSERT_EQ(0, bus_rescan());
+	EXPECT_EQ(groups[0], device_group(function[0]));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, device_give(function[i], "vfio-pci"));
 }
 
 /* ---- back: the host's driver after a user ---- */
