@@ -85,6 +85,15 @@ leaks()
 	cat $f >&2
 }
 
+# What KCSAN did. Without watchpoints it has looked for nothing: that fails the run.
+races()
+{
+	local f=/sys/kernel/debug/kcsan
+	[ -e $f ] || return 0
+	cat $f >&2
+	grep -q '^setup_watchpoints: [1-9]' $f || echo 'WARNING: KCSAN has set no watchpoint' >&2
+}
+
 interactive()
 {
 	echo "On vfio-pci (address, group):"
