@@ -445,6 +445,11 @@ static int set_up(unsigned int nr)
 	return vm_group_give(&vm, c.group, table[0]);
 }
 
+static int try_set_up(void)
+{
+	return set_up(1);
+}
+
 static void tear_down(void)
 {
 	unsigned int i;
@@ -529,19 +534,9 @@ static void check_seen(void)
 
 int main(int argc, char **argv)
 {
-	bool one;
-	int ret;
+	bool one = fuzz_begin(argc, argv, 2, "no KVM-HV or no version 2 container here", try_set_up,
+			      tear_down);
 
-	spapr_tce_init(&argc, argv);
-	one = fuzz_options(argc, argv);
-	ret = set_up(1);
-	tear_down();
-	if (ret == -ENODEV || ret == -EOPNOTSUPP)
-		ksft_exit_skip("no KVM-HV or no version 2 container here\n");
-	if (ret)
-		ksft_exit_fail_msg("set-up: %s\n", strerror(-ret));
-
-	ksft_set_plan(2);
 	fuzz_run(one, run_program);
 	check_seen();
 	ksft_finished();

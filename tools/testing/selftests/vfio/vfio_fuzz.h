@@ -80,12 +80,18 @@ static inline void fuzz_run(bool one, void (*run_program)(void))
 	ksft_test_result(!bad && calls_made, "what the model says, and nothing left\n");
 }
 
-/* The program's options. Returns whether one program is to be replayed. */
-static inline bool fuzz_options(int argc, char **argv)
+/*
+ * What main() does first: options, groups, and a try of @set_up and @tear_down. Ends the program
+ * where @set_up fails; as skipped, with @missing as the reason, where there is nothing to test.
+ * Returns whether one program is to be replayed.
+ */
+static inline bool fuzz_begin(int argc, char **argv, unsigned int tests, const char *missing,
+			      int (*set_up)(void), void (*tear_down)(void))
 {
 	bool one = false;
-	int o;
+	int o, ret;
 
+	spapr_tce_init(&argc, argv);
 	while ((o = getopt(argc, argv, "s:n:p:")) > 0) {
 		switch (o) {
 		case 's':
@@ -103,7 +109,24 @@ static inline bool fuzz_options(int argc, char **argv)
 		}
 	}
 	ksft_print_header();
+	ret = set_up();
+	tear_down();
+	if (ret == -ENODEV || ret == -ENOENT || ret == -EOPNOTSUPP)
+		ksft_exit_skip("%s\n", missing);
+	if (ret)
+		ksft_exit_fail_msg("set-up: %s\n", strerror(-ret));
+	ksft_set_plan(tests);
 	return one;
+}
+
+/* Memory that programs use, there and not zero */
+static inline char *fuzz_memory(unsigned long size)
+{
+	char *memory = anonymous(size);
+
+	if (memory == MAP_FAILED)
+		ksft_exit_fail_msg("no memory\n");
+	return memset(memory, 1, size);
 }
 
 #endif

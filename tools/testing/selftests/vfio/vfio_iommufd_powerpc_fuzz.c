@@ -319,24 +319,11 @@ static void run_program(void)
 
 int main(int argc, char **argv)
 {
-	bool one;
-	int ret;
+	bool one = fuzz_begin(argc, argv, 1, "no iommufd, no cdev or no NVMe in a group", begin,
+			      end);
 
-	spapr_tce_init(&argc, argv);
-	one = fuzz_options(argc, argv);
 	page_size = sysconf(_SC_PAGESIZE);
-	ret = begin();
-	end();
-	if (ret == -ENOENT || ret == -ENODEV)
-		ksft_exit_skip("no iommufd, no cdev or no NVMe in a group\n");
-	if (ret)
-		ksft_exit_fail_msg("set-up: %s\n", strerror(-ret));
-	memory = anonymous(PAGES * page_size);
-	if (memory == MAP_FAILED)
-		ksft_exit_fail_msg("no memory\n");
-	memset(memory, 1, PAGES * page_size);
-
-	ksft_set_plan(1);
+	memory = fuzz_memory(PAGES * page_size);
 	fuzz_run(one, run_program);
 	ksft_finished();
 }

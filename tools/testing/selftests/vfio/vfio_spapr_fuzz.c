@@ -23,6 +23,9 @@
 #define CALLS		300	/* of one program */
 #define SECOND_START	(1ULL << 59)
 #define MAX_ENTRIES	(1UL << 19)	/* of a window that is modelled */
+#define FIRST		96UL	/* calls begin in that many TCEs at a window's start ... */
+#define LAST		8UL	/* ... and at its end */
+#define MOST		64UL	/* TCEs of a map */
 
 struct window {
 	bool there;
@@ -75,13 +78,22 @@ static bool overlaps(unsigned int first, unsigned int n)
 	return false;
 }
 
+/* The next TCE that a program may have set: those between the first and the last stay clear. */
+static unsigned long next(const struct window *w, unsigned long entry)
+{
+	unsigned long last = (w->size >> w->shift) - LAST;
+
+	return ++entry == FIRST + MOST && entry < last ? last : entry;
+}
+
 static bool is_mapped(const struct region *r)
 {
 	unsigned long i;
 	int w;
 
 	for (w = 0; w < 2; w++)
-		for (i = 0; window[w].there && i < window[w].size >> window[w].shift; i++)
+		for (i = 0; window[w].there && i < window[w].size >> window[w].shift;
+		     i = next(&window[w], i))
 			if (window[w].leads[i] && window[w].leads[i] - 1 - r->first < r->n)
 				return true;
 	return false;
@@ -93,7 +105,8 @@ static void forget_entries(const struct region *r)
 	int w;
 
 	for (w = 0; w < 2; w++)
-		for (i = 0; window[w].there && i < window[w].size >> window[w].shift; i++)
+		for (i = 0; window[w].there && i < window[w].size >> window[w].shift;
+		     i = next(&window[w], i))
 			if (window[w].leads[i] && window[w].leads[i] - 1 - r->first < r->n)
 				window[w].leads[i] = 0;
 }
@@ -196,17 +209,25 @@ static unsigned long any_entry(const struct window *w)
 	unsigned long entries = w->size >> w->shift;
 
 	if (!draw(8))
-		return entries - 1 - draw(entries < 8 ? entries : 8);
-	return draw(entries < 96 ? entries : 96);
+		return entries - 1 - draw(entries < LAST ? entries : LAST);
+	return draw(entries < FIRST ? entries : FIRST);
 }
 
 static unsigned long live(const struct window *w, unsigned long entry, unsigned long n)
 {
 	unsigned long i, sum = 0;
 
-	for (i = entry; i < entry + n; i++)
+	for (i = entry; i < entry + n; i = next(w, i))
 		sum += !!w->leads[i];
 	return sum;
+}
+
+static void clear(struct window *w, unsigned long entry, unsigned long n)
+{
+	unsigned long i;
+
+	for (i = entry; i < entry + n; i = next(w, i))
+		w->leads[i] = 0;
 }
 
 static void do_one_map(void)
@@ -221,7 +242,7 @@ static void do_one_map(void)
 		return;
 	size = 1UL << w->shift;
 	entry = any_entry(w);
-	n = 1 + draw(draw(4) ? 4 : 64);
+	n = 1 + draw(draw(4) ? 4 : MOST);
 	at = draw(PAGES) * page_size + (size < page_size ? draw(page_size / size) * size : 0);
 	if (at + n * size > PAGES * page_size)
 		n = (PAGES * page_size - at) / size;
@@ -246,7 +267,7 @@ static void do_one_map(void)
 		ret = do_unmap_bytes(&c, iova, n * size);
 		if (ret < (long)(known * size) || ret > (long)(before * size))
 			tell("unmap after a map that failed", before * size, ret);
-		memset(w->leads + entry, 0, n * sizeof(*w->leads));
+		clear(w, entry, n);
 	}
 }
 
@@ -274,7 +295,7 @@ static void do_one_unmap(void)
 		return;
 	}
 	must("unmap", live(w, entry, n) << w->shift, ret);
-	memset(w->leads + entry, 0, n * sizeof(*w->leads));
+	clear(w, entry, n);
 }
 
 static void do_one_create(void)
@@ -365,8 +386,10 @@ static void (* const ops[])(void) = {
 	do_one_unmap, do_one_unmap, do_one_unmap, do_one_unmap,
 };
 
+/* A child costs as much as all calls of its program: fork() copies what is pinned. */
 static void (* const rare_ops[])(void) = {
-	do_one_create, do_one_create, do_one_remove, do_one_memory, do_one_memory, do_one_group,
+	do_one_create, do_one_create, do_one_create, do_one_create, do_one_remove, do_one_remove,
+	do_one_memory, do_one_memory, do_one_memory, do_one_memory, do_one_group, do_one_group,
 	do_one_child,
 };
 
@@ -404,6 +427,18 @@ static void end(void)
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
+static int try_begin(void)
+{
+	int ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+
+	return ret ?: c.window_size >> 12 > MAX_ENTRIES ? -EOPNOTSUPP : 0;
+}
+
+static void try_end(void)
+{
+	container_close(&c);
+}
+
 static void run_program(void)
 {
 	long pinned = pages_pinned(), charge = locked(), regions = regions_known();
@@ -428,27 +463,13 @@ static void run_program(void)
 
 int main(int argc, char **argv)
 {
-	bool one;
-	int ret;
+	bool one = fuzz_begin(argc, argv, 1,
+			      "no version 2 container, or too large a default window", try_begin,
+			      try_end);
 
-	spapr_tce_init(&argc, argv);
-	one = fuzz_options(argc, argv);
 	page_size = sysconf(_SC_PAGESIZE);
-	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
-	if (ret == -EOPNOTSUPP)
-		ksft_exit_skip("no version 2 container here\n");
-	if (ret)
-		ksft_exit_fail_msg("container: %s\n", strerror(-ret));
 	powernv = !access("/proc/device-tree/ibm,opal", F_OK);
-	if (c.window_size >> 12 > MAX_ENTRIES)
-		ksft_exit_skip("the default window is too large for the model\n");
-	container_close(&c);
-	memory = anonymous(PAGES * page_size);
-	if (memory == MAP_FAILED)
-		ksft_exit_fail_msg("no memory\n");
-	memset(memory, 1, PAGES * page_size);
-
-	ksft_set_plan(1);
+	memory = fuzz_memory(PAGES * page_size);
 	fuzz_run(one, run_program);
 	ksft_finished();
 }
