@@ -1376,6 +1376,9 @@ static void price(struct kunit *test)
 	unsigned int i;
 	s64 cost;
 
+	/* It waits within accesses, and many look-ups in one RCU read side then take minutes. */
+	if (IS_ENABLED(CONFIG_KCSAN))
+		kunit_skip(test, "KCSAN's waits cost more than what is looked at");
 	for (i = 0; i < ARRAY_SIZE(among); i++) {
 		price_among(test, among[i], false, &cost);
 		kunit_info(test, "bench region.translate.%lu %lld.%02lld\n", among[i],
