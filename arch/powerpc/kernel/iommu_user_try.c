@@ -921,8 +921,8 @@ one_dirty(struct iommu_table *tbl, struct mm_iommu_region *mem, unsigned long ua
 }
 
 /*
- * May an entry with view word @old, whose line is locked, get @word? That leads into @mem, at *@tce;
- * without @mem the entry is to be cleared. Returns whether it is live, or why not. On success
+ * May an entry with view word @old, whose line is locked, get @word? That leads into @mem, at
+ * *@tce; without @mem the entry is to be cleared. Returns whether it is live, or why not. On success
  * the new entry has its reference, and *@drop is the region of which the old entry holds one
  * that the new entry has no use for.
  */
