@@ -68,13 +68,17 @@ static struct region *region_of(unsigned int page)
 	return NULL;
 }
 
+/* Regions that a range overlaps, apart from those whose unregistration was refused */
 static bool overlaps(unsigned int first, unsigned int n)
 {
+	struct region *r;
 	unsigned int i;
 
-	for (i = first; i < first + n; i++)
-		if (region_of(i))
+	for (i = first; i < first + n; i++) {
+		r = region_of(i);
+		if (r && !r->refused)
 			return true;
+	}
 	return false;
 }
 
@@ -131,11 +135,37 @@ static void window_end(struct window *w)
 
 /* ---- calls ---- */
 
+/*
+ * A range was registered that overlaps refused ones. These end first, and what led to their pages
+ * is clear. With another region in the way some of them may have ended before that one was met:
+ * unregistering tells.
+ */
+static void end_refused(unsigned int first, unsigned int n, bool all)
+{
+	struct region *r;
+	unsigned int i;
+	long ret;
+
+	for (i = first; i < first + n; i++) {
+		r = region_of(i);
+		if (!r || !r->refused)
+			continue;
+		ret = all ? -ENOENT :
+		      do_unregister(&c, memory + r->first * page_size, r->n * page_size);
+		if (ret == -ENOENT)
+			forget_entries(r);
+		else
+			must("unregister a refused one", is_mapped(r) ? -EBUSY : 0, ret);
+		if (ret != -EBUSY)
+			r->n = 0;
+	}
+}
+
 static void do_one_register(void)
 {
 	unsigned int first = draw(KEPT), n = draw(12) ? 1 + draw(8) : 0, i;
 	unsigned long off = draw(16) ? 0 : 4096 * draw(16);
-	bool hole = false, same;
+	bool hole = false, others;
 	struct region *r;
 	long wanted = 0, ret;
 
@@ -147,17 +177,13 @@ static void do_one_register(void)
 		first = r->first;
 		n = r->n;
 	}
-	same = r && n && r->first == first && r->n == n;
+	others = overlaps(first, n);
 	for (i = first; i < first + n; i++)
 		hole |= !present[i];
 	if (!n || off % page_size)
 		wanted = -EINVAL;
-	else if (same && r->refused)
-		wanted = hole ? -EFAULT : 0;
-	else if (same)
-		wanted = -EBUSY;
-	else if (overlaps(first, n))
-		wanted = -EINVAL;
+	else if (others)
+		wanted = r && r->first == first && r->n == n ? -EBUSY : -EINVAL;
 	else if (hole)
 		wanted = -EFAULT;
 	say("register pages %u + %u offset %lu", first, n, off);
@@ -165,12 +191,8 @@ static void do_one_register(void)
 	must("register", wanted, ret);
 	if (off % page_size || !n)
 		return;
-	if (same && r->refused) {
-		/* It starts anew: what led to the old pages is clear. */
-		forget_entries(r);
-		r->refused = false;
-		r->n = ret ? 0 : n;
-	} else if (!ret) {
+	end_refused(first, n, !others);
+	if (!ret) {
 		for (r = region; r->n; r++)
 			;
 		*r = (struct region){ .first = first, .n = n };
