@@ -921,10 +921,10 @@ one_dirty(struct iommu_table *tbl, struct mm_iommu_region *mem, unsigned long ua
 }
 
 /*
- * May an entry with view word @old, whose line is locked, get @word? That leads into @mem, at
- * *@tce; without @mem the entry is to be cleared. Returns whether it is live, or why not. On success
- * the new entry has its reference, and *@drop is the region of which the old entry holds one
- * that the new entry has no use for.
+ * May an entry with view word @old, whose line is locked, get @word? That leads into @mem, by
+ * *@tce; without @mem the entry is to be cleared. Returns whether it is live, or why not. On
+ * success the new entry has its reference, and *@drop is the region of which the old entry holds
+ * one that the new entry has no use for.
  */
 static __always_inline int
 one_judge(struct iommu_table *tbl, u64 old, u64 word, struct mm_iommu_region *mem, u64 *tce,
@@ -1000,6 +1000,33 @@ static void fill_one(void *arg, __be64 *list, unsigned long n)
 }
 
 /*
+ * one_change() for a hypervisor's TCE, by one call. If that fails, nothing has changed: *@drop is
+ * the new reference, unless the entry before was to leave its own.
+ */
+static int one_call(struct iommu_table *tbl, unsigned long entry, u64 *view, u64 word,
+		    struct mm_iommu_region *mem, struct mm_iommu_region **drop)
+{
+	u64 *head = iommu_view_head(view), tce = 0;
+	int ret = iommu_line_lock(head), err;
+
+	if (unlikely(ret))
+		return ret == -ENOENT && !mem ? 0 : ret;
+	ret = one_judge(tbl, READ_ONCE(*view), word, mem, &tce, drop);
+	if (ret > 0 || (!ret && mem)) {
+		err = tbl->it_ops->set_user(tbl, entry, 1, mem ? fill_one : NULL, &tce);
+		if (likely(!err)) {
+			iommu_view_set(view, word);
+		} else {
+			*drop = ret && !*drop ? NULL : mem;
+			/* The slow path tries again, and says why. */
+			ret = err == -EAGAIN ? err : -EOPNOTSUPP;
+		}
+	}
+	iommu_view_unlock(head);
+	return ret;
+}
+
+/*
  * What iommu_user_try_ready() refused with @why is done here, if the TCEs are a hypervisor's: by
  * one hypercall. @word is 0 to clear the entry.
  */
@@ -1008,8 +1035,7 @@ static noinline int one_hypercall(struct iommu_table *tbl, unsigned long entry, 
 {
 	struct mm_iommu_region *mem = NULL, *drop = NULL;
 	struct iommu_span span __uninitialized;
-	int ret, err = 0;
-	u64 *head, tce = 0;
+	int ret;
 
 	if (why != -EOPNOTSUPP || mmu_off || tbl->it_view_off || tbl->it_pins)
 		return why;
@@ -1023,25 +1049,7 @@ static noinline int one_hypercall(struct iommu_table *tbl, unsigned long entry, 
 		if (unlikely(!atomic64_read(&mem->mapped)))
 			return -ENXIO;
 	}
-	head = iommu_view_head(span.view);
-	ret = iommu_line_lock(head);
-	if (unlikely(ret))
-		return ret == -ENOENT && !mem ? 0 : ret;
-	ret = one_judge(tbl, READ_ONCE(*span.view), word, mem, &tce, &drop);
-	if (ret > 0 || (!ret && mem)) {
-		err = tbl->it_ops->set_user(tbl, entry, 1, mem ? fill_one : NULL, &tce);
-		if (likely(!err))
-			iommu_view_set(span.view, word);
-	}
-	iommu_view_unlock(head);
-	if (unlikely(err)) {
-		/*
-		 * A single call that fails changes nothing. The new reference goes, unless the
-		 * entry before was to leave its own. The slow path tries again, and says why.
-		 */
-		drop = ret && !drop ? NULL : mem;
-		ret = err == -EAGAIN ? err : -EOPNOTSUPP;
-	}
+	ret = one_call(tbl, entry, span.view, word, mem, &drop);
 	if (likely(ret > 0 || (!ret && mem)))
 		one_finish(tbl, entry, drop, false);
 	else if (drop)

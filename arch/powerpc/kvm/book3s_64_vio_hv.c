@@ -541,6 +541,27 @@ static __always_inline long try_get(struct kvmppc_tce_call *c, unsigned long iob
 	return H_SUCCESS;
 }
 
+/* Change TCE @idx in a hardware table; see hw_range(). */
+static __always_inline int hw_put(struct kvmppc_tce_call *c, struct iommu_table *tbl,
+				  unsigned long idx, unsigned long ua, unsigned long perm,
+				  bool mmu_off)
+{
+	unsigned int sub = c->stt->page_shift - tbl->it_page_shift;
+	unsigned long entry = (c->stt->offset + idx) << sub;
+	int err;
+
+	if (unlikely(sub))
+		return hw_range(c, tbl, entry, 1UL << sub, ua, perm);
+	if (perm)
+		err = iommu_user_try_map_one(tbl, entry,
+					     iommu_view_word(ua, perm & TCE_PCI_WRITE), mmu_off);
+	else
+		err = iommu_user_try_unmap_one(tbl, entry, mmu_off);
+	if (unlikely(err < 0))
+		c->entry = entry;
+	return err;
+}
+
 /* H_PUT_TCE; real mode does not fill in all of @c */
 static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long ioba,
 				    unsigned long tce, bool mmu_off)
@@ -548,10 +569,9 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	struct kvmppc_spapr_tce_table *stt = c->stt;
 	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce ^ perm;
 	struct kvmppc_spapr_tce_iommu_table *hw;
-	unsigned long idx, entry, ua = 0;
-	u64 *page, word = 0;
 	struct list_head *at;
-	unsigned int sub;
+	unsigned long idx, ua = 0;
+	u64 *page;
 	int err;
 
 	if (!tce_in_window(stt, ioba, 1, &idx))
@@ -562,7 +582,6 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		ua = page_ua(c, gpa, perm, stt->page_shift);
 		if (unlikely(!ua))
 			return tce_lacks(c, KVM_TCE_LACK_MEMORY);
-		word = iommu_view_word(ua, perm & TCE_PCI_WRITE);
 	}
 	/* Find the view's page first: nothing may fail once hardware can use the TCE. */
 	page = gview_page(stt, idx);
@@ -572,21 +591,13 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	at = c->at;
 	hw = list_entry(at, struct kvmppc_spapr_tce_iommu_table, next);
 	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
-		sub = stt->page_shift - hw->tbl->it_page_shift;
-		entry = (stt->offset + idx) << sub;
 		/* One hypercall for each try */
 		if (!mmu_off && unlikely(c->at != at) && !hw->tbl->it_view_off)
 			err = -EAGAIN;
-		else if (unlikely(sub))
-			err = hw_range(c, hw->tbl, entry, 1UL << sub, ua, perm);
-		else if (perm)
-			err = iommu_user_try_map_one(hw->tbl, entry, word, mmu_off);
 		else
-			err = iommu_user_try_unmap_one(hw->tbl, entry, mmu_off);
+			err = hw_put(c, hw->tbl, idx, ua, perm, mmu_off);
 		if (unlikely(err < 0)) {
 			c->ua = ua;
-			if (!sub)
-				c->entry = entry;
 			return hw_lacks(c, hw, err);
 		}
 		c->at = &hw->next;
