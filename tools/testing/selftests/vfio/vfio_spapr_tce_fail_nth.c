@@ -66,7 +66,8 @@ static int open_fds(struct chain *x, int type)
 	x->c.type = type;
 	x->c.fd = open("/dev/vfio/vfio", O_RDWR);
 	x->c.group = group_open(0);
-	x->second = group_open(1);
+	/* In an LPAR a window belongs to one group. */
+	x->second = is_pseries() ? -1 : group_open(1);
 	return x->c.fd < 0 || x->c.group < 0 ? -ENODEV : 0;
 }
 
@@ -119,7 +120,10 @@ static int unreg_other(struct chain *x)
 	return do_unregister(&x->c, x->other, REGION);
 }
 
-/* The first use makes the default window. */
+/*
+ * The first use makes the default window. That stays if the mapping then fails, as in an LPAR
+ * for lack of memory for a leaf of the view.
+ */
 static int map(struct chain *x)
 {
 	return do_map(&x->c, 0, x->m, REGION);
@@ -446,7 +450,8 @@ static int sweep(const struct call *calls, int type, int victim, unsigned int nt
 					       nth, ret);
 				hit = -1;
 			}
-			if (ret && calls[i].charges && locked() != before) {
+			if (ret && calls[i].charges && locked() != before &&
+			    !(calls[i].make == map && is_pseries())) {
 				ksft_print_msg("%s, allocation %u: %ld bytes left charged\n",
 					       calls[i].name, nth, locked() - before);
 				hit = -1;
@@ -495,7 +500,7 @@ static void run(const char *name, const struct call *calls, int type, char *m)
 	if (type == IOMMUFD) {
 		hit = iommufd_open();
 		close(hit);
-		hit = hit < 0 ? -EOPNOTSUPP : 0;
+		hit = hit < 0 || is_pseries() ? -EOPNOTSUPP : 0;
 	} else {
 		hit = container_open(&c, 0, type);
 		if (!hit)
