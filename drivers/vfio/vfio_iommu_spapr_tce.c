@@ -34,9 +34,10 @@
  *
  * Order: vfio_container::group_lock, container->lock, region_lock. eeh_lock is taken before
  * container->lock and before device locks. mmap_lock is taken inside all but eeh_lock, to
- * charge and uncharge: so detaching may wait for a page fault of the user's process, until
- * that process is killed. An ioctl references the container (struct vfio_container_iommu), so
- * release runs after it.
+ * charge and uncharge. Only the process's own threads wait for it, and killably, see
+ * mm_iommu_uncharge(). So detaching by others waits for a page fault of the process only where
+ * a thread of the process holds a lock meanwhile, and killing the process ends that. An ioctl
+ * references the container (struct vfio_container_iommu), so release runs after it.
  *
  * A window is removed in these steps:
  *
@@ -985,7 +986,7 @@ static int tce_enable(struct tce_container *container)
 	 * in parts smaller than a page takes more, see iommu_user_pins.c.
 	 */
 	pages = table_group->tce32_size >> PAGE_SHIFT;
-	ret = account_locked_vm(container->mm, pages, true);
+	ret = mm_iommu_charge(container->mm, pages);
 	if (ret)
 		return ret;
 	container->locked_pages = pages;
@@ -1022,7 +1023,7 @@ static void tce_disable(struct tce_container *container)
 		iommu_user_revoke(&tbl, 1);
 		tce_window_clear(tbl);
 	}
-	account_locked_vm(container->mm, container->locked_pages, false);
+	mm_iommu_uncharge(container->mm, container->locked_pages);
 	container->locked_pages = 0;
 }
 

@@ -45,7 +45,7 @@
  * struct iommu_table itself waits for a grace period, for iommu_group_table_get().
  *
  * Charge. While it_grow is not held, it_allocated_size, as a whole rounded up to pages, is
- * charged to locked_vm of it_mm. Blocks that wait for their grace period are already
+ * charged to locked_vm of it_mm (mm_iommu_uncharge() may leave some to a worker). Blocks that wait for their grace period are already
  * uncharged there; the memory cgroup is uncharged when they are freed.
  *
  * A large range is reclaimed in steps. Each step takes it_grow, invalidates and uncharges, so
@@ -68,6 +68,7 @@
 
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
+#include <asm/mm_iommu.h>
 
 static unsigned long level_bytes(struct iommu_table *tbl)
 {
@@ -205,14 +206,17 @@ static __be64 *hole_find(struct iommu_table *tbl, unsigned long idx,
 	return NULL;
 }
 
-/* Charge @bytes more, or uncharge them if negative, which never fails. */
+/* Charge @bytes more, killably, or uncharge them if negative, which never fails. */
 static int table_charge(struct iommu_table *tbl, long bytes)
 {
 	unsigned long was = tbl->it_allocated_size, now = was + bytes;
 	long pages = DIV_ROUND_UP(now, PAGE_SIZE) - DIV_ROUND_UP(was, PAGE_SIZE);
-	int ret;
+	int ret = 0;
 
-	ret = account_locked_vm(tbl->it_mm, abs(pages), pages > 0);
+	if (pages > 0)
+		ret = mm_iommu_charge(tbl->it_mm, pages);
+	else
+		mm_iommu_uncharge(tbl->it_mm, -pages);
 	if (!ret)
 		tbl->it_allocated_size = now;
 	return ret;
@@ -267,8 +271,8 @@ int iommu_levels_grow_host(struct iommu_table *tbl, unsigned long idx, gfp_t gfp
  * The new levels are charged to locked_vm of @tbl->it_mm, against current's limit.
  *
  * Context: may sleep; not under mmap_lock.
- * Return: 0 if the leaf exists now. -ENOMEM: no memory, or the limit is reached;
- * -ENODEV: the table has been revoked. On failure nothing has changed.
+ * Return: 0 if the leaf exists now. -ENOMEM: no memory, or the limit is reached; -ENODEV: the
+ * table has been revoked; -EINTR on a fatal signal. On failure nothing has changed.
  */
 int iommu_levels_grow(struct iommu_table *tbl, unsigned long idx)
 {
@@ -636,7 +640,8 @@ static int root_alloc(struct iommu_table *tbl, unsigned long bytes, gfp_t gfp)
  * destructor. Charges what it allocates to @mm's locked_vm, against current's limit.
  *
  * Context: may sleep; not under mmap_lock.
- * Return: 0; -ENOMEM: no memory or over the limit. On failure nothing stays.
+ * Return: 0; -ENOMEM: no memory or over the limit; -EINTR on a fatal signal. On failure nothing
+ * stays.
  */
 int iommu_levels_init(struct iommu_table *tbl, int nid, unsigned int levels,
 		      unsigned int shift, bool tces, struct mm_struct *mm)

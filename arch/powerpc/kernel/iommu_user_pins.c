@@ -16,6 +16,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/vmstat.h>
+#include <asm/mm_iommu.h>
 #include "iommu_user_lines.h"
 
 /* Pages pinned at a time, on the stack */
@@ -208,7 +209,8 @@ EXPORT_SYMBOL_GPL(iommu_user_pins_init);
  * Revoking the table is followed by iommu_user_pins_uncharge().
  *
  * Context: may sleep; not under mmap_lock.
- * Return: 0, -ENOMEM over the limit, -ENODEV if the table has been revoked.
+ * Return: 0, -ENOMEM over the limit, -ENODEV if the table has been revoked, -EINTR on a fatal
+ * signal.
  */
 int iommu_user_pins_charge(struct iommu_table *tbl)
 {
@@ -216,7 +218,7 @@ int iommu_user_pins_charge(struct iommu_table *tbl)
 
 	mutex_lock(&tbl->it_grow);
 	if (!READ_ONCE(tbl->it_revoked))
-		ret = account_locked_vm(tbl->it_mm, 1, true);
+		ret = mm_iommu_charge(tbl->it_mm, 1);
 	if (!ret)
 		atomic_long_inc(&tbl->it_pin_room);
 	mutex_unlock(&tbl->it_grow);
@@ -236,7 +238,7 @@ void iommu_user_pins_uncharge(struct iommu_table *tbl)
 	mutex_lock(&tbl->it_grow);
 	more = atomic_long_read(&tbl->it_pin_room) - pins_window(tbl);
 	if (more > 0) {
-		account_locked_vm(tbl->it_mm, more, false);
+		mm_iommu_uncharge(tbl->it_mm, more);
 		atomic_long_sub(more, &tbl->it_pin_room);
 	}
 	mutex_unlock(&tbl->it_grow);

@@ -33,6 +33,7 @@
 #include <asm/iommu_user.h>
 #include <asm/kvm_book3s.h>
 #include <asm/kvm_ppc.h>
+#include <asm/mm_iommu.h>
 
 #include "book3s_64_vio.h"
 
@@ -158,7 +159,8 @@ static int kvmppc_tce_table_publish(struct kvmppc_spapr_tce_table *stt)
  *
  * Context: process context, may sleep; takes mmap_lock of the VM's mm.
  * Return: the LIOBN, or ERR_PTR(): -EINVAL for an impossible window, -EBUSY if the VM has
- * the LIOBN already, -ENOMEM without memory or if the view does not fit into RLIMIT_MEMLOCK.
+ * the LIOBN already, -ENOMEM without memory or if the view does not fit into RLIMIT_MEMLOCK,
+ * -EINTR on a fatal signal.
  */
 struct kvmppc_spapr_tce_table *
 kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *args)
@@ -188,7 +190,7 @@ kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *a
 	INIT_LIST_HEAD_RCU(&stt->iommu_tables);
 	INIT_LIST_HEAD(&stt->unused);
 
-	ret = account_locked_vm(kvm->mm, stt->pages, true);
+	ret = mm_iommu_charge(kvm->mm, stt->pages);
 	if (ret)
 		goto out_free;
 	ret = kvmppc_tce_table_publish(stt);
@@ -197,7 +199,7 @@ kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *a
 	return stt;
 
 out_uncharge:
-	account_locked_vm(kvm->mm, stt->pages, false);
+	mm_iommu_uncharge(kvm->mm, stt->pages);
 out_free:
 	kfree(stt);
 	return ERR_PTR(ret);
@@ -296,7 +298,7 @@ void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 		latch_tree_erase(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_liobn_order);
 		kvmppc_tce_detach(stt, NULL, NULL, &stt->unused);
 	}
-	account_locked_vm(kvm->mm, stt->pages, false);
+	mm_iommu_uncharge(kvm->mm, stt->pages);
 	drain = atomic_long_add_return(stt->pages, &kvm->arch.tce_free_pages) >
 		KVM_TCE_FREE_PAGES;
 	/* reclaim-walker, with kvm->srcu: hypercalls found the LIOBN before it was erased. */

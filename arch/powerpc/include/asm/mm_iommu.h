@@ -32,7 +32,8 @@
  *     One registered range of a process's address space, page aligned. Regions of one mm
  *     never overlap.
  * store
- *     All regions of one mm. The first registration allocates it; it is freed with the mm.
+ *     All regions of one mm. The first charge or registration allocates it; it is freed
+ *     with the mm.
  * chunk
  *     The range of user addresses that a PMD maps: 16M with hash and 64K pages, else 2M.
  * word
@@ -82,6 +83,7 @@
 #ifndef _ASM_POWERPC_MM_IOMMU_H
 #define _ASM_POWERPC_MM_IOMMU_H
 
+#include <linux/errno.h>
 #include <linux/types.h>
 
 struct mm_struct;
@@ -105,10 +107,21 @@ long mm_iommu_translate(struct mm_struct *mm, unsigned long ua,
 bool mm_iommu_extent(struct mm_struct *mm, unsigned long ua,
 		     unsigned long *start, unsigned long *size);
 
+int mm_iommu_charge(struct mm_struct *mm, unsigned long pages);
+void mm_iommu_uncharge(struct mm_struct *mm, unsigned long pages);
+
 void mm_iommu_init(struct mm_struct *mm);
 void mm_iommu_exit(struct mm_struct *mm);
 
 #else
+
+/* Without VFIO no table has an owner. */
+static inline int mm_iommu_charge(struct mm_struct *mm, unsigned long pages)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void mm_iommu_uncharge(struct mm_struct *mm, unsigned long pages) { }
 
 static inline void mm_iommu_init(struct mm_struct *mm) { }
 static inline void mm_iommu_exit(struct mm_struct *mm) { }

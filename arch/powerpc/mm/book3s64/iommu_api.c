@@ -24,11 +24,13 @@
  *
  * Locks: store->lock for the regions of a mm, store_list_lock for the list of stores.
  * They never nest. mmap_lock is taken for charging and inside gup, never under either.
+ * Only the process's own threads and one worker wait for it, see mm_iommu_uncharge().
  *
  * The layout of index and metadata is described in mm_iommu_core.h.
  */
 #define pr_fmt(fmt) "mm_iommu: " fmt
 
+#include <linux/capability.h>
 #include <linux/debugfs.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
@@ -60,6 +62,7 @@ static struct workqueue_struct *unpin_wq;
 /* ---- stores ---- */
 
 static void store_work(struct work_struct *work);
+static void uncharge_work(struct work_struct *work);
 
 static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 {
@@ -72,6 +75,7 @@ static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 	INIT_LIST_HEAD(&store->dead);
 	INIT_LIST_HEAD(&store->abandoned);
 	INIT_WORK(&store->work, store_work);
+	INIT_WORK(&store->uncharge_work, uncharge_work);
 	init_waitqueue_head(&store->wait);
 	store->mm = mm;
 	store->pid = task_tgid_nr(current);
@@ -79,7 +83,7 @@ static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 	return store;
 }
 
-/* The store of @mm, allocated by its first registration. NULL: no memory. */
+/* The store of @mm, allocated by its first charge or registration. NULL: no memory. */
 static struct mm_iommu_store *store_get(struct mm_struct *mm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
@@ -105,12 +109,18 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 	return store;
 }
 
-/* Queue the work on dead and abandoned regions. It references the mm, so the store stays. */
-static void store_queue_work(struct mm_iommu_store *store)
+/* Queue a work of the store. It references the mm, so the store stays. */
+static void store_queue(struct mm_iommu_store *store, struct work_struct *work)
 {
 	mmgrab(store->mm);
-	if (!queue_work(unpin_wq, &store->work))
+	if (!queue_work(unpin_wq, work))
 		mmdrop(store->mm);
+}
+
+/* Queue the work on dead and abandoned regions. */
+static void store_queue_work(struct mm_iommu_store *store)
+{
+	store_queue(store, &store->work);
 }
 
 /**
@@ -142,8 +152,83 @@ void mm_iommu_exit(struct mm_struct *mm)
 
 	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]) || store->largest);
 	WARN_ON_ONCE(!list_empty(&store->dead) || !list_empty(&store->abandoned));
-	WARN_ON_ONCE(store->unpinning);
+	WARN_ON_ONCE(store->unpinning || atomic_long_read(&store->uncharging));
 	kfree_rcu(store, rcu);
+}
+
+/* ---- locked_vm ---- */
+
+/**
+ * mm_iommu_charge() - charge pages to locked_vm
+ * @mm: the caller's own mm
+ * @pages: how many
+ *
+ * Context: may sleep, takes mmap_lock, killable.
+ * Return: 0; -ENOMEM: no memory, or over current's RLIMIT_MEMLOCK; -EINTR on a fatal signal.
+ */
+int mm_iommu_charge(struct mm_struct *mm, unsigned long pages)
+{
+	int ret;
+
+	if (!pages)
+		return 0;
+	/* mm_iommu_uncharge() needs it, and can't fail. */
+	if (!store_get(mm))
+		return -ENOMEM;
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	ret = __account_locked_vm(mm, pages, true, current, capable(CAP_IPC_LOCK));
+	mmap_write_unlock(mm);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mm_iommu_charge);
+
+/* mmap_write_lock() has no variant that tries. What it does beyond this is for changes of VMAs. */
+static bool uncharge_lock(struct mm_struct *mm)
+{
+	if (current->mm == mm)
+		return !down_write_killable(&mm->mmap_lock);
+	return down_write_trylock(&mm->mmap_lock);
+}
+
+/**
+ * mm_iommu_uncharge() - uncharge pages
+ * @mm: the mm; the caller references it
+ * @pages: how many of those that mm_iommu_charge() charged
+ *
+ * A page fault may hold mmap_lock for as long as a file system of the user's likes, which not
+ * even killing the process need end. So only the process's own threads wait for the lock,
+ * until they are killed: for them locked_vm is correct when this returns. Others hold locks
+ * that unbinding a driver needs. If the lock is not free, a worker uncharges for them later.
+ *
+ * Context: may sleep, takes mmap_lock.
+ */
+void mm_iommu_uncharge(struct mm_struct *mm, unsigned long pages)
+{
+	struct mm_iommu_store *store;
+
+	if (!pages)
+		return;
+	might_sleep();
+	if (uncharge_lock(mm)) {
+		__account_locked_vm(mm, pages, false, current, true);
+		up_write(&mm->mmap_lock);
+		return;
+	}
+	store = mm_iommu_store(mm);
+	atomic_long_add(pages, &store->uncharging);
+	store_queue(store, &store->uncharge_work);
+}
+EXPORT_SYMBOL_GPL(mm_iommu_uncharge);
+
+/* Waits for nothing but mmap_lock, and nothing waits for it. */
+static void uncharge_work(struct work_struct *work)
+{
+	struct mm_iommu_store *store = container_of(work, struct mm_iommu_store,
+						    uncharge_work);
+
+	account_locked_vm(store->mm, atomic_long_xchg(&store->uncharging, 0), false);
+	mmdrop(store->mm);
 }
 
 /* ---- index ---- */
@@ -535,7 +620,7 @@ static int region_fill(struct mm_iommu_store *store, struct mm_iommu_region *reg
 
 	if (wait_event_killable(store->wait, uncharged_few(store)))
 		return -EINTR;
-	ret = account_locked_vm(store->mm, pages, true);
+	ret = mm_iommu_charge(store->mm, pages);
 	if (ret)
 		return ret;
 	region->charged = pages;
@@ -552,7 +637,7 @@ static void region_unclaim(struct mm_iommu_store *store, struct mm_iommu_region 
 
 	/* Readers may still read the region, but not its words: @mapped is 0. */
 	region_unpin(region);
-	account_locked_vm(store->mm, region->charged, false);
+	mm_iommu_uncharge(store->mm, region->charged);
 	kfree_rcu(region, rcu);
 }
 
@@ -714,7 +799,7 @@ static void region_free(struct mm_iommu_store *store, struct mm_iommu_region *re
 {
 	region_unpin(region);
 	/* Only orphans are still charged: their last reference is dropped in atomic context. */
-	account_locked_vm(store->mm, region->charged, false);
+	mm_iommu_uncharge(store->mm, region->charged);
 	spin_lock(&store->lock);
 	WRITE_ONCE(store->unpinning, store->unpinning - region_pages(region));
 	spin_unlock(&store->lock);
@@ -791,7 +876,7 @@ static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *regio
 	spin_unlock(&store->lock);
 
 	store_queue_work(store);
-	account_locked_vm(mm, charged, false);
+	mm_iommu_uncharge(mm, charged);
 	return 0;
 }
 
@@ -801,7 +886,7 @@ static int registration_drop(struct mm_struct *mm, struct mm_iommu_region *regio
  * @region: the region, of which the caller owns one registration
  *
  * The last one removes the region from the index, so no TCE can be set to lead into it.
- * locked_vm is uncharged when this returns. A worker unpins the pages after an RCU grace
+ * locked_vm is uncharged, see mm_iommu_uncharge(). A worker unpins the pages after an RCU grace
  * period.
  *
  * Context: may sleep, takes mmap_lock.

@@ -116,12 +116,14 @@ struct mm_iommu_region {
  *	orphans of @abandoned as such (@lock)
  * @unpinning: pages of dead regions that are still pinned (@lock; also read without)
  * @work: unpins dead regions, ends orphans; references the mm while it is queued or runs
+ * @uncharging: pages that @uncharge_work will uncharge
+ * @uncharge_work: uncharges what mm_iommu_uncharge() could not; references the mm as @work does
  * @wait: registrations that wait for a claim, or for @unpinning to shrink
  * @next: in the list of all stores (store_list_lock; readers: RCU)
  * @rcu: frees the store after its last reader
  * @id: stores are in the list in the order of their ids; immutable
  * @mm: whose store it is; immutable
- * @pid: process that registered first; immutable
+ * @pid: process that charged or registered first; immutable
  * @comm: its name then; immutable
  */
 struct mm_iommu_store {
@@ -133,6 +135,8 @@ struct mm_iommu_store {
 	unsigned long gp;
 	unsigned long unpinning;
 	struct work_struct work;
+	atomic_long_t uncharging;
+	struct work_struct uncharge_work;
 	wait_queue_head_t wait;
 	struct list_head next;
 	struct rcu_head rcu;
@@ -142,7 +146,7 @@ struct mm_iommu_store {
 	char comm[TASK_COMM_LEN];
 };
 
-/* The store of @mm, or NULL if it never registered anything. It lives as long as @mm. */
+/* The store of @mm, or NULL if nothing was ever charged or registered. It lives as long as @mm. */
 static inline struct mm_iommu_store *mm_iommu_store(struct mm_struct *mm)
 {
 	return READ_ONCE(mm->context.iommu_store);

@@ -79,8 +79,10 @@ static void expect_clean(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, index_count(f->mm), 0);
 	KUNIT_EXPECT_EQ(test, pins_live(), f->pins);
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 0UL);
-	if (store)
+	if (store) {
 		KUNIT_EXPECT_EQ(test, store->unpinning, 0UL);
+		KUNIT_EXPECT_EQ(test, atomic_long_read(&store->uncharging), 0L);
+	}
 }
 
 /* In virtual mode look-ups want an RCU read side. */
@@ -2127,6 +2129,67 @@ static void unregister_last(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
 }
 
+/* A thread that ends a registration. */
+struct leave {
+	struct mm_struct *mm;
+	struct mm_iommu_region *mem;
+	bool own;		/* a thread of the process */
+	struct completion begun, done;
+};
+
+static int leave_thread(void *arg)
+{
+	struct leave *l = arg;
+
+	allow_signal(SIGKILL);
+	if (l->own)
+		kthread_use_mm(l->mm);
+	complete(&l->begun);
+	mm_iommu_abandon(l->mm, l->mem);
+	if (l->own)
+		kthread_unuse_mm(l->mm);
+	complete_all(&l->done);
+	return 0;
+}
+
+/*
+ * A page fault of the process holds mmap_lock, for as long as a file system likes. Who is not of
+ * the process does not wait for that, its own threads do until they are killed. In both cases
+ * a worker uncharges later.
+ */
+static void uncharged_later(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+	unsigned long ua = map_small(test, 4);
+	struct task_struct *t;
+	struct leave l;
+
+	for (l.own = false;; l.own = true) {
+		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &l.mem), 0);
+		l.mm = f->mm;
+		init_completion(&l.begun);
+		init_completion(&l.done);
+		mmap_read_lock(f->mm);
+		t = kthread_run(leave_thread, &l, "mm_iommu_test");
+		if (IS_ERR(t)) {
+			mmap_read_unlock(f->mm);
+			KUNIT_FAIL_AND_ABORT(test, "no thread");
+		}
+		get_task_struct(t);
+		wait_for_completion(&l.begun);
+		if (l.own)
+			send_sig(SIGKILL, t, 1);
+		KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&l.done, 10 * HZ), 0UL);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 4UL);
+		mmap_read_unlock(f->mm);
+		wait_for_completion(&l.done);
+		put_task_struct(t);
+		expect_clean(test);
+		if (l.own)
+			break;
+	}
+}
+
 /* A region that its owner leaves goes with the last TCE. */
 static void orphan(struct kunit *test)
 {
@@ -2778,6 +2841,7 @@ static struct kunit_case mm_iommu_cases[] = {
 	KUNIT_CASE(own_workqueue),
 	KUNIT_CASE(stores_apart),
 	KUNIT_CASE(unregister_last),
+	KUNIT_CASE(uncharged_later),
 	KUNIT_CASE(orphan),
 	KUNIT_CASE(orphan_race),
 	KUNIT_CASE(listing_unlocked),

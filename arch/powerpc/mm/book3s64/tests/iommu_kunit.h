@@ -52,13 +52,18 @@ static inline long pins_live(void)
 	return n;
 }
 
-/* Wait until all that was unregistered in @mm is unpinned, and abandoned orphans are looked at. */
+/*
+ * Wait until all that was unregistered in @mm is unpinned and uncharged, and abandoned orphans are
+ * looked at.
+ */
 static inline int mm_iommu_drain(struct mm_struct *mm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
 
 	while (store && flush_work(&store->work))
 		;
+	if (store)
+		flush_work(&store->uncharge_work);
 	return 0;
 }
 
