@@ -45,7 +45,7 @@
  *   2. revoke it, so that no entry can be set, not even by KVM. The same grace period serves
  *      step 1, and all windows that are removed together;
  *   3. clear and invalidate it, which drops all references and pins of its entries;
- *   4. unset it in the groups, and put it.
+ *   4. unset it in the groups, reclaim its levels if KVM still has it, and put it.
  *
  * In version 1 a window is also revoked while the container is not enabled.
  */
@@ -543,6 +543,12 @@ static void tce_window_drop(struct tce_container *container, unsigned int num,
 		table_group = tce_table_group(group);
 		table_group->ops->unset_window(table_group, num);
 	}
+	/*
+	 * KVM may keep the table until its LIOBN is closed. User space may create the next
+	 * window before, so uncharge all levels but the top one now.
+	 */
+	if (kref_read(&tbl->it_kref) > 1)
+		iommu_levels_reclaim(tbl, 0, tbl->it_size);
 	iommu_tce_table_put(tbl);
 }
 

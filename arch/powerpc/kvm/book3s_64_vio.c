@@ -188,7 +188,6 @@ kvmppc_tce_table_create(struct kvm *kvm, const struct kvm_create_spapr_tce_64 *a
 		stt->shift += KVM_TCE_GVIEW_SHIFT;
 	stt->pages = kvmppc_tce_gview_pages(stt);
 	INIT_LIST_HEAD_RCU(&stt->iommu_tables);
-	INIT_LIST_HEAD(&stt->unused);
 
 	ret = mm_iommu_charge(kvm->mm, stt->pages);
 	if (ret)
@@ -245,6 +244,16 @@ static void kvmppc_tce_put_unused(struct list_head *unused)
 	}
 }
 
+/* Wait until no hypercall uses detached hardware tables, and put them. */
+static void kvmppc_tce_drop_unused(struct kvm *kvm, struct list_head *unused)
+{
+	if (list_empty(unused))
+		return;
+	/* reclaim-walker, with kvm->srcu */
+	synchronize_srcu_expedited(&kvm->srcu);
+	kvmppc_tce_put_unused(unused);
+}
+
 static void kvmppc_tce_free_work(struct work_struct *work)
 {
 	struct kvm *kvm = container_of(work, struct kvm, arch.tce_free_work);
@@ -252,7 +261,6 @@ static void kvmppc_tce_free_work(struct work_struct *work)
 
 	llist_for_each_entry_safe(stt, next, llist_del_all(&kvm->arch.tce_free), free) {
 		WARN_ON(!list_empty(&stt->iommu_tables));
-		kvmppc_tce_put_unused(&stt->unused);
 		kvmppc_tce_gview_free(stt->gview, stt->shift);
 		atomic_long_sub(stt->pages, &kvm->arch.tce_free_pages);
 		kfree(stt);
@@ -282,27 +290,32 @@ static void kvmppc_tce_drain(struct kvm *kvm)
  * kvmppc_tce_table_free() - release a LIOBN
  * @stt: from kvmppc_tce_table_create(); user space has no mapping of it
  *
- * When this returns, the LIOBN is uncharged and can be created again. Its memory is freed
- * later. The caller waits for that only if the views of LIOBNs that are not freed yet may have
- * more than KVM_TCE_FREE_PAGES.
+ * When this returns, the LIOBN is uncharged and can be created again, and its hardware tables
+ * are put: one that VFIO has put before is uncharged, too. The LIOBN's memory is freed later. The
+ * caller waits for that only if the views of LIOBNs that are not freed yet may have more than
+ * KVM_TCE_FREE_PAGES.
  *
- * Context: process context, may sleep; takes mmap_lock of the VM's mm.
+ * Context: process context, may sleep; takes mmap_lock of the VM's mm. Waits for a grace period
+ * of kvm->srcu if there are hardware tables.
  */
 void kvmppc_tce_table_free(struct kvmppc_spapr_tce_table *stt)
 {
 	struct kvm *kvm = stt->kvm;
+	LIST_HEAD(unused);
 	bool drain;
 
 	scoped_guard(mutex, &kvm->arch.tce_lock) {
 		list_del(&stt->list);
 		latch_tree_erase(&stt->node, &kvm->arch.tce_index, &kvmppc_tce_liobn_order);
-		kvmppc_tce_detach(stt, NULL, NULL, &stt->unused);
+		kvmppc_tce_detach(stt, NULL, NULL, &unused);
 	}
 	mm_iommu_uncharge(kvm->mm, stt->pages);
 	drain = atomic_long_add_return(stt->pages, &kvm->arch.tce_free_pages) >
 		KVM_TCE_FREE_PAGES;
 	/* reclaim-walker, with kvm->srcu: hypercalls found the LIOBN before it was erased. */
 	call_srcu(&kvm->srcu, &stt->rcu, kvmppc_tce_table_unseen);
+	/* QEMU makes the next window at once, and this one's levels may be charged still. */
+	kvmppc_tce_drop_unused(kvm, &unused);
 	if (drain)
 		kvmppc_tce_drain(kvm);
 }
@@ -632,11 +645,7 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 		list_for_each_entry(stt, &kvm->arch.spapr_tce_tables, list)
 			kvmppc_tce_detach(stt, grp, NULL, &unused);
 
-	if (!list_empty(&unused)) {
-		/* reclaim-walker, with kvm->srcu */
-		synchronize_srcu_expedited(&kvm->srcu);
-		kvmppc_tce_put_unused(&unused);
-	}
+	kvmppc_tce_drop_unused(kvm, &unused);
 }
 
 /*

@@ -100,7 +100,6 @@ struct kvmppc_spapr_tce_iommu_table {
  * @gview: top page of the tree; a missing page reads as zeros. Set by cmpxchg and not
  *	cleared before the tree is freed, so readers need no lock.
  * @pages: pages that the whole tree can have, all charged to the mm's locked_vm
- * @unused: hardware tables of a released LIOBN, put with it
  * @rcu: waits for kvm->srcu when the LIOBN is released
  * @free: in kvm->arch.tce_free after that
  *
@@ -118,7 +117,6 @@ struct kvmppc_spapr_tce_table {
 	unsigned int shift;
 	void *gview;
 	unsigned long pages;
-	struct list_head unused;
 	struct rcu_head rcu;
 	struct llist_node free;
 };

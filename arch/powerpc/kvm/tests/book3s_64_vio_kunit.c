@@ -1471,28 +1471,21 @@ static void close_in_use(struct kunit *test)
 {
 	struct vio *v = test->priv;
 	struct close_work c = { .stt = v->stt };
-	struct kvmppc_spapr_tce_iommu_table *hw;
-	struct iommu_table *t;
 	unsigned long locked;
 	int srcu;
 
-	attach(test, 0, SHIFT, false);
-	t = &v->hw[0]->tbl;
 	locked = v->mm->locked_vm - v->stt->pages;
 	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
 	INIT_WORK_ONSTACK(&c.work, close_it);
 	init_completion(&c.done);
 
 	srcu = srcu_read_lock(&v->kvm->srcu);
-	hw = list_first_entry(&v->stt->iommu_tables, typeof(*hw), next);
 	queue_work(system_long_wq, &c.work);
 	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&c.done, 10 * HZ), 0UL);
 	/* Not found any more, but there; its charge is given back. */
 	KUNIT_EXPECT_EQ(test, virt(v, GET, LIOBN, IOBA(0), 0, 0), H_TOO_HARD);
 	KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, locked);
 	KUNIT_EXPECT_EQ(test, READ_ONCE(*kvmppc_tce_word_alloc(c.stt, 0)), (u64)(A | RW));
-	KUNIT_EXPECT_PTR_EQ(test, hw->tbl, t);
-	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 2U);
 	srcu_read_unlock(&v->kvm->srcu, srcu);
 	flush_work(&c.work);
 	destroy_work_on_stack(&c.work);
@@ -1500,8 +1493,30 @@ static void close_in_use(struct kunit *test)
 	/* The name can be given again before the rest is freed. */
 	v->stt = liobn(test, SHIFT, OFFSET, SIZE);
 	KUNIT_EXPECT_EQ(test, get(v, 0), 0ULL);
-	kvmppc_tce_vm_free(v->kvm);
-	KUNIT_EXPECT_EQ(test, kref_read(&t->it_kref), 1U);
+}
+
+/*
+ * QEMU removes a window, closes its LIOBN and makes both anew, at the limit of locked memory: the
+ * close is the last to put the table, and uncharges it before it returns.
+ */
+static void close_uncharges_table(struct kunit *test)
+{
+	struct vio *v = test->priv;
+	struct srcu_struct *srcu = &v->kvm->srcu;
+	unsigned long then;
+
+	attach(test, 0, SHIFT, false);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), A | RW, 0), H_SUCCESS);
+	KUNIT_EXPECT_EQ(test, virt(v, PUT, LIOBN, IOBA(0), 0, 0), H_SUCCESS);
+	KUNIT_EXPECT_GT(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED + v->stt->pages);
+	KUNIT_ASSERT_EQ(test, iommu_tce_table_put(&v->hw[0]->tbl), 0);
+	v->hw[0] = NULL;
+
+	then = get_state_synchronize_srcu(srcu);
+	kvmppc_tce_table_free(v->stt);
+	KUNIT_EXPECT_EQ(test, (unsigned long)v->mm->locked_vm, RAM_LOCKED);
+	KUNIT_EXPECT_TRUE(test, poll_state_synchronize_srcu(srcu, then));
+	v->stt = liobn(test, SHIFT, OFFSET, SIZE);
 }
 
 /* What is closed and not freed yet stays bounded, though its charge is given back. */
@@ -1933,6 +1948,7 @@ static struct kunit_case vio_cases[] = {
 	KUNIT_CASE(waits_for_readers),
 	KUNIT_CASE_SLOW(moves),
 	KUNIT_CASE(close_in_use),
+	KUNIT_CASE(close_uncharges_table),
 	KUNIT_CASE(close_bounded),
 	KUNIT_CASE(many_liobns),
 	KUNIT_CASE(attach_refused),

@@ -1444,6 +1444,38 @@ TEST_F(vm, view_limit)
 	}
 }
 
+/*
+ * A guest reboots at the limit of locked memory: QEMU removes the window, closes its LIOBN and
+ * makes both anew, in microseconds.
+ */
+TEST_F(vm, next_window_at_the_limit)
+{
+	const unsigned long leaf = 512;
+	unsigned long i, most;
+	__u64 start;
+	int round;
+
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 2));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	for (i = 0; i < ENTRIES; i += leaf)
+		ASSERT_EQ(H_SUCCESS, vm_put(self->v, i << 12, a_page(0) | TCE_RW));
+	most = locked();
+	ASSERT_EQ(0, limit_locked(0));
+	for (round = 0; round < 20; round++) {
+		ASSERT_EQ(0, do_remove(&self->c, 0));
+		/* KVM still has the table: all but the top level is uncharged. */
+		EXPECT_LE(locked(), most - (ENTRIES - leaf) * 16);
+		close(self->table);
+		self->table = vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES);
+		ASSERT_LE(0, self->table);
+		ASSERT_EQ(0, do_create(&self->c, 12, ENTRIES << 12, 2, &start));
+		ASSERT_EQ(0, vm_group_give(&self->vm, self->c.group, self->table));
+		for (i = 0; i < ENTRIES; i += leaf)
+			ASSERT_EQ(H_SUCCESS, vm_put(self->v, i << 12, a_page(0) | TCE_RW));
+		EXPECT_EQ(most, locked());
+	}
+}
+
 /* Ticks of the guest's time base that an H_GET_TCE takes, at best */
 static __u64 get_ticks(struct vcpu *v, __u64 liobn)
 {
