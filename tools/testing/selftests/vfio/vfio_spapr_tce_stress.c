@@ -652,6 +652,81 @@ static int eeh_open_device(struct eeh *e)
 	return ret ?: eeh_bind(e);
 }
 
+/* A user that resets, with the device open or not, and goes */
+static int eeh_leave(struct eeh *e, bool open_device)
+{
+	struct container c;
+	int status = 0, ret;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+		if (!ret && open_device &&
+		    ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, e->bdf) < 0)
+			ret = -errno;
+		if (!ret)
+			ret = eeh_op(&c, VFIO_EEH_PE_RESET_HOT);
+		_exit(ret < 0 ? -ret : 0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -EIO;
+	if (WEXITSTATUS(status))
+		snprintf(e->why, sizeof(e->why), "no reset, device %s",
+			 open_device ? "open" : "closed");
+	return -WEXITSTATUS(status);
+}
+
+/* The vendor, which can't be read in config space that is blocked */
+static int eeh_vendor(struct eeh *e)
+{
+	struct vfio_region_info info = {
+		.argsz = sizeof(info), .index = VFIO_PCI_CONFIG_REGION_INDEX,
+	};
+	struct container c;
+	__u16 vendor = 0;
+	int fd, ret;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret)
+		return ret;
+	fd = ioctl(c.group, VFIO_GROUP_GET_DEVICE_FD, e->bdf);
+	if (fd < 0)
+		ret = -errno;
+	else if (ioctl(fd, VFIO_DEVICE_GET_REGION_INFO, &info) ||
+		 pread(fd, &vendor, sizeof(vendor), info.offset) != sizeof(vendor) ||
+		 vendor == 0xffff)
+		ret = -ENXIO;
+	if (fd >= 0)
+		close(fd);
+	container_close(&c);
+	return ret;
+}
+
+/* The next user gets a device that works, and so does the host. */
+static void run_eeh_left(struct eeh *e)
+{
+	int ret = eeh_group(e), which, ms;
+
+	for (which = 0; !ret && which < 2; which++) {
+		ret = eeh_leave(e, which);
+		if (ret)
+			break;
+		/* With no device open the reset ends soon after the group has left. */
+		for (ms = 0; ms < SETTLE_MS && (ret = eeh_vendor(e)); ms += 100)
+			usleep(100000);
+		if (ret)
+			snprintf(e->why, sizeof(e->why), "device %s: can't be used any more",
+				 which ? "open" : "closed");
+		ret = ret ?: sysfs(e, "/sys/bus/pci/drivers/vfio-pci/unbind", e->bdf) ?:
+		      eeh_enable(e) ?: eeh_bind(e);
+	}
+	if (ret)
+		ksft_print_msg("%s: %s\n", e->why, strerror(-ret));
+	ksft_test_result(!ret, "eeh_reset_left\n");
+}
+
+/* Unbinding waits for the user, and the user for nothing. */
 static void run_eeh_open(struct eeh *e)
 {
 	unsigned long before = eeh_resets(e);
@@ -681,6 +756,7 @@ static void run_eeh(long end)
 	container_close(&c);
 	if (ret || access("/sys/bus/pci/rescan", W_OK)) {
 		ksft_test_result_skip("%s: no EEH here, or not ours to unbind\n", name);
+		ksft_test_result_skip("eeh_reset_left: the same\n");
 		ksft_test_result_skip("eeh_device_open: the same\n");
 		return;
 	}
@@ -702,6 +778,8 @@ static void run_eeh(long end)
 	ksft_print_msg("  %lu resets, %lu operations refused, %lu rounds of other calls\n",
 		       e->ops[VFIO_EEH_PE_RESET_HOT], e->refused, e->others);
 	ksft_test_result(!ret, "%s\n", name);
+	e->why[0] = 0;
+	run_eeh_left(e);
 	run_eeh_open(e);
 }
 
@@ -731,7 +809,7 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	if (nr_threads > MAX_THREADS)
 		nr_threads = MAX_THREADS;
-	ksft_set_plan(5);
+	ksft_set_plan(6);
 	ksft_print_msg("seed %u, %u threads, %u s\n", seed, nr_threads, seconds);
 	deadline = now_ms();
 	run("v1", VFIO_SPAPR_TCE_IOMMU, false, deadline + seconds * 1000L / 4);
