@@ -45,8 +45,9 @@
  * struct iommu_table itself waits for a grace period, for iommu_group_table_get().
  *
  * Charge. While it_grow is not held, it_allocated_size, as a whole rounded up to pages, is
- * charged to locked_vm of it_mm (mm_iommu_uncharge() may leave some to a worker). Blocks that wait for their grace period are already
- * uncharged there; the memory cgroup is uncharged when they are freed.
+ * charged to locked_vm of it_mm (mm_iommu_uncharge() may leave some to a worker). Blocks that
+ * wait for their grace period are already uncharged there; the memory cgroup is uncharged when
+ * they are freed.
  *
  * A large range is reclaimed in steps. Each step takes it_grow, invalidates and uncharges, so
  * growth elsewhere in the table waits for one step only.

@@ -1469,7 +1469,7 @@ TEST_F(vm, next_window_at_the_limit)
 		self->table = vm_create_table(&self->vm, LIOBN, 12, 0, ENTRIES);
 		ASSERT_LE(0, self->table);
 		ASSERT_EQ(0, do_create(&self->c, 12, ENTRIES << 12, 2, &start));
-		ASSERT_EQ(0, vm_group_give(&self->vm, self->c.group, self->table));
+		ASSERT_EQ(0, vm_group_attach(&self->vm, self->c.group, self->table));
 		for (i = 0; i < ENTRIES; i += leaf)
 			ASSERT_EQ(H_SUCCESS, vm_put(self->v, i << 12, a_page(0) | TCE_RW));
 		EXPECT_EQ(most, locked());
