@@ -939,13 +939,13 @@ EXPORT_SYMBOL_GPL(kvmppc_h_put_tce);
 static long kvmppc_tce_put_listed(struct kvmppc_tce_call *c, const __be64 __user *list)
 {
 	const unsigned long nr = c->nr, value = c->value;
-	__be64 tce;
+	u64 tce;
 	long ret;
 
-	if (get_user(tce, list))
+	if (get_user(tce, (const u64 __user __force *)list))
 		return H_TOO_HARD;
 	c->nr = H_PUT_TCE;
-	c->value = be64_to_cpu(tce);
+	c->value = be64_to_cpu((__force __be64)tce);
 	ret = kvmppc_tce_do(c);
 	c->nr = nr;
 	c->value = value;

@@ -2345,11 +2345,10 @@ static struct seq_file *listing_open(struct kunit *test)
 
 static bool can_lock(spinlock_t *lock)
 {
-	bool ret = spin_trylock(lock);
-
-	if (ret)
-		spin_unlock(lock);
-	return ret;
+	if (!spin_trylock(lock))
+		return false;
+	spin_unlock(lock);
+	return true;
 }
 
 /* One line after the other; how many are of @f's regions, and between how many it was locked */
