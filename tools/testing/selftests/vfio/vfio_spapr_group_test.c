@@ -240,6 +240,7 @@ FIXTURE_TEARDOWN(live)
 	vm_destroy(&self->vm);
 	user_close(&self->u);
 	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
+	EXPECT_EQ(0, write_text("/sys/bus/pci/drivers_autoprobe", "1"));
 	if (function[1][0]) {
 		if (!device_is_there(function[goes]))
 			bus_rescan();
@@ -353,6 +354,10 @@ TEST_F(live, hypercalls)
 /*
  * KVM still has the group when all its devices have left the bus. They come back in another
  * group, which the end of the first does not touch.
+ *
+ * No driver of the host's is bound meanwhile: if the first function's were before the second
+ * function is found, PowerNV would map all memory for it in the place of the PE's table (PHB3,
+ * iommu=nobypass), and the second function, which has the table, would have no DMA.
  */
 TEST_F(live, outlives_its_devices)
 {
@@ -372,6 +377,7 @@ TEST_F(live, outlives_its_devices)
 	ASSERT_EQ(0, vm_group_give(&self->vm, u->c.group, table));
 	user_close(u);
 
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers_autoprobe", "0"));
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, device_remove(function[i]));
 	ASSERT_EQ(0, bus_rescan());
