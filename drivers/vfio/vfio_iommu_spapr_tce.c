@@ -1165,12 +1165,10 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
 }
 
 /*
- * The object of an EEH operation. An operation waits for firmware, and may take device locks and
- * pci_rescan_remove_lock unless the PE's devices are open; a thread that holds these may wait
- * to detach the group. So no lock that detaching needs is held during an operation. Instead it
- * references the PE and the devices, which keep their buses and bridges. A group may leave
- * before an operation ends, even before it begins. tce_eeh_op_on() leaves no device in reset
- * then.
+ * The object of an EEH operation. An operation waits for firmware, so no lock that detaching
+ * needs is held meanwhile. Instead it references the PE and the devices, which keep their
+ * buses and bridges. A group may leave before an operation ends, even before it begins.
+ * tce_eeh_op_on() leaves no device in reset then.
  *
  * The last reference of a device that was removed meanwhile makes the platform release the
  * device's share of the PE, which must not happen while devices are being found. The user
@@ -1348,7 +1346,16 @@ static bool tce_eeh_note(struct tce_container *container, struct eeh_pe *pe, boo
 static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 			 const struct vfio_eeh_pe_op *op)
 {
-	int ret = tce_eeh_op(pe, op);
+	int ret;
+
+	/*
+	 * As if a device of the PE were open: then the platform neither locks the devices of a
+	 * bus that it resets nor walks them. One of them may be removed meanwhile, and the
+	 * thread that removes it may wait for the user.
+	 */
+	atomic_inc(&pe->pass_dev_cnt);
+	ret = tce_eeh_op(pe, op);
+	atomic_dec(&pe->pass_dev_cnt);
 
 	switch (op->op) {
 	case VFIO_EEH_PE_RESET_HOT:
