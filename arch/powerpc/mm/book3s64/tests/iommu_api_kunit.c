@@ -1829,15 +1829,19 @@ static void claim_wait_killed(struct kunit *test)
 static long pins_ever(void)
 {
 	struct pglist_data *node;
-	long n = 0;
+	long n = -1, last;
 	int cpu;
 
-	for_each_online_pgdat(node) {
-		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]);
-		for_each_possible_cpu(cpu)
-			n += per_cpu_ptr(node->per_cpu_nodestats,
-					 cpu)->vm_node_stat_diff[NR_FOLL_PIN_ACQUIRED];
-	}
+	do {
+		last = n;
+		n = 0;
+		for_each_online_pgdat(node) {
+			n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]);
+			for_each_possible_cpu(cpu)
+				n += per_cpu_ptr(node->per_cpu_nodestats,
+						 cpu)->vm_node_stat_diff[NR_FOLL_PIN_ACQUIRED];
+		}
+	} while (n != last);
 	return n;
 }
 

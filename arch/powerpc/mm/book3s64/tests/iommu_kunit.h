@@ -31,24 +31,31 @@ static inline struct mm_struct *own_mm(struct kunit *test)
 	return current->mm;
 }
 
-/* Pins taken and not released, the drift that per-cpu counters hold included. */
+/*
+ * Pins taken and not released, the drift that per-cpu counters hold included. A CPU may fold its
+ * counters into the node's during a read, so two reads have to agree.
+ */
 static inline long pins_live(void)
 {
 	struct pglist_data *node;
-	long n = 0;
+	long n = -1, last;
 	int cpu;
 
-	for_each_online_pgdat(node) {
-		n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
-		     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
-		for_each_possible_cpu(cpu) {
-			s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
-					       cpu)->vm_node_stat_diff;
+	do {
+		last = n;
+		n = 0;
+		for_each_online_pgdat(node) {
+			n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
+			     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
+			for_each_possible_cpu(cpu) {
+				s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
+						       cpu)->vm_node_stat_diff;
 
-			n += diff[NR_FOLL_PIN_ACQUIRED] -
-			     diff[NR_FOLL_PIN_RELEASED];
+				n += diff[NR_FOLL_PIN_ACQUIRED] -
+				     diff[NR_FOLL_PIN_RELEASED];
+			}
 		}
-	}
+	} while (n != last);
 	return n;
 }
 
