@@ -1027,18 +1027,18 @@ static int one_call(struct iommu_table *tbl, unsigned long entry, u64 *view, u64
 }
 
 /*
- * What iommu_user_try_ready() refused with @why is done here, if the TCEs are a hypervisor's: by
+ * What iommu_user_try_ready() refused with @err is done here, if the TCEs are a hypervisor's: by
  * one hypercall. @word is 0 to clear the entry.
  */
 static noinline int one_hypercall(struct iommu_table *tbl, unsigned long entry, u64 word,
-				  bool mmu_off, int why)
+				  bool mmu_off, int err)
 {
 	struct mm_iommu_region *mem = NULL, *drop = NULL;
 	struct iommu_span span __uninitialized;
 	int ret;
 
-	if (why != -EOPNOTSUPP || mmu_off || tbl->it_view_off || tbl->it_pins)
-		return why;
+	if (err != -EOPNOTSUPP || mmu_off || tbl->it_view_off || tbl->it_pins)
+		return err;
 	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
 	if (!span.view)
 		return word ? -ENOENT : 0;

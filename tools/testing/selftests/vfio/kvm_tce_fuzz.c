@@ -53,7 +53,7 @@ static struct container c;
 static int table[LIOBNS] = { -1, -1 };
 static struct fuzz_vcpu vcpus[MAX_VCPUS];
 static bool disturbed;
-static volatile bool stop;
+static bool stop;
 static unsigned long steps;	/* of the thread that disturbs */
 
 /* What disturbed, and what came of it */
@@ -399,7 +399,7 @@ static void *disturb(void *arg)
 	host.memory = anonymous(BEYOND_SIZE);
 	host.extra = -1;
 	memset(host.memory, 1, BEYOND_SIZE);
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		disturb_once(&state);
 		__atomic_fetch_add(&steps, 1, __ATOMIC_RELEASE);
 		sched_yield();
@@ -495,7 +495,7 @@ static void run_program(void)
 			ksft_exit_fail_msg("no thread\n");
 	for (i = 0; i < nr; i++)
 		pthread_join(vcpus[i].thread, NULL);
-	stop = true;
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	if (disturbed) {
 		pthread_join(other, NULL);
 		programs_disturbed++;

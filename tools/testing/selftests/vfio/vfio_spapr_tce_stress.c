@@ -43,7 +43,7 @@ struct stress {
 	int second;		/* another group, or -1 */
 	char *m;
 	unsigned int round;
-	volatile bool stop;
+	bool stop;
 	unsigned long done[NR_OPS], failed[NR_OPS];
 	long wrong;		/* an answer that no ioctl may give */
 	enum op wrong_op;
@@ -187,7 +187,7 @@ static void *work(void *arg)
 
 	for (i = 0; i < NR_OPS; i++)
 		sum += m[i];
-	while (!s->stop) {
+	while (!__atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
 		for (i = 0, x = draw(w, sum); x >= m[i]; i++)
 			x -= m[i];
 		ret = one(w, i);
@@ -243,7 +243,7 @@ static int round_of(struct stress *s, int type, bool second, unsigned int ms)
 	usleep(ms * 1000);
 	if (s->round % 2)
 		container_close(&s->c);
-	s->stop = true;
+	__atomic_store_n(&s->stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < nr_threads; i++)
 		pthread_join(workers[i].thread, NULL);
 	if (s->second >= 0)

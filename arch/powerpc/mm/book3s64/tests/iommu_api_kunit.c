@@ -1825,26 +1825,6 @@ static void claim_wait_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, first->mem), 0);
 }
 
-/* Pages pinned so far, those included that have been unpinned since */
-static long pins_ever(void)
-{
-	struct pglist_data *node;
-	long n = -1, last;
-	int cpu;
-
-	do {
-		last = n;
-		n = 0;
-		for_each_online_pgdat(node) {
-			n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]);
-			for_each_possible_cpu(cpu)
-				n += per_cpu_ptr(node->per_cpu_nodestats,
-						 cpu)->vm_node_stat_diff[NR_FOLL_PIN_ACQUIRED];
-		}
-	} while (n != last);
-	return n;
-}
-
 /* How far a registration of three batches has got when it is killed */
 static const struct killed_case {
 	const char *name;
@@ -1877,7 +1857,7 @@ static void register_killed(struct kunit *test)
 	wait_for_completion(&s->reached);
 	KUNIT_EXPECT_GE(test, pins_live(), f->pins + (long)(c->page - min(c->page, BATCH_PAGES)));
 	KUNIT_EXPECT_LE(test, pins_live(), f->pins + (long)c->page);
-	ever = pins_ever();
+	ever = pins_read(false);
 	send_sig(SIGKILL, r->task, 1);
 	if (!wait_for_completion_timeout(&r->done, 30 * HZ)) {
 		KUNIT_FAIL(test, "killed, and goes on");
@@ -1885,7 +1865,7 @@ static void register_killed(struct kunit *test)
 		wait_for_completion(&r->done);
 	}
 	KUNIT_EXPECT_EQ(test, r->ret, -EINTR);
-	KUNIT_EXPECT_EQ(test, pins_ever(), ever);
+	KUNIT_EXPECT_EQ(test, pins_read(false), ever);
 	expect_clean(test);
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
 	/* What is left is good for another try. */
@@ -1902,12 +1882,12 @@ static void register_killed_before(struct kunit *test)
 	struct fixture *f = test->priv;
 	unsigned long ua = map_small(test, pages);
 	struct registrant *r;
-	long ever = pins_ever();
+	long ever = pins_read(false);
 
 	r = registrant_start(test, ua, pages * P, true);
 	wait_for_completion(&r->done);
 	KUNIT_EXPECT_EQ(test, r->ret, -EINTR);
-	KUNIT_EXPECT_LE(test, pins_ever(), ever + (long)BATCH_PAGES);
+	KUNIT_EXPECT_LE(test, pins_read(false), ever + (long)BATCH_PAGES);
 	if (!r->ret)
 		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, r->mem), 0);
 	expect_clean(test);

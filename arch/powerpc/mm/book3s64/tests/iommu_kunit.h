@@ -32,10 +32,11 @@ static inline struct mm_struct *own_mm(struct kunit *test)
 }
 
 /*
- * Pins taken and not released, the drift that per-cpu counters hold included. A CPU may fold its
- * counters into the node's during a read, so two reads have to agree.
+ * Pins taken so far, without those that were released if @live, and with the drift that per-cpu
+ * counters hold. A CPU may fold its counters into the node's during a read, so two reads have to
+ * agree.
  */
-static inline long pins_live(void)
+static inline long pins_read(bool live)
 {
 	struct pglist_data *node;
 	long n = -1, last;
@@ -46,17 +47,22 @@ static inline long pins_live(void)
 		n = 0;
 		for_each_online_pgdat(node) {
 			n += atomic_long_read(&node->vm_stat[NR_FOLL_PIN_ACQUIRED]) -
-			     atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
+			     live * atomic_long_read(&node->vm_stat[NR_FOLL_PIN_RELEASED]);
 			for_each_possible_cpu(cpu) {
 				s8 *diff = per_cpu_ptr(node->per_cpu_nodestats,
 						       cpu)->vm_node_stat_diff;
 
 				n += diff[NR_FOLL_PIN_ACQUIRED] -
-				     diff[NR_FOLL_PIN_RELEASED];
+				     live * diff[NR_FOLL_PIN_RELEASED];
 			}
 		}
 	} while (n != last);
 	return n;
+}
+
+static inline long pins_live(void)
+{
+	return pins_read(true);
 }
 
 /*
