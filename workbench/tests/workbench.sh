@@ -50,6 +50,21 @@ rc=0; REAL_QEMU=$(command -v qemu-system-ppc64) QEMU="" PATH=$tmp:$PATH boot -- 
 t "boot: an emulator that dies in the firmware is started again" \
 	"$([ $rc = 0 ] && grep -qx hello "$tmp/out" && [ "$(grep -c ': once more' "$tmp/err")" = 2 ]; echo $?)"
 
+# An emulator whose host dies by a machine check, in OPAL or in the kernel
+cat >"$tmp/qemu-system-ppc64" <<'P'
+#!/bin/bash
+for a; do case $a in file:*) log=${a#file:} ;; esac; done
+cat >"$log" <<L
+INIT: Starting kernel
+[    1.000000] Kernel panic - not syncing: Unrecoverable Machine Check exception
+[    1.000001] NIP:  $NIP LR: 000000003002d5c0 CTR: 0000000000000000
+L
+exit 1
+P
+in_opal() { NIP=$1 QEMU="" PATH=$tmp:$PATH boot -- true || [ $? = 3 ] && grep -q '^boot: QEMU failed: ' "$tmp/err"; }
+t "boot: a machine check in OPAL is QEMU's failure" "$(in_opal 000000003002d8e4; echo $?)"
+t "boot: a machine check elsewhere is not" "$(! in_opal c00000003002d8e4; echo $?)"
+
 # A clone of the workbench, over the same base, with one hook that cannot apply.
 made=$tmp/tree/${build#"$root/"}
 mkdir -p "$made/src" "$tmp/tree/base/hooks"
