@@ -65,11 +65,14 @@ struct fake_group {
 	unsigned long root;		/* physical; 0: no window */
 	unsigned long level_shift;
 	bool caches;			/* anything */
+	/* holes are cached, too */
 	struct {
+		bool there;
 		unsigned long idx;
 		u64 tce;
 	} tlb[TLB_SIZE];
 	struct {
+		bool there;
 		unsigned long prefix;
 		u64 link;
 	} links[TLB_SIZE];
@@ -96,16 +99,17 @@ static u64 hw_leaf(struct fake_group *g, unsigned long idx)
 	unsigned int at = prefix % TLB_SIZE;
 	u64 link = g->root | RW;
 
-	if (g->links[at].link && g->links[at].prefix == prefix)
+	if (g->links[at].there && g->links[at].prefix == prefix)
 		return g->links[at].link;
-	for (shift = (LEVELS - 1) * g->level_shift; shift; shift -= g->level_shift) {
+	for (shift = (LEVELS - 1) * g->level_shift; link && shift; shift -= g->level_shift) {
 		__be64 *block = __va(link & ~0xfffUL);
 
 		link = be64_to_cpu(READ_ONCE(block[(idx >> shift) & (BIT(g->level_shift) - 1)]));
 		if (!(link & RW))
-			return 0;
+			link = 0;
 	}
 	g->caches = true;
+	g->links[at].there = true;
 	g->links[at].prefix = prefix;
 	g->links[at].link = link;
 	return link;
@@ -114,26 +118,27 @@ static u64 hw_leaf(struct fake_group *g, unsigned long idx)
 static u64 hw_walk(struct fake_group *g, unsigned long idx)
 {
 	unsigned int at = idx % TLB_SIZE;
+	u64 leaf, tce = 0;
 	__be64 *tces;
-	u64 leaf, tce;
 
 	if (!g->root)
 		return 0;
-	if (g->tlb[at].tce && g->tlb[at].idx == idx)
+	if (g->tlb[at].there && g->tlb[at].idx == idx)
 		return g->tlb[at].tce;
 	leaf = hw_leaf(g, idx);
-	if (!leaf)
-		return 0;
-	tces = __va(leaf & ~0xfffUL);
-	tce = be64_to_cpu(READ_ONCE(tces[idx & (BIT(g->level_shift) - 1)]));
+	if (leaf) {
+		tces = __va(leaf & ~0xfffUL);
+		tce = be64_to_cpu(READ_ONCE(tces[idx & (BIT(g->level_shift) - 1)]));
+	}
 	if (!(tce & RW))
-		return 0;
+		tce = 0;
+	g->tlb[at].there = true;
 	g->tlb[at].idx = idx;
 	g->tlb[at].tce = tce;
 	return tce;
 }
 
-/* What a device reaches at an entry; 0: refused. Valid entries only are cached. */
+/* What a device reaches at an entry; 0: refused. */
 static u64 hw_read(struct fake_group *g, unsigned long idx)
 {
 	u64 tce;
@@ -151,13 +156,12 @@ static void hw_forget(struct fake_group *g, unsigned long index, unsigned long p
 	unsigned int i;
 
 	for (i = 0; g->caches && i < TLB_SIZE; i++) {
-		if (g->tlb[i].tce && g->tlb[i].idx - index < pages)
-			g->tlb[i].tce = 0;
+		if (g->tlb[i].idx - index < pages)
+			g->tlb[i].there = false;
 		/* a link goes if any of what it leads to does */
-		if (g->links[i].link &&
-		    (g->links[i].prefix + 1) << g->level_shift > index &&
+		if ((g->links[i].prefix + 1) << g->level_shift > index &&
 		    g->links[i].prefix << g->level_shift < index + pages)
-			g->links[i].link = 0;
+			g->links[i].there = false;
 	}
 }
 

@@ -1021,16 +1021,23 @@ static int rm_finish(struct kunit *test)
 	return rm_call(test, way_try(test, finish), 0, 0, 0, 0, 0);
 }
 
-static int rm_one(struct kunit *test, unsigned long i, unsigned long ua,
-		  enum dma_data_direction dir)
+static int try_one(struct kunit *test, unsigned long i, unsigned long ua,
+		   enum dma_data_direction dir, bool mmu_off)
 {
 	const struct way *w = test->param_value;
 	struct fixture *f = test->priv;
 
 	if (dir == DMA_NONE)
-		return w->call(w->try.unmap_one, (unsigned long)f->tbl, OFFSET + i, true, 0, 0, 0);
+		return w->call(w->try.unmap_one, (unsigned long)f->tbl, OFFSET + i, mmu_off,
+			       0, 0, 0);
 	return w->call(w->try.map_one, (unsigned long)f->tbl, OFFSET + i,
-		       iommu_view_word(ua, dir != DMA_TO_DEVICE), true, 0, 0);
+		       iommu_view_word(ua, dir != DMA_TO_DEVICE), mmu_off, 0, 0);
+}
+
+static int rm_one(struct kunit *test, unsigned long i, unsigned long ua,
+		  enum dma_data_direction dir)
+{
+	return try_one(test, i, ua, dir, true);
 }
 
 static void real_mode(struct kunit *test)
@@ -1099,42 +1106,57 @@ static void real_mode(struct kunit *test)
 }
 
 /* One entry without a gather: set, replaced within and across regions, cleared */
-static void one_entry(struct kunit *test)
+/* @mmu_off: what the tries are told, which may be so where the MMU is on */
+static void one_entry_as(struct kunit *test, bool mmu_off)
 {
 	struct fixture *f = test->priv;
 	unsigned int i;
 
-	way_make(test, false, PAGE_SHIFT);
-	KUNIT_EXPECT_EQ(test, rm_one(test, 3, ua_of(f, 1), DMA_TO_DEVICE), -ENOENT);
-	KUNIT_EXPECT_EQ(test, rm_one(test, 3, 0, DMA_NONE), 0);
+	KUNIT_EXPECT_EQ(test, try_one(test, 3, ua_of(f, 1), DMA_TO_DEVICE, mmu_off), -ENOENT);
+	KUNIT_EXPECT_EQ(test, try_one(test, 3, 0, DMA_NONE, mmu_off), 0);
 	KUNIT_EXPECT_EQ(test, kills, 0U);
 	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
 	/* The head of a line, one within it, the last */
 	for (i = 16; i < 32; i += i == 16 ? 5 : 10) {
 		dev_read_all(f->tbl);
 		kills = 0;
-		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, 1), DMA_TO_DEVICE), 0);
+		KUNIT_EXPECT_EQ(test, try_one(test, i, ua_of(f, 1), DMA_TO_DEVICE, mmu_off), 0);
 		model_set(f, i, 1, ua_of(f, 1), true);
 		expect_model(test);
-		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, 5), DMA_BIDIRECTIONAL), 1);
+		KUNIT_EXPECT_EQ(test, try_one(test, i, ua_of(f, 5), DMA_BIDIRECTIONAL, mmu_off), 1);
 		model_set(f, i, 1, ua_of(f, 5), false);
 		expect_model(test);
-		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, 200), DMA_FROM_DEVICE), 1);
+		KUNIT_EXPECT_EQ(test, try_one(test, i, ua_of(f, 200), DMA_FROM_DEVICE, mmu_off), 1);
 		model_set(f, i, 1, ua_of(f, 200), false);
 		expect_model(test);
 		/* Not registered: nothing changes */
-		KUNIT_EXPECT_EQ(test, rm_one(test, i, ua_of(f, f->pages), DMA_TO_DEVICE),
+		KUNIT_EXPECT_EQ(test, try_one(test, i, ua_of(f, f->pages), DMA_TO_DEVICE, mmu_off),
 				-EFAULT);
 		expect_model(test);
 		KUNIT_EXPECT_EQ(test, kills, 3U);
 		if (i & 1)
 			continue;
-		KUNIT_EXPECT_EQ(test, rm_one(test, i, 0, DMA_NONE), 1);
-		KUNIT_EXPECT_EQ(test, rm_one(test, i, 0, DMA_NONE), 0);
+		KUNIT_EXPECT_EQ(test, try_one(test, i, 0, DMA_NONE, mmu_off), 1);
+		KUNIT_EXPECT_EQ(test, try_one(test, i, 0, DMA_NONE, mmu_off), 0);
 		KUNIT_EXPECT_EQ(test, kills, 4U);
 		model_set(f, i, 1, 0, false);
 		expect_model(test);
 	}
+}
+
+static void one_entry(struct kunit *test)
+{
+	way_make(test, false, PAGE_SHIFT);
+	one_entry_as(test, true);
+}
+
+/* As in virtual mode, which has an invalidation of its own */
+static void one_entry_virtual(struct kunit *test)
+{
+	if (((const struct way *)test->param_value)->call == call_real)
+		kunit_skip(test, "not for real mode");
+	way_make(test, false, PAGE_SHIFT);
+	one_entry_as(test, false);
 }
 
 /* Write the head of entry @i's line by hand; returns what it was. */
@@ -1194,6 +1216,24 @@ static unsigned int pages_dirty(struct fixture *f, unsigned int region)
 		n += !!(READ_ONCE(*run.word) & MM_IOMMU_DIRTY);
 	}
 	return n;
+}
+
+/* Scattered pages are dirty, each, once a device may write to them, and not before. */
+static void dirty_pages(struct kunit *test)
+{
+	struct fixture *f = test->priv;
+
+	way_make(test, false, PAGE_SHIFT);
+	KUNIT_ASSERT_EQ(test, iommu_levels_grow(f->tbl, 0), 0);
+	rm_begin(f);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 0, REGION_PAGES, ua_of(f, 0), DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, pages_dirty(f, 0), 0U);
+	KUNIT_EXPECT_EQ(test, rm_map(test, 0, REGION_PAGES, ua_of(f, 0), DMA_FROM_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, pages_dirty(f, 0), REGION_PAGES);
+	KUNIT_EXPECT_EQ(test, pages_dirty(f, 1), 0U);
+	KUNIT_EXPECT_EQ(test, rm_finish(test), 0);
+	model_set(f, 0, REGION_PAGES, ua_of(f, 0), false);
+	expect_model(test);
 }
 
 static void lists(struct kunit *test)
@@ -1558,6 +1598,8 @@ static struct kunit_case iommu_user_cases[] = {
 	KUNIT_CASE_PARAM(revoke_waits, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode, way_gen_params),
 	KUNIT_CASE_PARAM(one_entry, way_gen_params),
+	KUNIT_CASE_PARAM(one_entry_virtual, way_gen_params),
+	KUNIT_CASE_PARAM(dirty_pages, way_gen_params),
 	KUNIT_CASE_PARAM(lists, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_too_hard, way_gen_params),
 	KUNIT_CASE_PARAM(real_mode_pins, way_gen_params),

@@ -603,6 +603,8 @@ static void claimed_refused(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, P, &mem), 0);
 	atomic64_set(&mem->mapped, 0);
 	KUNIT_EXPECT_EQ(test, map_get(f->mm, ua, P, PAGE_SHIFT, true, &hpa), -ENXIO);
+	/* Who has read @mapped before it was claimed is refused here. */
+	KUNIT_EXPECT_FALSE(test, mm_iommu_get(mem, 1));
 	KUNIT_EXPECT_EQ(test, translate(f->mm, ua, &hpa), -EFAULT);
 	KUNIT_EXPECT_NE(test, map_put(f->mm, ua, 1), 0);
 	KUNIT_EXPECT_EQ(test, (long)atomic64_read(&mem->mapped), 0);
@@ -2181,6 +2183,7 @@ static void orphan(struct kunit *test)
 	unsigned long ua = map_small(test, 4), hpa = 0;
 	struct mm_iommu_region *mem, *other;
 	bool real = !no_real_mode();
+	int holders = atomic_read(&f->mm->mm_count);
 
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
@@ -2227,6 +2230,9 @@ static void orphan(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, map_put(f->mm, ua, 1), 0);
 	KUNIT_EXPECT_EQ(test, index_count(f->mm), 0L);
+	expect_clean(test);
+	/* Nor does anything keep the mm. */
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->mm->mm_count), holders);
 }
 
 struct leaver {

@@ -139,6 +139,7 @@ static void expect_nothing_left(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&iommu_levels_probe.blocks), f->blocks);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&iommu_levels_probe.bytes), f->bytes);
 	KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 0UL);
+	KUNIT_EXPECT_EQ(test, atomic_read(&f->mm->mm_count), 1);
 }
 
 static int tce_test_init(struct kunit *test)
@@ -966,10 +967,20 @@ static void reclaim_without_memory(struct kunit *test)
 
 /* ---- reclaim ---- */
 
+static u64 *view_at(struct iommu_table *tbl, unsigned long idx)
+{
+	struct iommu_span span;
+
+	guard(rcu)();
+	iommu_levels_walk(tbl, idx, &span);
+	return span.view;
+}
+
 static void reclaim_what(struct kunit *test)
 {
 	struct fixture *f = test->priv;
 	unsigned long i, top, leaf = SZ_8K;
+	const unsigned long locked = 512 + 5 * IOMMU_VIEW_LINE;
 	struct iommu_table *tbl;
 	long blocks;
 	int ret;
@@ -996,6 +1007,14 @@ static void reclaim_what(struct kunit *test)
 	iommu_levels_reclaim(tbl, 512, 511);
 	iommu_levels_reclaim(tbl, 512, 0);
 	KUNIT_EXPECT_EQ(test, tbl->it_allocated_size, top + SZ_4K + 2 * leaf);
+
+	/* somebody has a line: the leaf stays as it was */
+	WRITE_ONCE(*view_at(tbl, locked), IOMMU_VIEW_LOCK);
+	iommu_levels_reclaim(tbl, 512, 512);
+	KUNIT_EXPECT_EQ(test, tbl->it_allocated_size, top + SZ_4K + 2 * leaf);
+	for (i = 512; i < 1024; i += IOMMU_VIEW_LINE)
+		KUNIT_EXPECT_EQ(test, *view_at(tbl, i), i == locked ? IOMMU_VIEW_LOCK : 0);
+	WRITE_ONCE(*view_at(tbl, locked), 0);
 
 	/* just so; one invalidation, and nothing freed before it */
 	rcu_barrier();
