@@ -9,7 +9,16 @@
  *   store TCEs and words
  *   iommu_view_unlock()
  *
- * All of this may run with the MMU off: iommu_user_try.c.
+ * All of this may run with the MMU off: iommu_user_try.c. Four functions do it, as what can
+ * fail under the lock differs:
+ *
+ *   leaf_change()      many entries, by a try. Nothing fails after a line has been counted.
+ *   one_change()       one entry, by a try. It needs no gather: at most one reference is
+ *                      dropped. A hypervisor may refuse: then the entry is as it was.
+ *   pinned_clear()     one entry with a pin (v1), with the MMU off. The pin is dropped under
+ *                      the lock: if it is the page's last reference, the entry is put back.
+ *   entries_change()   pins and many entries of a hypervisor's, in virtual mode. A change may
+ *                      be refused half way: then it is undone.
  */
 #ifndef IOMMU_USER_LINES_H
 #define IOMMU_USER_LINES_H

@@ -11,7 +11,8 @@
  * Reading order, from the caller inwards: iommu_user_try_map() > leaves_map() (leaves) >
  * leaf_map() (contiguous parts) > leaf_change() (lines) > line_change() (one locked line).
  * iommu_user_try_unmap() and iommu_user_try_map_list() end in leaf_change() as well. One
- * entry has a shorter way: iommu_user_try_map_one() and iommu_user_try_unmap_one().
+ * entry has a shorter way: iommu_user_try_map_one() and iommu_user_try_unmap_one() > one_entry() >
+ * one_change() (the locked line) > one_judge().
  *
  * Memory ordering, by the litmus tests in Documentation/litmus-tests/powerpc-tce:
  *
@@ -36,6 +37,7 @@
  * calls tries in a section. In real mode RCU waits for the core, see iommu_lookup.c of
  * mm/book3s64; not so with context tracking (nohz_full): iommu_user_try_ready() refuses then.
  */
+#include <linux/bitfield.h>
 #include <linux/context_tracking_state.h>
 #include <linux/export.h>
 #include <linux/mm.h>
@@ -957,41 +959,7 @@ one_judge(struct iommu_table *tbl, u64 old, u64 word, struct mm_iommu_region *me
 	if (word & IOMMU_VIEW_WRITE)
 		one_dirty(tbl, mem, ua, &run);
 	*drop = held;
-	return !!(old & IOMMU_VIEW_LIVE);
-}
-
-/* Lock the line, judge, change the entry, unlock. */
-static __always_inline int
-one_change(struct iommu_table *tbl, const struct iommu_span *span, u64 word,
-	   struct mm_iommu_region *mem, struct mm_iommu_region **drop)
-{
-	u64 *head = iommu_view_head(span->view), tce = 0;
-	int ret = iommu_line_lock(head);
-
-	if (unlikely(ret))
-		/* Nothing is live in a leaf that is being freed. */
-		return ret == -ENOENT && !mem ? 0 : ret;
-	ret = one_judge(tbl, READ_ONCE(*span->view), word, mem, &tce, drop);
-	if (unlikely(ret < 0 || (!ret && !mem))) {
-		iommu_view_unlock(head);
-		return ret;
-	}
-	iommu_tce_store(span->tce, tce);
-	iommu_view_set_unlock(span->view, word);
-	return ret;
-}
-
-/* What follows any change of an entry: nothing is dropped before the invalidation is over. */
-static __always_inline void one_finish(struct iommu_table *tbl, unsigned long entry,
-				       struct mm_iommu_region *drop, bool mmu_off)
-{
-	if (mmu_off)
-		tbl->it_ops->tce_kill_rm(tbl, entry, 1);
-	else if (tbl->it_ops->tce_kill)
-		tbl->it_ops->tce_kill(tbl, entry, 1);
-	/* The dropped reference has kept it. */
-	if (drop)
-		mm_iommu_put(drop, 1);
+	return FIELD_GET(IOMMU_VIEW_LIVE, old);
 }
 
 static void fill_one(void *arg, __be64 *list, unsigned long n)
@@ -1000,29 +968,85 @@ static void fill_one(void *arg, __be64 *list, unsigned long n)
 }
 
 /*
- * one_change() for a hypervisor's TCE, by one call. If that fails, nothing has changed: *@drop is
- * the new reference, unless the entry before was to leave its own.
+ * Lock the line, judge, change the entry, unlock. @call: the TCE is a hypervisor's. If its call
+ * fails, nothing has changed: *@drop is the new reference, unless the entry before was to leave its
+ * own.
  */
-static int one_call(struct iommu_table *tbl, unsigned long entry, u64 *view, u64 word,
-		    struct mm_iommu_region *mem, struct mm_iommu_region **drop)
+static __always_inline int
+one_change(struct iommu_table *tbl, unsigned long entry, const struct iommu_span *span, u64 word,
+	   struct mm_iommu_region *mem, struct mm_iommu_region **drop, const bool call)
 {
-	u64 *head = iommu_view_head(view), tce = 0;
+	u64 *head = iommu_view_head(span->view), tce = 0;
 	int ret = iommu_line_lock(head), err;
 
 	if (unlikely(ret))
+		/* Nothing is live in a leaf that is being freed. */
 		return ret == -ENOENT && !mem ? 0 : ret;
-	ret = one_judge(tbl, READ_ONCE(*view), word, mem, &tce, drop);
-	if (ret > 0 || (!ret && mem)) {
+	ret = one_judge(tbl, READ_ONCE(*span->view), word, mem, &tce, drop);
+	if (unlikely(ret < 0 || (!ret && !mem)))
+		goto unlock;
+	if (call) {
 		err = tbl->it_ops->set_user(tbl, entry, 1, mem ? fill_one : NULL, &tce);
-		if (likely(!err)) {
-			iommu_view_set(view, word);
-		} else {
+		if (unlikely(err)) {
 			*drop = ret && !*drop ? NULL : mem;
 			/* The slow path tries again, and says why. */
 			ret = err == -EAGAIN ? err : -EOPNOTSUPP;
+			goto unlock;
 		}
+	} else {
+		iommu_tce_store(span->tce, tce);
 	}
+	iommu_view_set_unlock(span->view, word);
+	return ret;
+unlock:
 	iommu_view_unlock(head);
+	return ret;
+}
+
+static __always_inline void one_kill(struct iommu_table *tbl, unsigned long entry, bool mmu_off)
+{
+	if (mmu_off)
+		tbl->it_ops->tce_kill_rm(tbl, entry, 1);
+	else if (tbl->it_ops->tce_kill)
+		tbl->it_ops->tce_kill(tbl, entry, 1);
+}
+
+/*
+ * All of an operation on one entry: see iommu_user_try_map_one(). @set: it gets @word, else it is
+ * cleared. @call: its TCE is a hypervisor's.
+ */
+static __always_inline int
+one_entry(struct iommu_table *tbl, unsigned long entry, u64 word, const bool set,
+	  const bool call, bool mmu_off)
+{
+	struct mm_iommu_region *mem = NULL, *drop = NULL;
+	struct iommu_span span __uninitialized;
+	int ret;
+
+	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
+	if (unlikely(!span.view))
+		return set ? -ENOENT : 0;
+	if (set) {
+		mem = region_find(tbl, word & IOMMU_VIEW_UA);
+		if (unlikely(!mem))
+			return -EFAULT;
+		if (unlikely(!atomic64_read(&mem->mapped)))
+			return -ENXIO;
+	} else {
+		if (!(READ_ONCE(*span.view) & IOMMU_VIEW_LIVE))
+			return 0;
+		if (unlikely(tbl->it_pins))
+			return pinned_clear(tbl, span.tce, span.view, entry);
+	}
+	ret = one_change(tbl, entry, &span, word, mem, &drop, call);
+	if (likely(set ? ret >= 0 : ret > 0)) {
+		one_kill(tbl, entry, mmu_off);
+		/* Not before the invalidation is over. A cleared entry always had a region. */
+		if (!set || drop)
+			mm_iommu_put(drop, 1);
+	} else if (call && drop) {
+		mm_iommu_put(drop, 1);
+	}
 	return ret;
 }
 
@@ -1033,28 +1057,9 @@ static int one_call(struct iommu_table *tbl, unsigned long entry, u64 *view, u64
 static noinline int one_hypercall(struct iommu_table *tbl, unsigned long entry, u64 word,
 				  bool mmu_off, int err)
 {
-	struct mm_iommu_region *mem = NULL, *drop = NULL;
-	struct iommu_span span __uninitialized;
-	int ret;
-
 	if (err != -EOPNOTSUPP || mmu_off || tbl->it_view_off || tbl->it_pins)
 		return err;
-	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
-	if (!span.view)
-		return word ? -ENOENT : 0;
-	if (word) {
-		mem = region_find(tbl, word & IOMMU_VIEW_UA);
-		if (unlikely(!mem))
-			return -EFAULT;
-		if (unlikely(!atomic64_read(&mem->mapped)))
-			return -ENXIO;
-	}
-	ret = one_call(tbl, entry, span.view, word, mem, &drop);
-	if (likely(ret > 0 || (!ret && mem)))
-		one_finish(tbl, entry, drop, false);
-	else if (drop)
-		mm_iommu_put(drop, 1);
-	return ret;
+	return one_entry(tbl, entry, word, word, true, false);
 }
 
 /**
@@ -1075,24 +1080,11 @@ static noinline int one_hypercall(struct iommu_table *tbl, unsigned long entry, 
  */
 int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 word, bool mmu_off)
 {
-	int ret = iommu_user_try_ready(tbl, true, mmu_off);
-	struct mm_iommu_region *mem, *drop = NULL;
-	struct iommu_span span __uninitialized;
+	int err = iommu_user_try_ready(tbl, true, mmu_off);
 
-	if (unlikely(ret))
-		return one_hypercall(tbl, entry, word, mmu_off, ret);
-	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
-	if (unlikely(!span.view))
-		return -ENOENT;
-	mem = region_find(tbl, word & IOMMU_VIEW_UA);
-	if (unlikely(!mem))
-		return -EFAULT;
-	if (unlikely(!atomic64_read(&mem->mapped)))
-		return -ENXIO;
-	ret = one_change(tbl, &span, word, mem, &drop);
-	if (likely(ret >= 0))
-		one_finish(tbl, entry, drop, mmu_off);
-	return ret;
+	if (unlikely(err))
+		return one_hypercall(tbl, entry, word, mmu_off, err);
+	return one_entry(tbl, entry, word, true, false, mmu_off);
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_map_one);
 
@@ -1110,20 +1102,10 @@ EXPORT_SYMBOL_GPL(iommu_user_try_map_one);
  */
 int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool mmu_off)
 {
-	int ret = iommu_user_try_ready(tbl, false, mmu_off);
-	struct iommu_span span __uninitialized;
-	struct mm_iommu_region *drop = NULL;
+	int err = iommu_user_try_ready(tbl, false, mmu_off);
 
-	if (unlikely(ret))
-		return one_hypercall(tbl, entry, 0, mmu_off, ret);
-	iommu_levels_walk(tbl, entry - tbl->it_offset, &span);
-	if (!span.view || !(READ_ONCE(*span.view) & IOMMU_VIEW_LIVE))
-		return 0;
-	if (unlikely(tbl->it_pins))
-		return pinned_clear(tbl, span.tce, span.view, entry);
-	ret = one_change(tbl, &span, 0, NULL, &drop);
-	if (likely(ret > 0))
-		one_finish(tbl, entry, drop, mmu_off);
-	return ret;
+	if (unlikely(err))
+		return one_hypercall(tbl, entry, 0, mmu_off, err);
+	return one_entry(tbl, entry, 0, false, false, mmu_off);
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_unmap_one);
