@@ -562,33 +562,44 @@ static __always_inline int hw_put(struct kvmppc_tce_call *c, struct iommu_table 
 	return err;
 }
 
+/* *@ua: where a TCE with permissions leads. Returns H_SUCCESS, or the result of the call. */
+static __always_inline long put_ua(struct kvmppc_tce_call *c, unsigned long tce, unsigned long perm,
+				   unsigned long *ua)
+{
+	const unsigned int shift = c->stt->page_shift;
+	unsigned long gpa = tce ^ perm;
+
+	if (gpa & (BIT(shift) - 1))
+		return H_PARAMETER;
+	*ua = page_ua(c, gpa, perm, shift);
+	return likely(*ua) ? H_SUCCESS : tce_lacks(c, KVM_TCE_LACK_MEMORY);
+}
+
 /* H_PUT_TCE; real mode does not fill in all of @c */
 static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long ioba,
 				    unsigned long tce, bool mmu_off)
 {
 	struct kvmppc_spapr_tce_table *stt = c->stt;
-	unsigned long perm = tce & KVM_TCE_PERM, gpa = tce ^ perm;
+	unsigned long perm = tce & KVM_TCE_PERM, idx, ua = 0;
 	struct kvmppc_spapr_tce_iommu_table *hw;
+	long ret = H_SUCCESS;
 	struct list_head *at;
-	unsigned long idx, ua = 0;
 	u64 *page;
 	int err;
 
 	if (!tce_in_window(stt, ioba, 1, &idx))
 		return H_PARAMETER;
-	if (perm) {
-		if (gpa & (BIT(stt->page_shift) - 1))
-			return H_PARAMETER;
-		ua = page_ua(c, gpa, perm, stt->page_shift);
-		if (unlikely(!ua))
-			return tce_lacks(c, KVM_TCE_LACK_MEMORY);
-	}
+	if (perm)
+		ret = put_ua(c, tce, perm, &ua);
+	if (unlikely(ret != H_SUCCESS))
+		return ret;
 	/* Find the view's page first: nothing may fail once hardware can use the TCE. */
 	page = gview_page(stt, idx);
 	if (unlikely(!page && tce))
 		return gview_lacks(c, idx);
 
-	at = c->at;
+	/* With the MMU off no try is repeated. */
+	at = mmu_off ? &stt->iommu_tables : c->at;
 	hw = list_entry(at, struct kvmppc_spapr_tce_iommu_table, next);
 	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
 		/* One hypercall for each try */
@@ -600,7 +611,8 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 			c->ua = ua;
 			return hw_lacks(c, hw, err);
 		}
-		c->at = &hw->next;
+		if (!mmu_off)
+			c->at = &hw->next;
 	}
 	if (page)
 		WRITE_ONCE(page[gview_index(idx)], tce);
