@@ -780,12 +780,20 @@ static int tce_one(struct tce_container *container, u64 iova, u64 size, u64 vadd
 		   enum dma_data_direction dir)
 {
 	struct iommu_table *tbl;
+	unsigned long entry;
 	int ret = -EAGAIN;
 
 	iommu_user_enter();
 	tbl = tce_window_find(container, iova);
-	if (tbl && size == BIT_ULL(tbl->it_page_shift) && !(iova & (size - 1)))
-		ret = iommu_user_one(tbl, iova >> tbl->it_page_shift, vaddr, dir);
+	if (!tbl || size != BIT_ULL(tbl->it_page_shift) || (iova | vaddr) & (size - 1))
+		goto leave;
+	entry = iova >> tbl->it_page_shift;
+	if (dir == DMA_NONE)
+		ret = iommu_user_try_unmap_one(tbl, entry, false);
+	else
+		ret = iommu_user_try_map_one(tbl, entry,
+					     iommu_view_word(vaddr, dir != DMA_TO_DEVICE), false);
+leave:
 	iommu_user_leave();
 	return ret;
 }

@@ -757,32 +757,6 @@ static int pins_map(struct iommu_user_gather *g, unsigned long entry, unsigned l
 	return err;
 }
 
-/* ---- one entry ---- */
-
-/**
- * iommu_user_one() - set or clear one entry by the shortest path
- * @tbl: the table
- * @entry: the entry
- * @ua: user address that it will lead to
- * @dir: what the device may do; DMA_NONE to clear the entry
- *
- * Context: section, in virtual mode.
- * Return: 1 if the entry was live before, 0 if it was clear. Or why nothing was changed: the
- * caller then uses iommu_user_map() or iommu_user_unmap().
- */
-int iommu_user_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		   enum dma_data_direction dir)
-{
-	assert_section();
-	if (ua & (BIT(tbl->it_page_shift) - 1))
-		return -EINVAL;
-	if (dir == DMA_NONE)
-		return iommu_user_try_unmap_one(tbl, entry, false);
-	return iommu_user_try_map_one(tbl, entry, iommu_view_word(ua, dir != DMA_TO_DEVICE),
-				      false);
-}
-EXPORT_SYMBOL_GPL(iommu_user_one);
-
 /* ---- maps and unmaps ---- */
 
 /**

@@ -681,17 +681,11 @@ static int kvmppc_tce_range_slow(struct kvmppc_tce_call *c)
 	unsigned long entry = c->ioba >> tbl->it_page_shift;
 	unsigned long ua = dir == DMA_NONE ? 0 : c->ua;
 	struct iommu_user_gather g __uninitialized;
-	long ret = -EAGAIN;
+	long ret = 0;
 
-	if (n == 1) {
-		iommu_user_enter();
-		ret = iommu_user_one(tbl, entry, ua, dir);
-		iommu_user_leave();
-	}
-	if (ret >= 0)
-		return 0;
 	/* A guest's IOMMU page is mapped whole or not at all. */
-	ret = dir != DMA_NONE && n > 1 ? kvmppc_tce_registered_slow(tbl, ua, n) : 0;
+	if (dir != DMA_NONE && n > 1)
+		ret = kvmppc_tce_registered_slow(tbl, ua, n);
 	if (ret)
 		return ret;
 	iommu_user_begin(&g, tbl, false);

@@ -163,8 +163,6 @@ int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 wor
 			   bool mmu_off);
 int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool mmu_off);
 
-int iommu_user_one(struct iommu_table *tbl, unsigned long entry, unsigned long ua,
-		   enum dma_data_direction dir);
 int iommu_user_provide(struct iommu_table *tbl, unsigned long entry, int err);
 int iommu_user_map(struct iommu_user_gather *g, unsigned long entry,
 		   unsigned long n, unsigned long ua,
