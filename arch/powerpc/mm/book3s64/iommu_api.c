@@ -670,6 +670,38 @@ static int range_check(struct mm_struct *mm, unsigned long ua, unsigned long siz
 	return 0;
 }
 
+/* mm_iommu_register(), or mm_iommu_register_dev() if @dev */
+static int range_register(struct mm_struct *mm, unsigned long ua, unsigned long size, bool dev,
+			  unsigned long hpa, struct mm_iommu_region **pregion)
+{
+	struct mm_iommu_region *region;
+	struct mm_iommu_store *store;
+	int ret;
+
+	might_sleep();
+	ret = range_check(mm, ua, size);
+	if (ret)
+		return ret;
+	store = store_get(mm);
+	region = store ? region_alloc(store, ua, size) : NULL;
+	if (!region)
+		return -ENOMEM;
+	region->dev = dev;
+	region->dev_hpa = hpa;
+
+	ret = region_claim(store, region, pregion);
+	if (ret || *pregion != region) {
+		kfree(region);
+		return ret;
+	}
+	ret = dev ? 0 : region_fill(store, region);
+	if (ret)
+		region_unclaim(store, region);
+	else
+		region_publish(store, region);
+	return ret;
+}
+
 /**
  * mm_iommu_register() - pin a range of user memory for DMA
  * @mm: the caller's own mm (current->mm)
@@ -692,30 +724,7 @@ static int range_check(struct mm_struct *mm, unsigned long ua, unsigned long siz
 int mm_iommu_register(struct mm_struct *mm, unsigned long ua,
 		      unsigned long size, struct mm_iommu_region **pregion)
 {
-	struct mm_iommu_region *region;
-	struct mm_iommu_store *store;
-	int ret;
-
-	might_sleep();
-	ret = range_check(mm, ua, size);
-	if (ret)
-		return ret;
-	store = store_get(mm);
-	region = store ? region_alloc(store, ua, size) : NULL;
-	if (!region)
-		return -ENOMEM;
-
-	ret = region_claim(store, region, pregion);
-	if (ret || *pregion != region) {
-		kfree(region);
-		return ret;
-	}
-	ret = region_fill(store, region);
-	if (ret)
-		region_unclaim(store, region);
-	else
-		region_publish(store, region);
-	return ret;
+	return range_register(mm, ua, size, false, 0, pregion);
 }
 EXPORT_SYMBOL_GPL(mm_iommu_register);
 
@@ -736,29 +745,9 @@ int mm_iommu_register_dev(struct mm_struct *mm, unsigned long ua,
 			  unsigned long size, unsigned long hpa,
 			  struct mm_iommu_region **pregion)
 {
-	struct mm_iommu_region *region;
-	struct mm_iommu_store *store;
-	int ret;
-
-	might_sleep();
 	if ((hpa & ~PAGE_MASK) || hpa + size < hpa)
 		return -EINVAL;
-	ret = range_check(mm, ua, size);
-	if (ret)
-		return ret;
-	store = store_get(mm);
-	region = store ? region_alloc(store, ua, size) : NULL;
-	if (!region)
-		return -ENOMEM;
-	region->dev = true;
-	region->dev_hpa = hpa;
-
-	ret = region_claim(store, region, pregion);
-	if (ret || *pregion != region)
-		kfree(region);
-	else
-		region_publish(store, region);
-	return ret;
+	return range_register(mm, ua, size, true, hpa, pregion);
 }
 EXPORT_SYMBOL_GPL(mm_iommu_register_dev);
 
