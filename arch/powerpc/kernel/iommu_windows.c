@@ -11,15 +11,14 @@
 #include <linux/debugfs.h>
 #include <linux/init.h>
 #include <linux/iommu.h>
-#include <linux/mm_types.h>
 #include <linux/pci.h>
 #include <linux/rcupdate.h>
-#include <linux/sched.h>
 #include <linux/seq_file.h>
 
 #include <asm/iommu.h>
 #include <asm/iommu_levels.h>
 #include <asm/tce.h>
+#include "../mm/book3s64/mm_iommu_core.h"
 
 /* Entries read in one RCU read side */
 #define WINDOW_BATCH	4096UL
@@ -61,31 +60,13 @@ static unsigned long table_live(struct iommu_table *tbl)
 
 static void owner_show(struct seq_file *m, struct iommu_table *tbl)
 {
-	pid_t pid = 0;
-
-	if (iommu_table_is_host(tbl)) {
+	if (iommu_table_is_host(tbl))
 		seq_puts(m, "host     ");
-		return;
-	}
-	if (!tbl->it_mm) {
-		seq_puts(m, "iommufd  ");
-		return;
-	}
-#ifdef CONFIG_MEMCG
-	{
-		struct task_struct *task;
-
-		rcu_read_lock();
-		task = rcu_dereference(tbl->it_mm->owner);
-		if (task)
-			pid = task_tgid_nr(task);
-		rcu_read_unlock();
-	}
-#endif
-	if (pid)
-		seq_printf(m, "%-9d", pid);
+	else if (tbl->it_mm)
+		/* The table's charge has made the store. */
+		seq_printf(m, "%-9d", mm_iommu_store(tbl->it_mm)->pid);
 	else
-		seq_puts(m, "user     ");
+		seq_puts(m, "iommufd  ");
 }
 
 static void window_show(struct seq_file *m, struct iommu_group *group, struct iommu_table *tbl)
