@@ -708,39 +708,58 @@ static void pins_charged(struct kunit *test)
 	ipc_lock_back(old);
 }
 
-/* Somebody else's mm can't be pinned through a table; nor can a revoked one be set. */
+/* Map two pages, of which the second has @room for references, then that one again. */
+static void expect_full(struct kunit *test, unsigned int shift, int room, bool first_fits)
+{
+	struct fixture *f = test->priv;
+	struct page *page = pfn_to_page(f->hpa[3] >> PAGE_SHIFT);
+	const unsigned long per = P >> shift;
+	int more = INT_MAX / 2 - room - page_ref_count(page);
+
+	page_ref_add(page, more);
+	/* The first page has room. */
+	KUNIT_EXPECT_EQ(test, map_range(f, 0, 2 * per, ua_of(f, 2), DMA_BIDIRECTIONAL),
+			first_fits ? 0 : -ENOMEM);
+	/* One more each: the pins of the first are in the way. */
+	KUNIT_EXPECT_EQ(test, map_range(f, 2 * per, per, ua_of(f, 3), DMA_BIDIRECTIONAL), -ENOMEM);
+	page_ref_sub(page, more);
+	expect_model(test);
+	unmap_range(f, 0, ENTRIES);
+	expect_model(test);
+}
+
 /*
  * A page whose reference count has no room takes no pin, wherever it is taken: when the page is
- * pinned, and for its other entries. 0x400 is what a pin counts.
+ * pinned, for its other entries, and when an entry that a hypervisor did not restore holds it.
  */
 static void pins_full(struct kunit *test)
 {
-	static const int room[] = { 0, 0x3ff, 0x400 * 3 };
-	const unsigned long per = P >> 12;
+	static const unsigned int shifts[] = { 12, PAGE_SHIFT };
 	struct fixture *f = test->priv;
-	unsigned int i;
 	struct page *page;
+	unsigned int i;
 	int more;
 
 	memory_make(test, false);
-	KUNIT_ASSERT_EQ(test, table_make(test, 12, true), 0);
-	page = pfn_to_page(f->hpa[3] >> PAGE_SHIFT);
-	for (i = 0; i < ARRAY_SIZE(room); i++) {
-		more = INT_MAX / 2 - room[i] - page_ref_count(page);
-		page_ref_add(page, more);
-		/* The page before has room. */
-		KUNIT_EXPECT_EQ(test, map_range(f, 0, 2 * per, ua_of(f, 2), DMA_BIDIRECTIONAL),
-				room[i] > 0x400 ? 0 : -ENOMEM);
-		/* And one more each: the pins of the first are in the way. */
-		KUNIT_EXPECT_EQ(test, map_range(f, 2 * per, per, ua_of(f, 3), DMA_BIDIRECTIONAL),
-				-ENOMEM);
-		page_ref_sub(page, more);
-		expect_model(test);
-		unmap_range(f, 0, ENTRIES);
-		expect_model(test);
+	for (i = 0; i < ARRAY_SIZE(shifts); i++) {
+		KUNIT_ASSERT_EQ(test, table_make(test, shifts[i], true), 0);
+		expect_full(test, shifts[i], 0, false);
+		expect_full(test, shifts[i], GUP_PIN_COUNTING_BIAS - 1, false);
+		expect_full(test, shifts[i], GUP_PIN_COUNTING_BIAS * (P >> shifts[i]), true);
+		iommu_tce_table_put(f->tbl);
+		f->tbl = NULL;
 	}
+
+	page = pfn_to_page(f->hpa[3] >> PAGE_SHIFT);
+	more = INT_MAX / 2 - page_ref_count(page);
+	page_ref_add(page, more);
+	KUNIT_EXPECT_EQ(test, iommu_user_pin_more(page, 1), 0);
+	KUNIT_EXPECT_EQ(test, iommu_user_pin_more(page, 1), -ENOMEM);
+	page_ref_sub(page, more);
+	unpin_user_page(page);
 }
 
+/* Somebody else's mm can't be pinned through a table; nor can a revoked one be set. */
 static void refused(struct kunit *test)
 {
 	struct fixture *f = kind_make(test);
