@@ -751,6 +751,65 @@ static void check_leaving(struct __test_metadata *_metadata, bool map,
 	EXPECT_EQ(pinned, settle(pages_pinned, pinned));
 }
 
+/* ---- what many regions cost ---- */
+
+#define MANY_REGIONS	4096
+#define FEW_REGIONS	(MANY_REGIONS / 8)
+
+static long cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+/* What closing a container with @n regions, each of one page, costs this thread; or -errno */
+static long release_ns(unsigned int n)
+{
+	unsigned long page = sysconf(_SC_PAGESIZE);
+	struct container c;
+	unsigned int i;
+	long ret;
+	char *m;
+
+	ret = container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
+	if (ret)
+		return ret;
+	m = anonymous(2 * MANY_REGIONS * page);
+	for (i = 0; i < n && !ret; i++)
+		ret = do_register(&c, m + 2 * i * page, page);
+	if (!ret)
+		ret = cpu_ns();
+	container_close(&c);
+	if (ret > 0)
+		ret = cpu_ns() - ret;
+	munmap(m, 2 * MANY_REGIONS * page);
+	return ret;
+}
+
+/* A container with eight times as many regions costs eight times as much at its end. */
+TEST(release_scales)
+{
+	long none, few, many;
+
+	if (!getenv("ICOUNT"))
+		SKIP(return, "no machine whose time counts instructions");
+	none = release_ns(0);
+	if (none == -EOPNOTSUPP)
+		SKIP(return, "no sPAPR TCE v2 container here");
+	few = release_ns(FEW_REGIONS);
+	many = release_ns(MANY_REGIONS);
+	ASSERT_LT(0, none);
+	ASSERT_LT(none, few);
+	ASSERT_LT(few, many);
+	few = (few - none) / FEW_REGIONS;
+	many = (many - none) / MANY_REGIONS;
+	TH_LOG("%ld instructions for one of %u regions, %ld for one of %u", few, FEW_REGIONS, many,
+	       MANY_REGIONS);
+	EXPECT_GT(few * 3 / 2, many);
+}
+
 TEST(exit_while_registered)
 {
 	check_leaving(_metadata, false, false);
@@ -843,7 +902,7 @@ TEST_F(region, view_in_pieces)
 	fd = open(VIEW, O_RDONLY);
 	if (fd < 0)
 		SKIP(return, "no " VIEW);
-	m = anonymous(2 * MANY * page);
+	m = anonymous(2 * MANY_REGIONS * page);
 	ASSERT_NE(MAP_FAILED, m);
 	for (i = 0; i < MANY; i++)
 		ASSERT_EQ(0, do_register(&self->c, m + 2 * i * page, page));
