@@ -11,6 +11,8 @@
  *		again, which must be able to do I/O
  *	windows	all windows that GET_INFO offers can be made, whatever windows the host's
  *		driver had; v2
+ *	narrow	a host's driver whose devices address 48 bits: on pSeries its request for a
+ *		window fails, on a PHB3 it maps all memory in the place of the default window
  *
  * The group's devices must be two functions of one slot, both NVMes on vfio-pci; THEIR DATA
  * IS OVERWRITTEN. A use of freed memory by the host's driver is detected with slub_debug=P
@@ -18,10 +20,13 @@
  * on pseries.
  */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/eventfd.h>
 
 #include "vfio_spapr_kvm.h"
+#include "vfio_spapr_memcg.h"
 #include "vfio_spapr_nvme.h"
 #include "vfio_spapr_sysfs.h"
 #include <signal.h>
@@ -206,6 +211,32 @@ static void check_dma(struct __test_metadata *_metadata, struct user *u, int whi
 
 /* ---- live: the bus changes under a user ---- */
 
+/* As many that their leftovers would be seen: more than MEMCG_SLACK */
+#define EEH_OPS		20000
+#define EEH_NO_OP	10	/* holds the devices as any operation does, and asks no firmware */
+
+static void *remove_thread(void *arg)
+{
+	return (void *)(long)device_remove(function[goes]);
+}
+
+/* The kernel tells by @fd that it waits for the device to be closed. */
+static int device_request_irq(int device, int fd)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq), .index = VFIO_PCI_REQ_IRQ_INDEX, .count = 1,
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+		},
+		.fd = fd,
+	};
+
+	return result(ioctl(device, VFIO_DEVICE_SET_IRQS, &irq));
+}
+
 FIXTURE(live) {
 	struct user u;
 	struct vm vm;
@@ -278,6 +309,44 @@ TEST_F(live, mapped_before)
 		check_dma(_metadata, u, stays, iova, user_page(u, 2));
 		ASSERT_EQ(DATA / 2, do_unmap_bytes(&u->c, iova, DATA / 2));
 	}
+}
+
+/*
+ * A device that is being removed waits for its user, and the bus is locked meanwhile. EEH
+ * operations hold devices of the group, and leave no memory behind that waits for the bus.
+ */
+TEST_F(live, eeh_while_removed)
+{
+	struct vfio_eeh_pe_op op = { .argsz = sizeof(op), .op = EEH_NO_OP };
+	struct user *u = &self->u;
+	pthread_t remover;
+	int request, i;
+	long before;
+	__u64 asked;
+	void *ret;
+
+	if (ioctl(u->c.fd, VFIO_CHECK_EXTENSION, VFIO_EEH) != 1)
+		SKIP(return, "no EEH here");
+	ASSERT_EQ(0, user_start(u, goes));
+	request = eventfd(0, 0);
+	ASSERT_LE(0, request);
+	ASSERT_EQ(0, device_request_irq(u->n[goes].device, request));
+	ASSERT_EQ(0, pthread_create(&remover, NULL, remove_thread, NULL));
+	ASSERT_EQ((ssize_t)sizeof(asked), read(request, &asked, sizeof(asked)));
+
+	if (memcg_enter())
+		SKIP(goto out, "no memory cgroups here");
+	before = memcg_kernel();
+	for (i = 0; i < EEH_OPS; i++)
+		ASSERT_EQ(-EINVAL, result(ioctl(u->c.fd, VFIO_EEH_PE_OP, &op)));
+	EXPECT_CHARGED(before);
+	memcg_leave();
+out:
+	EXPECT_EQ(EBUSY, pthread_tryjoin_np(remover, &ret));
+	nvme_close(&u->n[goes]);
+	ASSERT_EQ(0, pthread_join(remover, &ret));
+	EXPECT_EQ(NULL, ret);
+	close(request);
 }
 
 /* Between two windows the group has none at all. */
@@ -755,6 +824,109 @@ TEST_F(windows, page_sizes)
 				       1ULL << shift, RW));
 		ASSERT_EQ(0, do_remove(&u->c, start));
 	}
+}
+
+/* ---- narrow: a host's driver whose devices address 48 bits ---- */
+
+#define NARROW		48
+#define QUIRK_BITS_48	0x10000		/* of the host's NVMe driver */
+
+FIXTURE(narrow) {
+	struct user u;
+	char id[80];
+};
+
+/* The first two words of @id: what the device is */
+static int device_id(const char *name, char *id, size_t size)
+{
+	unsigned int word[2], i;
+	char path[96];
+	FILE *f;
+	int got;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.32s/%s", name,
+			 i ? "device" : "vendor");
+		f = fopen(path, "r");
+		got = f ? fscanf(f, "%x", &word[i]) : 0;
+		if (f)
+			fclose(f);
+		if (got != 1)
+			return -ENODEV;
+	}
+	snprintf(id, size, "%x %x", word[0], word[1]);
+	return 0;
+}
+
+FIXTURE_SETUP(narrow)
+{
+	char quirk[120];
+
+	if (find_functions(groups[0]) != 2)
+		SKIP(return, "group %d is not two functions on vfio-pci", groups[0]);
+	ASSERT_EQ(0, device_id(function[0], self->id, sizeof(self->id)));
+	snprintf(quirk, sizeof(quirk), "%s ffffffff ffffffff 0 0 %x", self->id, QUIRK_BITS_48);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/nvme/new_id", quirk));
+}
+
+FIXTURE_TEARDOWN(narrow)
+{
+	int i;
+
+	user_close(&self->u);
+	if (!self->id[0])
+		return;
+	write_text("/sys/bus/pci/drivers_autoprobe", "1");
+	if (!device_is_there(function[goes]))
+		bus_rescan();
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, device_give(function[i], "vfio-pci"));
+	EXPECT_EQ(0, write_text("/sys/bus/pci/drivers/nvme/remove_id", self->id));
+}
+
+static void check_narrow(struct __test_metadata *_metadata, const char *name)
+{
+	char path[96];
+
+	ASSERT_EQ(0, device_give(name, NULL));
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.32s/dma_mask_bits", name);
+	ASSERT_EQ(NARROW, number_in(path, ""));
+	check_host_io(_metadata, name, NARROW);
+}
+
+/* What the host's driver did not get does not keep VFIO from its windows. */
+TEST_F(narrow, then_a_user)
+{
+	struct user *u = &self->u;
+	__u64 start = 1;
+	int round, ret;
+
+	for (round = 0; round < 2; round++) {
+		check_narrow(_metadata, function[0]);
+		ASSERT_EQ(0, device_give(function[0], "vfio-pci"));
+		ret = user_open(u, VFIO_SPAPR_TCE_v2_IOMMU);
+		if (ret == -EOPNOTSUPP)
+			SKIP(return, "the platform has its default window only");
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, user_start(u, 0));
+		check_window(_metadata, u, u->c.window);
+		ASSERT_EQ(0, do_create(&u->c, 12, GiB, 1, &start));
+		EXPECT_EQ(1ULL << 59, start);
+		check_window(_metadata, u, start);
+		user_close(u);
+	}
+}
+
+/* The other function is found while the first one's driver works. */
+TEST_F(narrow, found_function)
+{
+	ASSERT_EQ(0, device_remove(function[goes]));
+	check_narrow(_metadata, function[stays]);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers_autoprobe", "0"));
+	ASSERT_EQ(0, bus_rescan());
+	ASSERT_TRUE(device_is_there(function[goes]));
+	EXPECT_EQ(device_group(function[stays]), device_group(function[goes]));
+	check_host_io(_metadata, function[stays], 1);
 }
 
 int main(int argc, char **argv)
