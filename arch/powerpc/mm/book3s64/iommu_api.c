@@ -75,7 +75,7 @@ static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 	INIT_LIST_HEAD(&store->dead);
 	INIT_LIST_HEAD(&store->abandoned);
 	INIT_WORK(&store->work, store_work);
-	INIT_WORK(&store->uncharge_work, uncharge_work);
+	INIT_DELAYED_WORK(&store->uncharge_work, uncharge_work);
 	init_waitqueue_head(&store->wait);
 	store->mm = mm;
 	store->pid = task_tgid_nr(current);
@@ -109,18 +109,12 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 	return store;
 }
 
-/* Queue a work of the store. It references the mm, so the store stays. */
-static void store_queue(struct mm_iommu_store *store, struct work_struct *work)
-{
-	mmgrab(store->mm);
-	if (!queue_work(unpin_wq, work))
-		mmdrop(store->mm);
-}
-
-/* Queue the work on dead and abandoned regions. */
+/* Queue the work on dead and abandoned regions. It references the mm, so the store stays. */
 static void store_queue_work(struct mm_iommu_store *store)
 {
-	store_queue(store, &store->work);
+	mmgrab(store->mm);
+	if (!queue_work(unpin_wq, &store->work))
+		mmdrop(store->mm);
 }
 
 /**
@@ -158,6 +152,26 @@ void mm_iommu_exit(struct mm_struct *mm)
 
 /* ---- locked_vm ---- */
 
+/* A worker tries to uncharge what others have left. Time between two tries: */
+#define UNCHARGE_DELAY	(HZ / 10)
+
+/* Let the worker try once more. It references the mm, as the store's other work does. */
+static void uncharge_queue(struct mm_iommu_store *store, unsigned long delay)
+{
+	mmgrab(store->mm);
+	if (!queue_delayed_work(unpin_wq, &store->uncharge_work, delay))
+		mmdrop(store->mm);
+}
+
+/* Uncharge what mm_iommu_uncharge() has left. Context: mmap_lock is held for writing. */
+static void uncharge_left(struct mm_iommu_store *store)
+{
+	unsigned long pages = atomic_long_xchg(&store->uncharging, 0);
+
+	if (pages)
+		__account_locked_vm(store->mm, pages, false, current, true);
+}
+
 /**
  * mm_iommu_charge() - charge pages to locked_vm
  * @mm: the caller's own mm
@@ -168,15 +182,18 @@ void mm_iommu_exit(struct mm_struct *mm)
  */
 int mm_iommu_charge(struct mm_struct *mm, unsigned long pages)
 {
+	struct mm_iommu_store *store;
 	int ret;
 
 	if (!pages)
 		return 0;
 	/* mm_iommu_uncharge() needs it, and can't fail. */
-	if (!store_get(mm))
+	store = store_get(mm);
+	if (!store)
 		return -ENOMEM;
 	if (mmap_write_lock_killable(mm))
 		return -EINTR;
+	uncharge_left(store);
 	ret = __account_locked_vm(mm, pages, true, current, capable(CAP_IPC_LOCK));
 	mmap_write_unlock(mm);
 	return ret;
@@ -199,7 +216,8 @@ static bool uncharge_lock(struct mm_struct *mm)
  * A page fault may hold mmap_lock for as long as a file system of the user's likes, which not
  * even killing the process need end. So only the process's own threads wait for the lock,
  * until they are killed: for them locked_vm is correct when this returns. Others hold locks
- * that unbinding a driver needs. If the lock is not free, a worker uncharges for them later.
+ * that unbinding a driver needs. If the lock is not free, a worker uncharges for them later, or
+ * the next mm_iommu_charge() does.
  *
  * Context: may sleep, takes mmap_lock.
  */
@@ -217,18 +235,27 @@ void mm_iommu_uncharge(struct mm_struct *mm, unsigned long pages)
 	}
 	store = mm_iommu_store(mm);
 	atomic_long_add(pages, &store->uncharging);
-	store_queue(store, &store->uncharge_work);
+	uncharge_queue(store, 0);
 }
 EXPORT_SYMBOL_GPL(mm_iommu_uncharge);
 
-/* Waits for nothing but mmap_lock, and nothing waits for it. */
+/*
+ * Never waits for mmap_lock: the queue has a limited number of workers for all mms, and they
+ * unpin memory.
+ */
 static void uncharge_work(struct work_struct *work)
 {
-	struct mm_iommu_store *store = container_of(work, struct mm_iommu_store,
-						    uncharge_work);
+	struct mm_iommu_store *store = container_of(to_delayed_work(work),
+						    struct mm_iommu_store, uncharge_work);
+	struct mm_struct *mm = store->mm;
 
-	account_locked_vm(store->mm, atomic_long_xchg(&store->uncharging, 0), false);
-	mmdrop(store->mm);
+	if (down_write_trylock(&mm->mmap_lock)) {
+		uncharge_left(store);
+		up_write(&mm->mmap_lock);
+	} else {
+		uncharge_queue(store, UNCHARGE_DELAY);
+	}
+	mmdrop(mm);
 }
 
 /* ---- index ---- */

@@ -116,8 +116,9 @@ struct mm_iommu_region {
  *	orphans of @abandoned as such (@lock)
  * @unpinning: pages of dead regions that are still pinned (@lock; also read without)
  * @work: unpins dead regions, ends orphans; references the mm while it is queued or runs
- * @uncharging: pages that @uncharge_work will uncharge
- * @uncharge_work: uncharges what mm_iommu_uncharge() could not; references the mm as @work does
+ * @uncharging: pages that @uncharge_work or the next charge will uncharge
+ * @uncharge_work: tries to uncharge what mm_iommu_uncharge() could not, until mmap_lock is free;
+ *	references the mm as @work does
  * @wait: registrations that wait for a claim, or for @unpinning to shrink
  * @next: in the list of all stores (store_list_lock; readers: RCU)
  * @rcu: frees the store after its last reader
@@ -136,7 +137,7 @@ struct mm_iommu_store {
 	unsigned long unpinning;
 	struct work_struct work;
 	atomic_long_t uncharging;
-	struct work_struct uncharge_work;
+	struct delayed_work uncharge_work;
 	wait_queue_head_t wait;
 	struct list_head next;
 	struct rcu_head rcu;

@@ -2138,10 +2138,21 @@ static int leave_thread(void *arg)
 	return 0;
 }
 
+/* Has the worker that is to uncharge found mmap_lock taken, and gone? */
+static bool uncharge_waits_outside(struct mm_struct *mm)
+{
+	struct delayed_work *work = &mm_iommu_store(mm)->uncharge_work;
+	unsigned long end = jiffies + 10 * HZ;
+
+	while (!timer_pending(&work->timer) && time_before(jiffies, end))
+		usleep_range(100, 1000);
+	return timer_pending(&work->timer);
+}
+
 /*
  * A page fault of the process holds mmap_lock, for as long as a file system likes. Who is not of
  * the process does not wait for that, its own threads do until they are killed. In both cases
- * a worker uncharges later.
+ * a worker uncharges later, or who charges next. The worker does not wait for it either.
  */
 static void uncharged_later(struct kunit *test)
 {
@@ -2167,9 +2178,13 @@ static void uncharged_later(struct kunit *test)
 			send_sig(SIGKILL, t, 1);
 		KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&l.done, 10 * HZ), 0UL);
 		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 4UL);
+		KUNIT_EXPECT_TRUE(test, uncharge_waits_outside(f->mm));
 		mmap_read_unlock(f->mm);
 		wait_for_completion(&l.done);
 		put_task_struct(t);
+		KUNIT_EXPECT_EQ(test, mm_iommu_charge(f->mm, 1), 0);
+		KUNIT_EXPECT_EQ(test, f->mm->locked_vm, 1UL);
+		mm_iommu_uncharge(f->mm, 1);
 		expect_clean(test);
 		if (l.own)
 			break;

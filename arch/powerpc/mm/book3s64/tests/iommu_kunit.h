@@ -9,6 +9,7 @@
 
 #include <kunit/test.h>
 #include <linux/cred.h>
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/preempt.h>
@@ -75,8 +76,10 @@ static inline int mm_iommu_drain(struct mm_struct *mm)
 
 	while (store && flush_work(&store->work))
 		;
-	if (store)
-		flush_work(&store->uncharge_work);
+	/* The worker does not wait for mmap_lock, which the end of the mm may hold. */
+	while (store && (flush_delayed_work(&store->uncharge_work) ||
+			 atomic_long_read(&store->uncharging)))
+		usleep_range(100, 1000);
 	return 0;
 }
 
