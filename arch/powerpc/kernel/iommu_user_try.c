@@ -208,8 +208,7 @@ static __always_inline bool list_find(struct source *src, u64 addr)
 {
 	struct mm_iommu_region *mem = src->mem;
 	unsigned long size = mem->end - mem->ua, pos = addr + src->delta - mem->ua;
-	unsigned long ua, first, start;
-	unsigned int shift;
+	unsigned long ua, first, start, shift;
 	u64 v, *w;
 
 	if (unlikely(pos >= size))

@@ -87,7 +87,7 @@ struct mm_iommu_region {
 	atomic64_t mapped;
 	u64 **block;
 	unsigned long dev_hpa;
-	u8 chunk_shift;
+	unsigned long chunk_shift;
 	bool dev;
 	bool claimed;
 	bool orphan;
@@ -241,9 +241,9 @@ static inline u64 *mm_iommu_chunk_word(struct mm_iommu_region *region, unsigned 
  * *@shift log2 of what it covers.
  */
 static __always_inline u64 *
-mm_iommu_word(struct mm_iommu_region *region, unsigned long ua, u64 *v, unsigned int *shift)
+mm_iommu_word(struct mm_iommu_region *region, unsigned long ua, u64 *v, unsigned long *shift)
 {
-	unsigned int chunk = region->chunk_shift;
+	unsigned long chunk = region->chunk_shift;
 	u64 *w = mm_iommu_chunk_word(region, (ua >> chunk) - (region->ua >> chunk));
 
 	*shift = chunk;
@@ -265,8 +265,7 @@ static __always_inline void
 mm_iommu_resolve(struct mm_iommu_region *region, unsigned long ua,
 		 struct mm_iommu_run *run)
 {
-	unsigned int shift;
-	unsigned long off;
+	unsigned long shift, off;
 	u64 v;
 
 	if (region->dev) {
@@ -304,7 +303,7 @@ static __always_inline u64 *
 mm_iommu_page_words(struct mm_iommu_region *region, unsigned long ua,
 		    unsigned long *n)
 {
-	unsigned int shift;
+	unsigned long shift;
 	u64 v, *w;
 
 	if (region->dev)
