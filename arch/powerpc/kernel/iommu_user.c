@@ -3,11 +3,11 @@
  * User-owned TCE entries: what may sleep.
  *
  * asm/iommu_user.h describes the protocol, iommu_user_try.c implements most of it. This file
- * does what a try cannot: provide what it lacks, set entries that hold pins (v1, see
- * iommu_user_pins.c) and a hypervisor's, revoke a table. It also has the loops for callers that
- * may sleep.
+ * does what a try cannot: provide what it lacks, change entries that hold pins (v1, see
+ * iommu_user_pins.c) and many of a hypervisor's, revoke a table. It also has the loops for callers
+ * that may sleep.
  *
- * Reading order: iommu_user_map() > map_region() or pins_map() > range_change() >
+ * Reading order: iommu_user_map() > map_region() or pins_map() > range_change() > part_change() >
  * section_change() > leaf_part_change() (what changes at once) > lines_change() (locked lines) >
  * entries_change(). iommu_user_unmap() and iommu_user_unmap_ua() end there as well.
  *

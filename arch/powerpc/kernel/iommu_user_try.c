@@ -580,8 +580,10 @@ static unsigned long leaves_map(struct iommu_user_gather *g, unsigned long entry
 		}
 		done += leaf_map(g, &span, entry + done, min(span.nr, n - done), mem,
 				 word + (done << tbl->it_page_shift), err);
-		if (*err == IOMMU_USER_FULL)
-			*err = iommu_user_try_finish(g);
+		if (*err == IOMMU_USER_FULL) {
+			iommu_user_try_finish(g);
+			*err = 0;
+		}
 	}
 	return done;
 }
@@ -613,6 +615,15 @@ int iommu_user_try_ready(struct iommu_table *tbl, bool set, bool mmu_off)
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_ready);
 
+static __always_inline void
+entries_kill(struct iommu_table *tbl, unsigned long first, unsigned long n, bool mmu_off)
+{
+	if (mmu_off)
+		tbl->it_ops->tce_kill_rm(tbl, first, n);
+	else if (tbl->it_ops->tce_kill)
+		tbl->it_ops->tce_kill(tbl, first, n);
+}
+
 /**
  * iommu_user_try_finish() - invalidate what was changed, then drop what it held
  * @g: gather without pins; empty and ready for more afterwards
@@ -621,29 +632,20 @@ EXPORT_SYMBOL_GPL(iommu_user_try_ready);
  * Until it is complete a device may use the old translations.
  *
  * Context: section, or MMU off.
- * Return: 0; -EAGAIN if the platform could not invalidate with the MMU off, which
- * iommu_user_try_ready() excludes: then nothing was dropped.
  */
-int iommu_user_try_finish(struct iommu_user_gather *g)
+void iommu_user_try_finish(struct iommu_user_gather *g)
 {
 	struct iommu_table *tbl = g->tbl;
 	const struct iommu_user_held *held;
 
-	if (g->end > g->first) {
-		if (unlikely(g->mmu_off)) {
-			if (tbl->it_ops->tce_kill_rm(tbl, g->first, g->end - g->first))
-				return -EAGAIN;
-		} else if (tbl->it_ops->tce_kill) {
-			tbl->it_ops->tce_kill(tbl, g->first, g->end - g->first);
-		}
-	}
+	if (g->end > g->first)
+		entries_kill(tbl, g->first, g->end - g->first, g->mmu_off);
 	/* Cannot fail: these references are the gather's. */
 	for (held = g->held; held < g->held + g->nr; held++)
 		mm_iommu_put(iommu_user_region(held), held->nr);
 	g->first = ~0UL;
 	g->end = 0;
 	g->nr = 0;
-	return 0;
 }
 EXPORT_SYMBOL_GPL(iommu_user_try_finish);
 
@@ -716,10 +718,12 @@ static unsigned long region_map_list(struct iommu_user_gather *g, unsigned long 
 		k = leaf_set_list(g, &span, entry + done, part, src, err);
 		done += k;
 		src->list += k;
-		if (*err == IOMMU_USER_FULL)
-			*err = iommu_user_try_finish(g);
-		else if (k < part)
+		if (*err == IOMMU_USER_FULL) {
+			iommu_user_try_finish(g);
+			*err = 0;
+		} else if (k < part) {
 			break;
+		}
 	}
 	return done;
 }
@@ -832,8 +836,8 @@ static int pinned_clear(struct iommu_table *tbl, __be64 *tce, u64 *view, unsigne
 
 	was = iommu_tce_load(tce);
 	iommu_tce_store(tce, 0);
-	if (!tbl->it_ops->tce_kill_rm(tbl, entry, 1) &&
-	    pin_drop(was & IOMMU_LINK_PA, old & IOMMU_VIEW_WRITE)) {
+	tbl->it_ops->tce_kill_rm(tbl, entry, 1);
+	if (pin_drop(was & IOMMU_LINK_PA, old & IOMMU_VIEW_WRITE)) {
 		iommu_view_set(view, 0);
 		if (iommu_user_pins_small(tbl) && !iommu_line_leads_to(view, was))
 			atomic_long_inc(&tbl->it_pin_room);
@@ -896,8 +900,10 @@ int iommu_user_try_unmap(struct iommu_user_gather *g, unsigned long entry, unsig
 			k = leaf_clear_pinned(g, &span, entry + g->done, k, &err);
 		else
 			k = leaf_clear(g, &span, entry + g->done, k, &err);
-		if (err == IOMMU_USER_FULL)
-			err = iommu_user_try_finish(g);
+		if (err == IOMMU_USER_FULL) {
+			iommu_user_try_finish(g);
+			err = 0;
+		}
 	}
 	return err;
 }
@@ -1002,14 +1008,6 @@ unlock:
 	return ret;
 }
 
-static __always_inline void one_kill(struct iommu_table *tbl, unsigned long entry, bool mmu_off)
-{
-	if (mmu_off)
-		tbl->it_ops->tce_kill_rm(tbl, entry, 1);
-	else if (tbl->it_ops->tce_kill)
-		tbl->it_ops->tce_kill(tbl, entry, 1);
-}
-
 /*
  * All of an operation on one entry: see iommu_user_try_map_one(). @set: it gets @word, else it is
  * cleared. @call: its TCE is a hypervisor's.
@@ -1039,7 +1037,7 @@ one_entry(struct iommu_table *tbl, unsigned long entry, u64 word, const bool set
 	}
 	ret = one_change(tbl, entry, &span, word, mem, &drop, call);
 	if (likely(set ? ret >= 0 : ret > 0)) {
-		one_kill(tbl, entry, mmu_off);
+		entries_kill(tbl, entry, 1, mmu_off);
 		/* Not before the invalidation is over. A cleared entry always had a region. */
 		if (!set || drop)
 			mm_iommu_put(drop, 1);

@@ -511,7 +511,7 @@ static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 			     unsigned long perm)
 {
 	struct iommu_user_gather g __uninitialized;
-	int err, ret;
+	int err;
 
 	c->entry = entry;
 	if (n > IOMMU_USER_TRY)
@@ -524,8 +524,8 @@ static noinline int hw_range(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 	else
 		err = iommu_user_try_unmap(&g, entry, n);
 	c->entry = entry + g.done;
-	ret = iommu_user_try_finish(&g);
-	return err ?: ret;
+	iommu_user_try_finish(&g);
+	return err;
 }
 
 /* H_GET_TCE */
@@ -654,7 +654,7 @@ static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 	struct kvmppc_tce_batch batch;
 	struct tce_slot slot = { };
 	unsigned long i;
-	int err = 0, ret;
+	int err = 0;
 
 	if (c->n << sub > IOMMU_USER_TRY)
 		return -EOPNOTSUPP;
@@ -663,8 +663,8 @@ static noinline int hw_list(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 		list_batch(c, i, &slot, &batch);
 		err = hw_batch(c, &g, (c->stt->offset + idx + i) << sub, c->list->tce + i, &batch);
 	}
-	ret = iommu_user_try_finish(&g);
-	return err ?: ret;
+	iommu_user_try_finish(&g);
+	return err;
 }
 
 /*

@@ -17,7 +17,7 @@
  * With the MMU off nothing is provided: the hypercall returns H_TOO_HARD and virtual mode
  * serves it. There iommu_user_provide() supplies what is missing, and the caller tries
  * again. iommu_user_map() and iommu_user_unmap() are this loop for callers that may
- * sleep. They also change what a try cannot: pins and a hypervisor's entries.
+ * sleep. They also change what a try cannot: pins, and a hypervisor's entries but single ones.
  *
  * One operation of a caller is: begin, any number of tries, maps and unmaps on one
  * table, finish. It lives in a gather, which also remembers the mode.
@@ -158,7 +158,7 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 			    enum dma_data_direction dir);
 int iommu_user_try_unmap(struct iommu_user_gather *g, unsigned long entry,
 			 unsigned long n);
-int iommu_user_try_finish(struct iommu_user_gather *g);
+void iommu_user_try_finish(struct iommu_user_gather *g);
 int iommu_user_try_map_one(struct iommu_table *tbl, unsigned long entry, u64 word,
 			   bool mmu_off);
 int iommu_user_try_unmap_one(struct iommu_table *tbl, unsigned long entry, bool mmu_off);

@@ -101,10 +101,9 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 	look(container_of(tbl, struct fake, tbl), index, pages);
 }
 
-static int fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
+static void fake_kill_rm(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
 	look(container_of(tbl, struct fake, tbl), index, pages);
-	return 0;
 }
 
 /* The hypervisor: one entry a call */

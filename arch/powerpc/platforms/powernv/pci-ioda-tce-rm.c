@@ -24,20 +24,18 @@ static __always_inline void phb3_store_rm(struct pnv_phb *phb, u64 val)
  * @pages: entries
  *
  * Context: hypervisor real mode, within a guest's exit.
- * Return: 0.
  */
-int pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
-			 unsigned long pages)
+void pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
+			  unsigned long pages)
 {
 	struct iommu_table_group_link *tgl;
 
 	if (!pages)
-		return 0;
+		return;
 
 	mb(); /* clear-before-invalidate */
 	list_for_each_entry_lockless(tgl, &tbl->it_group_list, next)
 		phb3_tce_kill(tce_link_pe(tgl), tbl->it_page_shift, index, pages,
 			      phb3_store_rm);
 	mb(); /* invalidate-before-drop */
-	return 0;
 }

@@ -49,7 +49,7 @@ tce_link_pe(struct iommu_table_group_link *tgl)
 	return container_of(tgl->table_group, struct pnv_ioda_pe, table_group);
 }
 
-int pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
-			 unsigned long pages);
+void pnv_phb3_tce_kill_rm(struct iommu_table *tbl, unsigned long index,
+			  unsigned long pages);
 
 #endif /* POWERNV_PCI_IODA_TCE_H */

@@ -1350,15 +1350,9 @@ static void race_get_table(struct kunit *test)
 	race_run(test, &lr->race, 2);
 }
 
-static int kill_real(struct iommu_table *tbl, unsigned long index, unsigned long pages)
+static void kill_real(struct iommu_table *tbl, unsigned long index, unsigned long pages)
 {
-	return call_real(pnv_phb3_tce_kill_rm, (unsigned long)tbl, index, pages, 0, 0, 0);
-}
-
-static int kill_virtual(struct iommu_table *tbl, unsigned long index, unsigned long pages)
-{
-	pnv_pci_ioda2_tce_kill(tbl, index, pages);
-	return 0;
+	call_real(pnv_phb3_tce_kill_rm, (unsigned long)tbl, index, pages, 0, 0, 0);
 }
 
 /* The PHB3's register, in memory: the last store to it, for both groups. */
@@ -1382,8 +1376,8 @@ static void phb3_kill(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0L, pnv_pci_link_table_and_group(0, 1, tbl, &b->pe.table_group));
 
 	for (rm = 0; rm < (no_real_mode() ? 1 : 2); rm++) {
-		int (*kill)(struct iommu_table *tbl, unsigned long index,
-			    unsigned long pages) = rm ? kill_real : kill_virtual;
+		void (*kill)(struct iommu_table *tbl, unsigned long index, unsigned long pages) =
+			rm ? kill_real : pnv_pci_ioda2_tce_kill;
 
 		kill(tbl, off + 5, 0);
 		KUNIT_EXPECT_EQ(test, fake_killed(a), 0ULL);
