@@ -29,8 +29,8 @@
  *                    mmap_lock below), for a device's lock or for an EEH operation.
  *   region_lock      the tree of registrations. Memory is pinned without it: the tree
  *                    node itself is the claim.
- *   RCU              map and unmap find a window under RCU and reference its table.
- *                    Entries have locks of their own.
+ *   RCU              map and unmap find a window under RCU. For more than one entry they
+ *                    reference its table. Entries have locks of their own.
  *
  * Order: vfio_container::group_lock, container->lock, region_lock. eeh_lock is taken before
  * container->lock and before device locks. mmap_lock is taken inside all but eeh_lock, to
@@ -821,7 +821,10 @@ static int tce_map(struct iommu_table *tbl, const struct vfio_iommu_type1_dma_ma
 	return ret;
 }
 
-/* Map in the window with the address, without a lock of the container. */
+/*
+ * Map in the window with the address. Only creating the default window, if it is still to be made,
+ * takes container->lock.
+ */
 static int tce_window_map(struct tce_container *container,
 			  const struct vfio_iommu_type1_dma_map *map,
 			  enum dma_data_direction dir)

@@ -7,9 +7,10 @@
  * iommu_user_pins.c) and many of a hypervisor's, revoke a table. It also has the loops for callers
  * that may sleep.
  *
- * Reading order: iommu_user_map() > map_region() or pins_map() > range_change() > part_change() >
- * section_change() > leaf_part_change() (what changes at once) > lines_change() (locked lines) >
- * entries_change(). iommu_user_unmap() and iommu_user_unmap_ua() end there as well.
+ * Reading order: iommu_user_map() calls iommu_user_try_map() for a v2 table in memory. Else it goes
+ * on here: map_region() or pins_map() > range_change() > part_change() > section_change() >
+ * leaf_part_change() (what changes at once) > lines_change() (locked lines) > entries_change().
+ * iommu_user_unmap() and iommu_user_unmap_ua() end in a try, or there, as well.
  *
  * Entries are changed in sections of at most IOMMU_USER_TRY entries, so that
  *
@@ -392,9 +393,9 @@ static void view_change(struct iommu_table *tbl, u64 *view, u64 word)
 }
 
 /*
- * Reserve room for the pages that @n entries will lead to: at most one for each line and one
- * for each page, twice. view_change() takes the room that is needed, so the caller returns
- * the whole reservation. Returns its size, or -EDQUOT.
+ * Reserve room for the pages that @n entries will lead to: at most one for each line and one for
+ * each page, and one more of both, as the range may begin inside of one. view_change() takes the
+ * room that is needed, so the caller returns the whole reservation. Returns its size, or -EDQUOT.
  */
 static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 		      const struct target *t)

@@ -9,8 +9,8 @@
  *   store TCEs and words
  *   iommu_view_unlock()
  *
- * All of this may run with the MMU off: iommu_user_try.c. Four functions do it, as what can
- * fail under the lock differs:
+ * Four functions do it, as what can fail under the lock differs. The first three may run with the
+ * MMU off:
  *
  *   leaf_change()      many entries, by a try. Nothing fails after a line has been counted.
  *   one_change()       one entry, by a try. It needs no gather: at most one reference is

@@ -9,7 +9,7 @@
  * gather, or an argument, says which mode it is.
  *
  * Reading order, from the caller inwards: iommu_user_try_map() > leaves_map() (leaves) >
- * leaf_map() (contiguous parts) > leaf_change() (lines) > line_change() (one locked line).
+ * leaf_map() (runs, or scattered pages) > leaf_change() (lines) > line_change() (one locked line).
  * iommu_user_try_unmap() and iommu_user_try_map_list() end in leaf_change() as well. One
  * entry has a shorter way: iommu_user_try_map_one() and iommu_user_try_unmap_one() > one_entry() >
  * one_change() (the locked line) > one_judge().
@@ -178,8 +178,8 @@ enum source_kind {
 
 /**
  * struct source - where the next entries are to lead
- * @word: view word of the next one (LIST: less the address of the list)
- * @tce: its TCE (LIST: less the address of the list)
+ * @word: view word of the next one (LIST: what is added to the list's address)
+ * @tce: its TCE (LIST: what is added to the list's address)
  * @step: RUN: from one entry to the next, in both
  * @perm: PAGES, LIST: permission bits of TCEs
  * @dirty: PAGES, LIST: MM_IOMMU_DIRTY if the device may write
@@ -334,7 +334,7 @@ entry_write(__be64 *tces, u64 *view, unsigned long i, struct source *src,
 /* ---- changing lines ---- */
 
 /**
- * struct expected - old entries that need no books but their number
+ * struct expected - old entries that lead into the region gathered last: they are only counted
  * @g: the gather
  * @held: where they are counted: the element of the gather that was used last
  * @base: what the word of such an entry is at least
@@ -453,7 +453,7 @@ leaf_change(struct iommu_user_gather *g, const struct iommu_span *span, unsigned
 			break;
 		ret = iommu_line_lock(head);
 		if (unlikely(ret)) {
-			/* Nothing is live in a leaf that is being freed: go past it. */
+			/* Nothing is live in a leaf that is being freed: the entry is clear now. */
 			if (kind != SOURCE_NONE || ret != -ENOENT)
 				break;
 			ret = 0;
@@ -974,8 +974,7 @@ static void fill_one(void *arg, __be64 *list, unsigned long n)
 
 /*
  * Lock the line, judge, change the entry, unlock. @call: the TCE is a hypervisor's. If its call
- * fails, nothing has changed: *@drop is the new reference, unless the entry before was to leave its
- * own.
+ * fails, the entry is as it was, and *@drop is the reference that was taken for @word, or NULL.
  */
 static __always_inline int
 one_change(struct iommu_table *tbl, unsigned long entry, const struct iommu_span *span, u64 word,

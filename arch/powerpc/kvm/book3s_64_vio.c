@@ -649,8 +649,8 @@ void kvm_spapr_tce_release_iommu_group(struct kvm *kvm, struct iommu_group *grp)
 }
 
 /*
- * Hypercalls in virtual mode. Context of all but kvmppc_tce_hcall_at_once(): process
- * context, kvm->srcu not held.
+ * Hypercalls in virtual mode. kvmppc_h_*() are called in process context, without kvm->srcu. They
+ * hold it around the functions that follow.
  */
 
 /* kvmppc_tce_registered() for any @n. Returns 0, -EFAULT, or -EINTR on a fatal signal. */
@@ -1096,7 +1096,7 @@ bool kvmppc_tce_hcall_at_once(struct kvm_vcpu *vcpu, unsigned long nr)
 	if (ret == H_TOO_HARD)
 		return false;
 
-	if (nr == H_GET_TCE)
+	if (nr == H_GET_TCE && ret == H_SUCCESS)
 		kvmppc_set_gpr(vcpu, 4, c.value);
 	kvmppc_set_gpr(vcpu, 3, ret);
 	kvmppc_tce_end(vcpu, &c, liobn, ret);

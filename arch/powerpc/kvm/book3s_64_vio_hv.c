@@ -541,7 +541,7 @@ static __always_inline long try_get(struct kvmppc_tce_call *c, unsigned long iob
 	return H_SUCCESS;
 }
 
-/* Change TCE @idx in a hardware table; see hw_range(). */
+/* Change TCE @idx in a hardware table. Returns 0 or more, or why not: see hw_range(). */
 static __always_inline int hw_put(struct kvmppc_tce_call *c, struct iommu_table *tbl,
 				  unsigned long idx, unsigned long ua, unsigned long perm,
 				  bool mmu_off)
@@ -593,7 +593,7 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 		ret = put_ua(c, tce, perm, &ua);
 	if (unlikely(ret != H_SUCCESS))
 		return ret;
-	/* Find the view's page first: nothing may fail once hardware can use the TCE. */
+	/* The view's page comes first: after the last hardware table nothing may fail. */
 	page = gview_page(stt, idx);
 	if (unlikely(!page && tce))
 		return gview_lacks(c, idx);
@@ -602,7 +602,7 @@ static __always_inline long try_put(struct kvmppc_tce_call *c, unsigned long iob
 	at = mmu_off ? &stt->iommu_tables : c->at;
 	hw = list_entry(at, struct kvmppc_spapr_tce_iommu_table, next);
 	list_for_each_entry_continue_rcu(hw, &stt->iommu_tables, next) {
-		/* One hypercall for each try */
+		/* At most one hypercall of ours in a section: preemption is off. */
 		if (!mmu_off && unlikely(c->at != at) && !hw->tbl->it_view_off)
 			err = -EAGAIN;
 		else
@@ -811,10 +811,7 @@ EXPORT_SYMBOL_GPL(kvmppc_tce_try);
 
 #ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
 
-/*
- * With context tracking RCU does not wait for this core. Guests of the CPUs whose hypercalls
- * come here (POWER8 and before) have no radix translation.
- */
+/* With context tracking RCU does not wait for this core. */
 static __always_inline bool rm_begin(struct kvmppc_tce_call *c, struct kvm_vcpu *vcpu,
 				     unsigned long liobn)
 {

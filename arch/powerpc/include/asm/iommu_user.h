@@ -23,8 +23,9 @@
  * table, finish. It lives in a gather, which also remembers the mode.
  *
  * Entries are numbered as on the bus, ioba >> it_page_shift. The caller has
- * checked the whole range against the table (iommu_tce_check_ioba()), holds a
- * reference on the table and runs in the mm of the table (v1) or on behalf of it.
+ * checked the whole range against the table, holds a reference on the table, or is in a
+ * RCU or SRCU read side that the holder of one waits for, and runs in the mm of the table
+ * (v1) or on behalf of it.
  *
  * Why an operation did not do an entry, by errno:
  *
