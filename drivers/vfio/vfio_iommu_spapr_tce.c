@@ -132,6 +132,7 @@ struct tce_region {
  * @mm: the owner, referenced; set once, by the first call that needs it
  * @tables: windows, NULL for none; changed under @lock, read under it or RCU
  * @groups: of struct tce_group; @lock
+ * @resets: how many of them are in reset; changed under @lock
  * @eeh_lock: serializes EEH operations
  * @region_lock: protects @regions
  * @regions: of struct tce_region, by address and size; @region_lock
@@ -148,6 +149,7 @@ struct tce_container {
 	struct mm_struct *mm;
 	struct iommu_table __rcu *tables[IOMMU_TABLE_GROUP_MAX_TABLES];
 	struct list_head groups;
+	unsigned int resets;
 	struct mutex eeh_lock;		/* one EEH operation at a time */
 	struct mutex region_lock;	/* regions */
 	struct rb_root regions;
@@ -1247,7 +1249,7 @@ static void tce_eeh_release(struct tce_eeh_target *target)
 	queue_work(tce_eeh_wq, &target->work);
 }
 
-/* Reference the PE of a group and its devices. -ENODEV: it has no PE. */
+/* Reference the PE of a group and its devices. -ENODEV: it has no PE, or no device any more. */
 static struct tce_eeh_target *tce_eeh_target_get(struct iommu_group *grp)
 {
 	struct tce_eeh_target *target = kzalloc_obj(*target, GFP_KERNEL_ACCOUNT);
@@ -1257,6 +1259,8 @@ static struct tce_eeh_target *tce_eeh_target_get(struct iommu_group *grp)
 		return ERR_PTR(-ENOMEM);
 	target->pe = eeh_iommu_group_to_pe(grp);
 	ret = target->pe ? iommu_group_for_each_dev(grp, target, tce_eeh_hold_dev) : -ENODEV;
+	if (!ret && !target->nr)
+		ret = -ENODEV;
 	if (!ret)
 		return target;
 	tce_eeh_release(target);
@@ -1283,13 +1287,18 @@ static struct tce_eeh_target *tce_eeh_hold(struct tce_container *container, unsi
 	return target;
 }
 
-/* Is a group with this PE in the container, and in reset? */
+/*
+ * Is a group with this PE in the container, and in reset? Its user may delay whoever takes
+ * container->lock, so this is not done where no group is in reset.
+ */
 static bool tce_eeh_in_reset(struct tce_container *container, struct eeh_pe *pe)
 {
 	struct tce_group *group;
 	struct eeh_pe *other;
 	bool found = false;
 
+	if (!READ_ONCE(container->resets))
+		return false;
 	mutex_lock(&container->lock);
 	list_for_each_entry(group, &container->groups, next) {
 		other = group->in_reset ? eeh_iommu_group_to_pe(group->grp) : NULL;
@@ -1299,6 +1308,16 @@ static bool tce_eeh_in_reset(struct tce_container *container, struct eeh_pe *pe)
 	}
 	mutex_unlock(&container->lock);
 	return found;
+}
+
+/*
+ * Is the PE as a reset leaves it? Closing its last device deactivates a reset, and so does the
+ * host's recovery.
+ */
+static bool tce_eeh_blocked(struct eeh_pe *pe)
+{
+	return (READ_ONCE(pe->state) & (EEH_PE_CFG_BLOCKED | EEH_PE_RECOVERING)) ==
+	       EEH_PE_CFG_BLOCKED;
 }
 
 static void tce_eeh_deactivate_work(struct work_struct *work)
@@ -1312,18 +1331,31 @@ static void tce_eeh_deactivate_work(struct work_struct *work)
 		again = tce_eeh_in_reset(container, target->pe);
 	if (container)
 		tce_container_put(container);
-	if (!again)
+	if (!again && tce_eeh_blocked(target->pe))
 		eeh_pe_reset(target->pe, EEH_RESET_DEACTIVATE, true);
 	tce_eeh_release(target);
 }
 
+static void tce_eeh_set_reset(struct tce_container *container, struct tce_group *group,
+			      bool in_reset)
+{
+	WRITE_ONCE(container->resets, container->resets + in_reset - group->in_reset);
+	group->in_reset = in_reset;
+}
+
 /* A group leaves that its user has reset: the next user does not know of it. */
-static void tce_eeh_leave(struct tce_group *group)
+static void tce_eeh_leave(struct tce_container *container, struct tce_group *group)
 {
 	struct tce_eeh_target *target = group->in_reset ? tce_eeh_target_get(group->grp) : NULL;
 
+	tce_eeh_set_reset(container, group, false);
 	if (IS_ERR_OR_NULL(target))
 		return;
+	/* Look before the next owner has the group. */
+	if (!tce_eeh_blocked(target->pe)) {
+		tce_eeh_release(target);
+		return;
+	}
 	/* This may wait for locks of a caller that waits for the group to leave. */
 	INIT_WORK(&target->work, tce_eeh_deactivate_work);
 	queue_work(tce_eeh_wq, &target->work);
@@ -1340,7 +1372,7 @@ static bool tce_eeh_note(struct tce_container *container, struct eeh_pe *pe, boo
 	list_for_each_entry(group, &container->groups, next) {
 		other = eeh_iommu_group_to_pe(group->grp);
 		if (other == pe) {
-			group->in_reset = in_reset;
+			tce_eeh_set_reset(container, group, in_reset);
 			ours = true;
 		}
 		if (other)
@@ -1352,7 +1384,8 @@ static bool tce_eeh_note(struct tce_container *container, struct eeh_pe *pe, boo
 
 /*
  * The operation itself. If the group has left when it ends, its new owner does not know that it
- * would have to deactivate a reset: do it here.
+ * would have to deactivate a reset: do it here. A reset waits for other resets of its PHB, so
+ * the group may have left even before it begins.
  */
 static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 			 const struct vfio_eeh_pe_op *op)
@@ -1433,7 +1466,7 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 	return -ENODEV;
 }
 
-static void tce_eeh_leave(struct tce_group *group)
+static void tce_eeh_leave(struct tce_container *container, struct tce_group *group)
 {
 }
 
@@ -1655,7 +1688,7 @@ static void tce_group_detach(struct tce_container *container, struct tce_group *
 			if (tce_window(container, num))
 				table_group->ops->unset_window(table_group, num);
 	}
-	tce_eeh_leave(group);
+	tce_eeh_leave(container, group);
 	list_del(&group->next);
 	kfree(group);
 }
