@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Tests of what an EEH operation of a user relies on: the slot that it resets stays, and so
- * does a device that left the PE under it.
+ * does a device that left the PE under it. And of what closing a PE's last device does.
  *
  * They use a PHB that is there, with a slot or a device of their own: no hardware is reset.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/kthread.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
@@ -164,6 +166,238 @@ static void device_without_pe(struct kunit *test)
 	kfree(d.pdn);
 }
 
+/* All devices of a PE are removed and found again while somebody walks over them. */
+static void walk_ends(struct kunit *test)
+{
+	struct device_parts d[2];
+	struct eeh_dev *edev, *next = NULL;
+	unsigned int steps = 0;
+	struct eeh_pe *pe;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		device_make(test, &d[i]);
+	pci_lock_rescan_remove();
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_EQ(test, eeh_pe_tree_insert(d[i].edev, NULL), 0);
+	pe = d[0].edev->pe;
+	KUNIT_EXPECT_PTR_EQ(test, d[1].edev->pe, pe);
+	refcount_inc(&pe->ref);
+	while ((edev = eeh_pe_walk(pe, &next))) {
+		if (++steps > 1)
+			break;
+		for (i = 0; i < 2; i++)
+			eeh_pe_tree_remove(d[i].edev);
+		for (i = 0; i < 2; i++)
+			KUNIT_EXPECT_EQ(test, eeh_pe_tree_insert(d[i].edev, NULL), 0);
+		KUNIT_EXPECT_PTR_NE(test, d[1].edev->pe, pe);
+	}
+	/* Not on into the list of the new PE */
+	KUNIT_EXPECT_EQ(test, steps, 1U);
+	eeh_pe_put(pe);
+	for (i = 0; i < 2; i++)
+		eeh_pe_tree_remove(d[i].edev);
+	pci_unlock_rescan_remove();
+	for (i = 0; i < 2; i++)
+		KUNIT_EXPECT_TRUE(test, eeh_pe_free_dev(d[i].edev, d[i].pdn));
+}
+
+/* One device of several leaves: the walk goes on to those behind it. */
+static void walk_goes_on(struct kunit *test)
+{
+	struct device_parts d[3];
+	struct eeh_dev *edev, *next = NULL;
+	unsigned int steps = 0;
+	struct eeh_pe *pe;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		device_make(test, &d[i]);
+	pci_lock_rescan_remove();
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_EQ(test, eeh_pe_tree_insert(d[i].edev, NULL), 0);
+	pe = d[0].edev->pe;
+	while ((edev = eeh_pe_walk(pe, &next))) {
+		if (++steps > 3)
+			break;
+		if (edev == d[0].edev)
+			eeh_pe_tree_remove(d[1].edev);
+		KUNIT_EXPECT_TRUE(test, edev != d[2].edev || steps == 3);
+	}
+	KUNIT_EXPECT_EQ(test, steps, 3U);
+	eeh_pe_tree_remove(d[0].edev);
+	eeh_pe_tree_remove(d[2].edev);
+	pci_unlock_rescan_remove();
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_TRUE(test, eeh_pe_free_dev(d[i].edev, d[i].pdn));
+}
+
+/* ---- the last user closes a device ---- */
+
+static struct {
+	struct eeh_ops ops, *real;
+	struct device_parts d;
+	struct pci_dev *pdev;
+	struct eeh_pe *pe;
+	bool frozen;
+	unsigned int resets, deactivated;
+	unsigned int fences;		/* accesses to frozen config space before a reset */
+	struct completion closed;
+} last;
+
+static int last_get_state(struct eeh_pe *pe, int *delay)
+{
+	if (pe != last.pe)
+		return last.real->get_state(pe, delay);
+	return last.frozen ? 0 : EEH_STATE_MMIO_ACTIVE | EEH_STATE_DMA_ACTIVE |
+				 EEH_STATE_MMIO_ENABLED | EEH_STATE_DMA_ENABLED;
+}
+
+static int last_set_option(struct eeh_pe *pe, int option)
+{
+	if (pe != last.pe)
+		return last.real->set_option(pe, option);
+	last.frozen = option == EEH_OPT_FREEZE_PE;
+	return 0;
+}
+
+static int last_reset(struct eeh_pe *pe, int option)
+{
+	if (pe != last.pe)
+		return last.real->reset(pe, option);
+	if (option == EEH_RESET_DEACTIVATE)
+		last.deactivated++;
+	else
+		last.resets++;
+	return 0;
+}
+
+static int last_read_config(struct eeh_dev *edev, int where, int size, u32 *val)
+{
+	if (edev != last.d.edev)
+		return last.real->read_config(edev, where, size, val);
+	last.fences += last.frozen && !last.resets;
+	*val = 0;
+	return 0;
+}
+
+static int last_write_config(struct eeh_dev *edev, int where, int size, u32 val)
+{
+	if (edev != last.d.edev)
+		return last.real->write_config(edev, where, size, val);
+	last.fences += last.frozen && !last.resets;
+	return 0;
+}
+
+static int last_restore_config(struct eeh_dev *edev)
+{
+	return edev != last.d.edev ? last.real->restore_config(edev) : 0;
+}
+
+/* A device of a PE of its own, opened once, on a platform that notes what is done to it */
+static void last_make(struct kunit *test, int state, u16 vendor, u16 device)
+{
+	memset(&last, 0, sizeof(last));
+	init_completion(&last.closed);
+	last.pdev = kunit_kzalloc(test, sizeof(*last.pdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, last.pdev);
+	device_make(test, &last.d);
+	last.pdev->vendor = vendor;
+	last.pdev->device = device;
+	last.pdev->dev.archdata.edev = last.d.edev;
+	last.d.edev->pdev = last.pdev;
+	pci_lock_rescan_remove();
+	KUNIT_EXPECT_EQ(test, eeh_pe_tree_insert(last.d.edev, NULL), 0);
+	pci_unlock_rescan_remove();
+	last.pe = last.d.edev->pe;
+	KUNIT_ASSERT_NOT_NULL(test, last.pe);
+	last.pe->state = state;
+	atomic_inc(&last.pe->pass_dev_cnt);
+	last.frozen = true;
+
+	last.real = eeh_ops;
+	last.ops = *eeh_ops;
+	last.ops.get_state = last_get_state;
+	last.ops.set_option = last_set_option;
+	last.ops.reset = last_reset;
+	last.ops.read_config = last_read_config;
+	last.ops.write_config = last_write_config;
+	last.ops.restore_config = last_restore_config;
+	eeh_ops = &last.ops;
+}
+
+static void last_end(struct kunit *test)
+{
+	eeh_ops = last.real;
+	KUNIT_EXPECT_FALSE(test, eeh_pe_passed(last.pe));
+	KUNIT_EXPECT_EQ(test, last.pe->state & (EEH_PE_CFG_BLOCKED | EEH_PE_ISOLATED), 0);
+	KUNIT_EXPECT_FALSE(test, last.frozen);
+	last.d.edev->pdev = NULL;
+	pci_lock_rescan_remove();
+	KUNIT_EXPECT_EQ(test, eeh_pe_tree_remove(last.d.edev), 0);
+	pci_unlock_rescan_remove();
+	KUNIT_EXPECT_TRUE(test, eeh_pe_free_dev(last.d.edev, last.d.pdn));
+}
+
+#define FROZEN		(EEH_PE_ISOLATED | EEH_PE_CFG_BLOCKED)
+#define RESTRICTED	(FROZEN | EEH_PE_CFG_RESTRICTED)
+
+/* A user's reset that was left is deactivated, once. */
+static void close_ends_reset(struct kunit *test)
+{
+	last_make(test, FROZEN, 0x1af4, 0x1000);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
+	KUNIT_EXPECT_EQ(test, last.resets, 0U);
+	last_end(test);
+}
+
+/* A freeze is no reset: config space that must not be accessed meanwhile is not. */
+static void close_frozen(struct kunit *test)
+{
+	last_make(test, RESTRICTED, 0x14e4, 0x168e);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.fences, 0U);
+	KUNIT_EXPECT_EQ(test, last.resets, 0U);
+	last_end(test);
+}
+
+/* Some must be reset. */
+static void close_frozen_reset(struct kunit *test)
+{
+	last_make(test, RESTRICTED, 0x14e4, 0x1657);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.fences, 0U);
+	KUNIT_EXPECT_EQ(test, last.resets, 1U);
+	last_end(test);
+}
+
+static int close_thread(void *unused)
+{
+	eeh_dev_release(last.pdev);
+	complete_all(&last.closed);
+	return 0;
+}
+
+/* Whoever removes a device waits with this lock held for the user, who closes another one. */
+static void close_while_removed(struct kunit *test)
+{
+	struct task_struct *thread;
+
+	last_make(test, RESTRICTED, 0x14e4, 0x1657);
+	pci_lock_rescan_remove();
+	thread = kthread_run(close_thread, NULL, "eeh-close");
+	KUNIT_EXPECT_FALSE(test, IS_ERR(thread));
+	if (!IS_ERR(thread))
+		KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&last.closed, 30 * HZ), 0UL);
+	pci_unlock_rescan_remove();
+	/* Without the lock it ends anyway. */
+	if (!IS_ERR(thread))
+		wait_for_completion(&last.closed);
+	KUNIT_EXPECT_EQ(test, last.resets, 1U);
+	last_end(test);
+}
+
 static int pnv_eeh_init(struct kunit *test)
 {
 	if (!machine_is(powernv) || !eeh_enabled())
@@ -175,6 +409,12 @@ static struct kunit_case pnv_eeh_cases[] = {
 	KUNIT_CASE(slot_stays),
 	KUNIT_CASE(device_stays),
 	KUNIT_CASE(device_without_pe),
+	KUNIT_CASE(walk_ends),
+	KUNIT_CASE(walk_goes_on),
+	KUNIT_CASE(close_ends_reset),
+	KUNIT_CASE(close_frozen),
+	KUNIT_CASE(close_frozen_reset),
+	KUNIT_CASE(close_while_removed),
 	{}
 };
 
