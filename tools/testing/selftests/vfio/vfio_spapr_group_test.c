@@ -339,6 +339,7 @@ TEST_F(live, eeh_while_removed)
 	before = memcg_kernel();
 	for (i = 0; i < EEH_OPS; i++)
 		ASSERT_EQ(-EINVAL, result(ioctl(u->c.fd, VFIO_EEH_PE_OP, &op)));
+	memcg_gather();
 	EXPECT_CHARGED(before);
 	memcg_leave();
 out:
