@@ -19,6 +19,7 @@ help:
 	@echo 'make kernel        build/ours/vmlinux (debug-kernel: build/debug/vmlinux)'
 	@echo 'make base-kernel   build/base/vmlinux: same configuration, untouched base'
 	@echo 'make patches       the series as mails, in out/patches'
+	@echo 'make defects       the defects of the base, and what the tests say there and here: the table in the cover letter'
 	@echo 'make patches-check looks at the series as a maintainer would; compiles every step, boots some'
 	@echo 'make configs       compiles our files with the configurations and compilers that others use, and runs some'
 	@echo 'make fixes         small fixes of the base itself as mails, in out/fixes; fixes-check: each fails before, passes after'
@@ -29,7 +30,7 @@ help:
 	@echo 'BASE=6.12|7.x for every target (default 6.12)  BASE_SRC=dir: your own tree instead of the Debian package'
 	@echo 'TESTS="row ..." (check)  QEMU=11|FILE: another emulator than the installed one'
 
-demo check shell patches patches-check deb planted: deps
+demo check shell patches patches-check defects deb planted: deps
 	@$W/$@
 
 sanitize: deps
@@ -63,4 +64,4 @@ deps:
 clean:
 	rm -rf build out
 
-.PHONY: help demo check check-all check-qemu bench litmus sanitize planted shell patches patches-check fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
+.PHONY: help demo check check-all check-qemu bench litmus sanitize planted shell patches patches-check defects fixes fixes-check configs deb kernel base-kernel debug-kernel deps clean
