@@ -22,7 +22,7 @@
  * Locking.
  *
  *   eeh_lock         one EEH operation at a time. An operation waits for firmware and for
- *                    device locks, so only EEH operations take it.
+ *                    other resets of its PHB, so only EEH operations take it.
  *   container->lock  groups, windows and the charge of version 1: create, remove, enable,
  *                    disable, attach, detach. Detaching a group takes it, and so does
  *                    unbinding a driver. So nothing waits under it for user memory (but see
@@ -33,7 +33,7 @@
  *                    reference its table. Entries have locks of their own.
  *
  * Order: vfio_container::group_lock, container->lock, region_lock. eeh_lock is taken before
- * container->lock and before device locks. mmap_lock is taken inside all but eeh_lock, to
+ * container->lock. mmap_lock is taken inside all but eeh_lock, to
  * charge and uncharge. Only the process's own threads wait for it, and killably, see
  * mm_iommu_uncharge(). So detaching by others waits for a page fault of the process only where
  * a thread of the process holds a lock meanwhile, and killing the process ends that. An ioctl

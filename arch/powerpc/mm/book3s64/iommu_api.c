@@ -24,7 +24,7 @@
  *
  * Locks: store->lock for the regions of a mm, store_list_lock for the list of stores.
  * They never nest. mmap_lock is taken for charging and inside gup, never under either.
- * Only the process's own threads and one worker wait for it, see mm_iommu_uncharge().
+ * Only the process's own threads wait for it, see mm_iommu_uncharge().
  *
  * The layout of index and metadata is described in mm_iommu_core.h.
  */
