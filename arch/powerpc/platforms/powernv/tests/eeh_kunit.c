@@ -107,8 +107,8 @@ static void device_make(struct kunit *test, struct device_parts *d)
 	KUNIT_ASSERT_FALSE(test, list_empty(&hose_list));
 	KUNIT_ASSERT_NOT_NULL(test, eeh_phb_pe_get(hose));
 	KUNIT_ASSERT_NULL(test, eeh_pe_get(hose, NO_PE));
-	d->edev = kzalloc(sizeof(*d->edev), GFP_KERNEL);
-	d->pdn = kzalloc(sizeof(*d->pdn), GFP_KERNEL);
+	d->edev = kzalloc_obj(*d->edev);
+	d->pdn = kzalloc_obj(*d->pdn);
 	KUNIT_ASSERT_NOT_NULL(test, d->edev);
 	KUNIT_ASSERT_NOT_NULL(test, d->pdn);
 	d->pdn->busno = BUSNO;
