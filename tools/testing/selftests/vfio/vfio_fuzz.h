@@ -23,6 +23,11 @@ static bool wrong;
 static char said[MAX_LISTED][96];
 static unsigned int nr_said;
 
+/* Before the first call, so that nothing waits to be given back */
+static struct {
+	long pinned, locked, regions;
+} at_first;
+
 static inline unsigned int draw_from(__u64 *state, unsigned int below)
 {
 	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
@@ -56,6 +61,15 @@ static inline void must(const char *what, long wanted, long got)
 static inline void same(const char *what, long before, long (*value)(void))
 {
 	must(what, before, settle(value, before));
+}
+
+/* All that a program took is given back, soon. */
+static inline void nothing_left(void)
+{
+	same("pinned pages", at_first.pinned, pages_pinned);
+	same("locked bytes", at_first.locked, locked);
+	if (at_first.regions >= 0)
+		same("regions", at_first.regions, regions_known);
 }
 
 /*
@@ -109,6 +123,9 @@ static inline bool fuzz_begin(int argc, char **argv, unsigned int tests, const c
 		}
 	}
 	ksft_print_header();
+	at_first.pinned = pages_pinned_steady();
+	at_first.locked = locked();
+	at_first.regions = regions_known();
 	ret = set_up();
 	tear_down();
 	if (ret == -ENODEV || ret == -ENOENT || ret == -EOPNOTSUPP)

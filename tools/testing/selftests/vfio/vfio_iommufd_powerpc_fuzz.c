@@ -287,11 +287,9 @@ static void end(void)
 	iommufd = -1;
 }
 
-static long before;
-
 static long pinned_more(void)
 {
-	return pages_pinned() - before;
+	return pages_pinned() - at_first.pinned;
 }
 
 static void run_program(void)
@@ -299,7 +297,6 @@ static void run_program(void)
 	unsigned int i;
 	int ret;
 
-	before = pages_pinned_steady();
 	state = ((__u64)seed << 32) + program;
 	ret = begin();
 	if (ret)
@@ -314,7 +311,7 @@ static void run_program(void)
 			must("pinned pages", model_pinned(), settle(pinned_more, model_pinned()));
 	}
 	end();
-	must("pinned pages at the end", 0, settle(pinned_more, 0));
+	nothing_left();
 }
 
 int main(int argc, char **argv)
