@@ -363,20 +363,15 @@ static unsigned long domain_perm(int prot)
 }
 
 /* spapr_tce_domain_map() of more than one page, or where there is no leaf yet */
-static noinline int domain_map_pages(struct iommu_domain *domain, unsigned long iova,
-				     phys_addr_t pa, size_t pgsize, size_t count, int prot,
-				     gfp_t gfp, size_t *mapped)
+static noinline int domain_map_pages(struct tce_domain *td, unsigned long idx, u64 tce,
+				     size_t count, gfp_t gfp, size_t *mapped)
 {
-	unsigned long idx = iova >> PAGE_SHIFT, end = idx + count, n;
-	struct tce_domain *td = to_tce_domain(domain);
-	u64 tce = pa | domain_perm(prot);
+	unsigned long end = idx + count, n;
 	__be64 *p;
 	int ret;
 
 	if (WARN_ON_ONCE(end > DOMAIN_PAGES || end < idx))
 		return -ERANGE;
-	if (!domain_perm(prot))
-		return -EINVAL;
 
 	for (; idx < end; idx += n) {
 		n = 0;
@@ -388,8 +383,8 @@ static noinline int domain_map_pages(struct iommu_domain *domain, unsigned long 
 		}
 		n = to_leafs_end(idx, end - idx);
 		tces_set(p, n, tce);
-		tce += n * pgsize;
-		*mapped += n * pgsize;
+		tce += n * PAGE_SIZE;
+		*mapped += n * PAGE_SIZE;
 	}
 	return 0;
 }
@@ -438,12 +433,14 @@ int spapr_tce_domain_map(struct iommu_domain *domain, unsigned long iova,
 			 phys_addr_t pa, size_t pgsize, size_t count, int prot,
 			 gfp_t gfp, size_t *mapped)
 {
-	const unsigned long perm = domain_perm(prot);
+	struct tce_domain *td = to_tce_domain(domain);
+	const unsigned long perm = domain_perm(prot), idx = iova >> PAGE_SHIFT;
 	__be64 *p;
 
-	if (count != 1 || !perm ||
-	    !domain_walk(to_tce_domain(domain), iova >> PAGE_SHIFT, &p))
-		return domain_map_pages(domain, iova, pa, pgsize, count, prot, gfp, mapped);
+	if (!perm)
+		return -EINVAL;
+	if (count != 1 || !domain_walk(td, idx, &p))
+		return domain_map_pages(td, idx, pa | perm, count, gfp, mapped);
 
 	/* scattered memory comes page by page */
 	iommu_tce_store(p, pa | perm);
