@@ -61,6 +61,10 @@ static struct workqueue_struct *unpin_wq;
 
 /* ---- stores ---- */
 
+/* A worker tries to uncharge what others have left. The time between two tries doubles: */
+#define UNCHARGE_DELAY		(HZ / 10)
+#define UNCHARGE_DELAY_MAX	HZ
+
 static void store_work(struct work_struct *work);
 static void uncharge_work(struct work_struct *work);
 
@@ -76,6 +80,7 @@ static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 	INIT_LIST_HEAD(&store->abandoned);
 	INIT_WORK(&store->work, store_work);
 	INIT_DELAYED_WORK(&store->uncharge_work, uncharge_work);
+	store->uncharge_delay = UNCHARGE_DELAY;
 	init_waitqueue_head(&store->wait);
 	store->mm = mm;
 	store->pid = task_tgid_nr(current);
@@ -151,9 +156,6 @@ void mm_iommu_exit(struct mm_struct *mm)
 }
 
 /* ---- locked_vm ---- */
-
-/* A worker tries to uncharge what others have left. Time between two tries: */
-#define UNCHARGE_DELAY	(HZ / 10)
 
 /* Let the worker try once more. It references the mm, as the store's other work does. */
 static void uncharge_queue(struct mm_iommu_store *store, unsigned long delay)
@@ -252,8 +254,10 @@ static void uncharge_work(struct work_struct *work)
 	if (down_write_trylock(&mm->mmap_lock)) {
 		uncharge_left(store);
 		up_write(&mm->mmap_lock);
+		store->uncharge_delay = UNCHARGE_DELAY;
 	} else {
-		uncharge_queue(store, UNCHARGE_DELAY);
+		uncharge_queue(store, store->uncharge_delay);
+		store->uncharge_delay = min(2 * store->uncharge_delay, UNCHARGE_DELAY_MAX);
 	}
 	mmdrop(mm);
 }

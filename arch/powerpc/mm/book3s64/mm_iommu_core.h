@@ -119,6 +119,7 @@ struct mm_iommu_region {
  * @uncharging: pages that @uncharge_work or the next charge will uncharge
  * @uncharge_work: tries to uncharge what mm_iommu_uncharge() could not, until mmap_lock is free;
  *	references the mm as @work does
+ * @uncharge_delay: from one try to the next, jiffies; @uncharge_work's own
  * @wait: registrations that wait for a claim, or for @unpinning to shrink
  * @next: in the list of all stores (store_list_lock; readers: RCU)
  * @rcu: frees the store after its last reader
@@ -138,6 +139,7 @@ struct mm_iommu_store {
 	struct work_struct work;
 	atomic_long_t uncharging;
 	struct delayed_work uncharge_work;
+	unsigned long uncharge_delay;
 	wait_queue_head_t wait;
 	struct list_head next;
 	struct rcu_head rcu;

@@ -2138,15 +2138,20 @@ static int leave_thread(void *arg)
 	return 0;
 }
 
-/* Has the worker that is to uncharge found mmap_lock taken, and gone? */
+/* Does the worker that is to uncharge find mmap_lock taken, and go, and come less often? */
 static bool uncharge_waits_outside(struct mm_struct *mm)
 {
-	struct delayed_work *work = &mm_iommu_store(mm)->uncharge_work;
-	unsigned long end = jiffies + 10 * HZ;
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	unsigned long end = jiffies + 30 * HZ;
+	bool outside = false;
 
-	while (!timer_pending(&work->timer) && time_before(jiffies, end))
+	while (!outside || data_race(store->uncharge_delay) <= HZ / 10) {
+		if (time_after(jiffies, end))
+			return false;
 		usleep_range(100, 1000);
-	return timer_pending(&work->timer);
+		outside |= timer_pending(&store->uncharge_work.timer);
+	}
+	return true;
 }
 
 /*
