@@ -1950,7 +1950,7 @@ static void *take_turns(void *arg)
 	struct turns *turns = turn->turns;
 	unsigned int i;
 
-	for (i = 0; i < 4 * LIMIT_ROUNDS; i++) {
+	for (i = 0; i < LIMIT_ROUNDS; i++) {
 		pthread_mutex_lock(&turns->lock);
 		if (do_register(turns->c, turn->m, MiB) || do_unregister(turns->c, turn->m, MiB))
 			turns->failed++;
@@ -1960,7 +1960,7 @@ static void *take_turns(void *arg)
 }
 
 /* Threads that take turns with memory of which only one can have its own. */
-TEST_F(limit, threads_in_turn)
+TEST_F_TIMEOUT(limit, threads_in_turn, 120)
 {
 	struct turns turns = { .c = &self->c, .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct turn turn[4];
