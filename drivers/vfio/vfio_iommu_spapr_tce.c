@@ -89,12 +89,10 @@
  * struct tce_group - a group in a container
  * @next: in container->groups
  * @grp: the group; VFIO references it while it is attached
- * @in_reset: an EEH operation has reset it and none has deactivated the reset; container->lock
  */
 struct tce_group {
 	struct list_head next;
 	struct iommu_group *grp;
-	bool in_reset;
 };
 
 /**
@@ -132,7 +130,6 @@ struct tce_region {
  * @mm: the owner, referenced; set once, by the first call that needs it
  * @tables: windows, NULL for none; changed under @lock, read under it or RCU
  * @groups: of struct tce_group; @lock
- * @resets: how many of them are in reset; changed under @lock
  * @eeh_lock: serializes EEH operations
  * @region_lock: protects @regions
  * @regions: of struct tce_region, by address and size; @region_lock
@@ -149,7 +146,6 @@ struct tce_container {
 	struct mm_struct *mm;
 	struct iommu_table __rcu *tables[IOMMU_TABLE_GROUP_MAX_TABLES];
 	struct list_head groups;
-	unsigned int resets;
 	struct mutex eeh_lock;		/* one EEH operation at a time */
 	struct mutex region_lock;	/* regions */
 	struct rb_root regions;
@@ -1186,7 +1182,7 @@ static int tce_eeh_op(struct eeh_pe *pe, const struct vfio_eeh_pe_op *op)
  * The last reference of a device that was removed meanwhile makes the platform release the
  * device's share of the PE, which must not happen while devices are being found. The user
  * must not wait for the lock that excludes this, as its holder may wait for the user. So
- * tce_eeh_wq drops last references, and deactivates resets that users have left.
+ * tce_eeh_wq drops last references.
  */
 struct tce_eeh_target {
 	struct work_struct work;
@@ -1287,99 +1283,22 @@ static struct tce_eeh_target *tce_eeh_hold(struct tce_container *container, unsi
 	return target;
 }
 
-/*
- * Is a group with this PE in the container, and in reset? Its user may delay whoever takes
- * container->lock, so this is not done where no group is in reset.
- */
-static bool tce_eeh_in_reset(struct tce_container *container, struct eeh_pe *pe)
+/* Is a group with this PE still in the container? */
+static bool tce_eeh_has(struct tce_container *container, struct eeh_pe *pe)
 {
 	struct tce_group *group;
 	struct eeh_pe *other;
 	bool found = false;
 
-	if (!READ_ONCE(container->resets))
-		return false;
 	mutex_lock(&container->lock);
 	list_for_each_entry(group, &container->groups, next) {
-		other = group->in_reset ? eeh_iommu_group_to_pe(group->grp) : NULL;
+		other = eeh_iommu_group_to_pe(group->grp);
 		found |= other == pe;
 		if (other)
 			eeh_pe_put(other);
 	}
 	mutex_unlock(&container->lock);
 	return found;
-}
-
-/*
- * Is the PE as a reset leaves it? Closing its last device deactivates a reset, and so does the
- * host's recovery.
- */
-static bool tce_eeh_blocked(struct eeh_pe *pe)
-{
-	return (READ_ONCE(pe->state) & (EEH_PE_CFG_BLOCKED | EEH_PE_RECOVERING)) ==
-	       EEH_PE_CFG_BLOCKED;
-}
-
-static void tce_eeh_deactivate_work(struct work_struct *work)
-{
-	struct tce_eeh_target *target = container_of(work, struct tce_eeh_target, work);
-	struct tce_container *container = NULL;
-	bool again = false;
-
-	/* The next user may have begun a reset of its own. */
-	while (!again && (container = tce_container_next(container, NULL)))
-		again = tce_eeh_in_reset(container, target->pe);
-	if (container)
-		tce_container_put(container);
-	if (!again && tce_eeh_blocked(target->pe))
-		eeh_pe_reset(target->pe, EEH_RESET_DEACTIVATE, true);
-	tce_eeh_release(target);
-}
-
-static void tce_eeh_set_reset(struct tce_container *container, struct tce_group *group,
-			      bool in_reset)
-{
-	WRITE_ONCE(container->resets, container->resets + in_reset - group->in_reset);
-	group->in_reset = in_reset;
-}
-
-/* A group leaves that its user has reset: the next user does not know of it. */
-static void tce_eeh_leave(struct tce_container *container, struct tce_group *group)
-{
-	struct tce_eeh_target *target = group->in_reset ? tce_eeh_target_get(group->grp) : NULL;
-
-	tce_eeh_set_reset(container, group, false);
-	if (IS_ERR_OR_NULL(target))
-		return;
-	/* Look before the next owner has the group. */
-	if (!tce_eeh_blocked(target->pe)) {
-		tce_eeh_release(target);
-		return;
-	}
-	/* This may wait for locks of a caller that waits for the group to leave. */
-	INIT_WORK(&target->work, tce_eeh_deactivate_work);
-	queue_work(tce_eeh_wq, &target->work);
-}
-
-/* Is a group with this PE still in the container? If so, it is in reset now, or not. */
-static bool tce_eeh_note(struct tce_container *container, struct eeh_pe *pe, bool in_reset)
-{
-	struct tce_group *group;
-	struct eeh_pe *other;
-	bool ours = false;
-
-	mutex_lock(&container->lock);
-	list_for_each_entry(group, &container->groups, next) {
-		other = eeh_iommu_group_to_pe(group->grp);
-		if (other == pe) {
-			tce_eeh_set_reset(container, group, in_reset);
-			ours = true;
-		}
-		if (other)
-			eeh_pe_put(other);
-	}
-	mutex_unlock(&container->lock);
-	return ours;
 }
 
 /*
@@ -1390,28 +1309,16 @@ static bool tce_eeh_note(struct tce_container *container, struct eeh_pe *pe, boo
 static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 			 const struct vfio_eeh_pe_op *op)
 {
+	bool reset = op->op == VFIO_EEH_PE_RESET_HOT || op->op == VFIO_EEH_PE_RESET_FUNDAMENTAL;
 	int ret;
 
-	/*
-	 * As if a device of the PE were open: then the platform neither locks the devices of a
-	 * bus that it resets nor walks them. One of them may be removed meanwhile, and the
-	 * thread that removes it may wait for the user.
-	 */
-	atomic_inc(&pe->pass_dev_cnt);
+	eeh_pe_pass(pe);
 	ret = tce_eeh_op(pe, op);
-	atomic_dec(&pe->pass_dev_cnt);
-
-	switch (op->op) {
-	case VFIO_EEH_PE_RESET_HOT:
-	case VFIO_EEH_PE_RESET_FUNDAMENTAL:
-		if (!tce_eeh_note(container, pe, true))
-			eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
-		break;
-	case VFIO_EEH_PE_RESET_DEACTIVATE:
-		if (!ret)
-			tce_eeh_note(container, pe, false);
-		break;
+	if (reset && !tce_eeh_has(container, pe)) {
+		eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
+		reset = false;
 	}
+	eeh_pe_unpass(pe, reset);
 	return ret;
 }
 
@@ -1464,10 +1371,6 @@ static int tce_ioctl_eeh(struct tce_container *container, union tce_param *param
 			 void __user *arg)
 {
 	return -ENODEV;
-}
-
-static void tce_eeh_leave(struct tce_container *container, struct tce_group *group)
-{
 }
 
 static int __init tce_eeh_init(void)
@@ -1688,7 +1591,6 @@ static void tce_group_detach(struct tce_container *container, struct tce_group *
 			if (tce_window(container, num))
 				table_group->ops->unset_window(table_group, num);
 	}
-	tce_eeh_leave(container, group);
 	list_del(&group->next);
 	kfree(group);
 }

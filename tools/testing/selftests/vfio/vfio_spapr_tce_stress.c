@@ -706,15 +706,14 @@ static int eeh_vendor(struct eeh *e)
 /* The next user gets a device that works, and so does the host. */
 static void run_eeh_left(struct eeh *e)
 {
-	int ret = eeh_group(e), which, ms;
+	int ret = eeh_group(e), which;
 
 	for (which = 0; !ret && which < 2; which++) {
 		ret = eeh_leave(e, which);
 		if (ret)
 			break;
-		/* With no device open the reset ends soon after the group has left. */
-		for (ms = 0; ms < SETTLE_MS && (ret = eeh_vendor(e)); ms += 100)
-			usleep(100000);
+		/* With no device open the reset has ended with its call. */
+		ret = eeh_vendor(e);
 		if (ret)
 			snprintf(e->why, sizeof(e->why), "device %s: can't be used any more",
 				 which ? "open" : "closed");

@@ -80,9 +80,9 @@ static void slot_stays(struct kunit *test)
 	mutex_unlock(&pci_slot_mutex);
 
 	/* As if a user had one of its devices open */
-	atomic_inc(&pe->pass_dev_cnt);
+	eeh_pe_pass(pe);
 	ret = eeh_ops->reset(pe, EEH_RESET_HOT);
-	atomic_dec(&pe->pass_dev_cnt);
+	eeh_pe_unpass(pe, false);
 
 	mutex_lock(&pci_slot_mutex);
 	list_del(&slot.list);
@@ -240,8 +240,10 @@ static struct {
 	struct pci_dev *pdev;
 	struct eeh_pe *pe;
 	bool frozen;
+	bool stuck;			/* can't be thawed */
 	unsigned int resets, deactivated;
 	unsigned int fences;		/* accesses to frozen config space before a reset */
+	unsigned int bars;		/* writes to BAR 0 */
 	struct completion closed;
 } last;
 
@@ -249,6 +251,8 @@ static int last_get_state(struct eeh_pe *pe, int *delay)
 {
 	if (pe != last.pe)
 		return last.real->get_state(pe, delay);
+	if (last.stuck)
+		return EEH_STATE_RESET_ACTIVE;
 	return last.frozen ? 0 : EEH_STATE_MMIO_ACTIVE | EEH_STATE_DMA_ACTIVE |
 				 EEH_STATE_MMIO_ENABLED | EEH_STATE_DMA_ENABLED;
 }
@@ -257,6 +261,8 @@ static int last_set_option(struct eeh_pe *pe, int option)
 {
 	if (pe != last.pe)
 		return last.real->set_option(pe, option);
+	if (last.stuck)
+		return 0;
 	last.frozen = option == EEH_OPT_FREEZE_PE;
 	return 0;
 }
@@ -286,6 +292,7 @@ static int last_write_config(struct eeh_dev *edev, int where, int size, u32 val)
 	if (edev != last.d.edev)
 		return last.real->write_config(edev, where, size, val);
 	last.fences += last.frozen && !last.resets;
+	last.bars += where == PCI_BASE_ADDRESS_0;
 	return 0;
 }
 
@@ -359,6 +366,60 @@ static void close_frozen(struct kunit *test)
 	eeh_dev_release(last.pdev);
 	KUNIT_EXPECT_EQ(test, last.fences, 0U);
 	KUNIT_EXPECT_EQ(test, last.resets, 0U);
+	/* It may have been a reset, after all. */
+	KUNIT_EXPECT_EQ(test, last.bars, 1U);
+	last_end(test);
+}
+
+/* A user's operation while a device is open: a reset stays, also a RESTRICTED PE's. */
+static void operation_while_open(struct kunit *test)
+{
+	last_make(test, RESTRICTED, 0x14e4, 0x168e);
+	eeh_pe_pass(last.pe);
+	eeh_pe_unpass(last.pe, true);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 0U);
+	KUNIT_EXPECT_TRUE(test, eeh_pe_passed(last.pe));
+	eeh_dev_release(last.pdev);
+	last_end(test);
+}
+
+/* The device is closed while an operation runs, whose end is the last that knows of a reset. */
+static void operation_is_last(struct kunit *test)
+{
+	last_make(test, FROZEN, 0x1af4, 0x1000);
+	eeh_pe_pass(last.pe);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 0U);
+	KUNIT_EXPECT_TRUE(test, eeh_pe_passed(last.pe));
+	last.pe->state |= EEH_PE_CFG_BLOCKED;
+	eeh_pe_unpass(last.pe, false);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
+	last_end(test);
+}
+
+/* A reset that is made while no device is open ends with its call. */
+static void operation_resets(struct kunit *test)
+{
+	last_make(test, RESTRICTED, 0x14e4, 0x168e);
+	eeh_dev_release(last.pdev);
+	eeh_pe_pass(last.pe);
+	KUNIT_EXPECT_EQ(test, eeh_pe_reset(last.pe, EEH_RESET_HOT, true), 0);
+	KUNIT_EXPECT_TRUE(test, last.pe->state & EEH_PE_CFG_BLOCKED);
+	eeh_pe_unpass(last.pe, true);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
+	last_end(test);
+}
+
+/* VFIO opens a device whose PE could not be thawed, and closes it: it counts. */
+static void open_without_thaw(struct kunit *test)
+{
+	last_make(test, EEH_PE_ISOLATED, 0x1af4, 0x1000);
+	last.stuck = true;
+	KUNIT_EXPECT_NE(test, eeh_dev_open(last.pdev), 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&last.pe->pass_dev_cnt), 2);
+	eeh_dev_release(last.pdev);
+	last.stuck = false;
+	eeh_dev_release(last.pdev);
 	last_end(test);
 }
 
@@ -414,6 +475,10 @@ static struct kunit_case pnv_eeh_cases[] = {
 	KUNIT_CASE(close_ends_reset),
 	KUNIT_CASE(close_frozen),
 	KUNIT_CASE(close_frozen_reset),
+	KUNIT_CASE(operation_while_open),
+	KUNIT_CASE(operation_is_last),
+	KUNIT_CASE(operation_resets),
+	KUNIT_CASE(open_without_thaw),
 	KUNIT_CASE(close_while_removed),
 	{}
 };
