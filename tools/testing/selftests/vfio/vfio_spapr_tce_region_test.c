@@ -536,7 +536,10 @@ TEST_F(region, huge_all_there)
 	ret = memcg_limit("200000000");
 	if (ret)
 		SKIP(return, "no memory cgroup: %s", strerror(-ret));
-	/* Killed for want of memory, and by somebody, who then waits no longer than a second. */
+	/*
+	 * Killed for want of memory, and by somebody, who then does not wait until all is pinned:
+	 * that takes until no memory is left. To unpin what is there takes seconds at most.
+	 */
 	for (i = 0; i < 2; i++) {
 		pid = fork();
 		ASSERT_LE(0, pid);
@@ -558,7 +561,7 @@ TEST_F(region, huge_all_there)
 		if (i) {
 			ms = (to.tv_sec - from.tv_sec) * 1000 +
 			     (to.tv_nsec - from.tv_nsec) / 1000000;
-			EXPECT_GE(1000, ms);
+			EXPECT_GE(20000, ms);
 		}
 		EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
 	}
