@@ -418,12 +418,16 @@ static bool eeh_device_there(struct eeh *e)
 	return !access(path, F_OK);
 }
 
-/* Find the device again: while it is in reset that is in vain. */
+/*
+ * Find the device again: while it is in reset that is in vain. In an event resets go on, and after
+ * it the last one may end seconds later. eeh_watch() has more patience, but can't tell what for.
+ */
 static int eeh_rescan(struct eeh *e)
 {
-	int ret = 0, i;
+	long end = now_ms() + (e->event >= 0 ? 1000 : EEH_STUCK_MS / 2);
+	int ret = 0;
 
-	for (i = 0; i < 100 && !ret && !eeh_device_there(e); i++) {
+	while (!ret && !eeh_device_there(e) && now_ms() < end) {
 		ret = sysfs(e, "/sys/bus/pci/rescan", "1");
 		usleep(10000);
 	}
