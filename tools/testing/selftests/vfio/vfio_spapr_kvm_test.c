@@ -1550,10 +1550,13 @@ TEST_F(vm, many_tables)
 	free(fd);
 	TH_LOG("H_GET_TCE of one table %llu ticks, of %d %llu; closing took %ld ms",
 	       (unsigned long long)few, n, (unsigned long long)many, took);
-	/* A walk of all would take some 400000; a machine under load is not that slow. */
-	EXPECT_GT(few + 20000, many);
+	/*
+	 * A walk of all takes seven times as long in virtual mode, and much more in real mode.
+	 * Colder caches make it twice, on a machine of any speed.
+	 */
+	EXPECT_GT(3 * few + 5000, many);
 	/* 1 ms each where it waits for a grace period, and more */
-	EXPECT_GT(n / 4, took);
+	EXPECT_GT(n / 2, took);
 }
 
 /* The older ioctl: 32-bit windows of 4K pages */
