@@ -10,8 +10,8 @@
  * adds and removes a memory slot, registers and unregisters. Some calls use that LIOBN and that
  * memory. Then a call may also return to user space (which does nothing here), and its TCEs are
  * unknown until they are set again. A vCPU begins a batch of calls only after the other thread
- * has done something. What it did, and which calls met it, is counted: a run where one of these
- * never happened fails.
+ * has done a few things. What it did, and which calls met it, is counted: a run where one of
+ * these never happened fails.
  *
  * Without such a thread, the region's count of TCEs that lead into it is the model's. After
  * each program the numbers of pinned pages, of locked pages and of regions are those before
@@ -28,6 +28,7 @@
 #define OWN		512UL		/* TCEs of a vCPU in each LIOBN that are used */
 #define BATCH		64U		/* calls of a vCPU at a time */
 #define BATCHES		6		/* of a program */
+#define STEPS		3		/* of the thread that disturbs, for each batch at least */
 #define LIOBNS		2		/* with hardware behind it, without */
 #define UNKNOWN		(~0ULL)
 #define EXTRA		0x90000000ULL	/* a LIOBN that comes and goes; its TCEs are not modelled */
@@ -289,7 +290,7 @@ static void *vcpu_thread(void *arg)
 
 	for (i = 0; i < BATCHES && !wrong; i++) {
 		make_batch(f);
-		while (disturbed && __atomic_load_n(&steps, __ATOMIC_ACQUIRE) == step)
+		while (disturbed && __atomic_load_n(&steps, __ATOMIC_ACQUIRE) - step < STEPS)
 			sched_yield();
 		step = __atomic_load_n(&steps, __ATOMIC_ACQUIRE);
 		f->error = vcpu_run(f->v, BATCH);
@@ -512,7 +513,10 @@ static void run_program(void)
 	same("virtual machines", 0, vms_left);
 }
 
-/* Was all that can disturb there while hypercalls ran? Too few programs don't tell. */
+/*
+ * Was all that can disturb there while hypercalls ran? Too few programs don't tell. The seed and
+ * STEPS see to it. That hardware misses TCEs at the end of a program depends on timing alone.
+ */
 static void check_seen(void)
 {
 	bool all = true;
@@ -520,7 +524,7 @@ static void check_seen(void)
 
 	for (i = 0; i < SAWS; i++) {
 		ksft_print_msg("%lu %s\n", saw[i], saw_what[i]);
-		all &= saw[i] > 0;
+		all &= saw[i] > 0 || i == MISSED_HARDWARE;
 	}
 	if (programs_disturbed < ENOUGH)
 		ksft_test_result_skip("%lu disturbed programs are too few to tell\n",
