@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <linux/capability.h>
+#include <linux/membarrier.h>
 #include <linux/types.h>
 #include <linux/vfio.h>
 
@@ -293,13 +294,20 @@ static inline long pages_pinned(void)
 	       number_in("/proc/vmstat", "nr_foll_pin_released ");
 }
 
-/* The same, once what came before has been unpinned. */
+/*
+ * The same, once what came before has been unpinned. A count that stays may be that of a worker
+ * which waits for a grace period: let two pass, as it may have missed the beginning of one. With
+ * one CPU the calls don't wait, and the readings have to tell.
+ */
 static inline long pages_pinned_steady(void)
 {
-	long now = pages_pinned(), before;
+	long now, before;
 	int same = 0, ms;
 
-	for (ms = 0; same < 5 && ms < SETTLE_MS; ms += 10) {
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	now = pages_pinned();
+	for (ms = 0; same < 10 && ms < SETTLE_MS; ms += 10) {
 		usleep(10000);
 		before = now;
 		now = pages_pinned();

@@ -31,6 +31,14 @@
 #define QUEUES_AT	(16 * MiB)	/* in the default window; entry 0 stays empty */
 #define SECOND_START	(1ULL << 59)
 
+/* For a set-up that is skipped after all: there is no teardown, and the next case must not see. */
+static void dma_leave(struct dma *d)
+{
+	nvme_close(&d->n);
+	container_close(&d->c);
+	settle(pages_pinned, d->pinned);
+}
+
 static void dma_setup(struct __test_metadata *_metadata, struct dma *d, int type)
 {
 	int ret;
@@ -53,8 +61,10 @@ static void dma_setup(struct __test_metadata *_metadata, struct dma *d, int type
 	}
 	ASSERT_EQ(0, do_map(&d->c, QUEUES_AT, d->queues, NVME_MEMORY));
 	ret = nvme_open(&d->n, &d->c, d->c.group, groups[0], d->queues, d->c.window + QUEUES_AT);
-	if (ret == -ENODEV)
+	if (ret == -ENODEV) {
+		dma_leave(d);
 		SKIP(return, "group %d has no NVMe", groups[0]);
+	}
 	ASSERT_EQ(0, ret);
 }
 
@@ -399,15 +409,20 @@ FIXTURE_SETUP(groups)
 	if (self->d.n.device < 0)
 		return;
 	self->second = group_join(&self->d.c, 1);
-	if (self->second == -EPERM && is_pseries())
+	if (self->second == -EPERM && is_pseries()) {
+		dma_leave(&self->d);
 		SKIP(return, "the platform does not share windows");
+	}
 	ASSERT_LE(0, self->second);
 	ASSERT_EQ(0, do_map(&self->d.c, QUEUES_AT + MiB, self->d.queues + NVME_MEMORY,
 			    NVME_MEMORY));
 	ret = nvme_open(&self->n2, &self->d.c, self->second, groups[1],
 			self->d.queues + NVME_MEMORY, self->d.c.window + QUEUES_AT + MiB);
-	if (ret == -ENODEV)
+	if (ret == -ENODEV) {
+		close(self->second);
+		dma_leave(&self->d);
 		SKIP(return, "group %d has no NVMe", groups[1]);
+	}
 	ASSERT_EQ(0, ret);
 }
 

@@ -1456,6 +1456,7 @@ FIXTURE(memcg) {
 	struct container c;
 	char *m;
 	long before;
+	long pinned;
 };
 
 /* The same scattered pages many times over: 8 bytes of metadata for each 64K. */
@@ -1468,6 +1469,7 @@ FIXTURE_SETUP(memcg)
 	int ret, fd;
 
 	self->c = NO_CONTAINER;
+	self->pinned = pages_pinned_steady();
 	ret = container_open(&self->c, 0, VFIO_SPAPR_TCE_v2_IOMMU);
 	if (ret == -EOPNOTSUPP)
 		SKIP(return, "no such sPAPR TCE container here");
@@ -1499,6 +1501,7 @@ FIXTURE_TEARDOWN(memcg)
 {
 	container_close(&self->c);
 	memcg_leave();
+	EXPECT_EQ(self->pinned, settle(pages_pinned, self->pinned));
 }
 
 TEST_F(memcg, regions)
