@@ -122,7 +122,7 @@ FIXTURE_SETUP(tce)
 	struct container *c;
 	int i, g = 0, ret;
 
-	self->pinned = pages_pinned();
+	self->pinned = pages_pinned_steady();
 	self->locked = locked();
 	self->table = -1;
 	for (i = 0; i < 2; i++)
@@ -762,7 +762,7 @@ FIXTURE(vm) {
 
 FIXTURE_SETUP(vm)
 {
-	self->pinned = pages_pinned();
+	self->pinned = pages_pinned_steady();
 	self->locked = locked();
 	self->table = -1;
 	self->c = NO_CONTAINER;
@@ -1780,7 +1780,7 @@ FIXTURE_SETUP(stress)
 {
 	__u64 start;
 
-	self->pinned = pages_pinned();
+	self->pinned = pages_pinned_steady();
 	self->locked = locked();
 	self->table = -1;
 	self->c = NO_CONTAINER;

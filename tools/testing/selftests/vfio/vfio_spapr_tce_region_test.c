@@ -738,7 +738,7 @@ static int leave(bool map, bool unregister)
 static void check_leaving(struct __test_metadata *_metadata, bool map,
 			  bool unregister)
 {
-	long pinned = pages_pinned();
+	long pinned = pages_pinned_steady();
 	int status;
 	pid_t pid;
 
