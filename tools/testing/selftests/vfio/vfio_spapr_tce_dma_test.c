@@ -27,6 +27,10 @@
 #include "kselftest_harness.h"
 #include "vfio_spapr_dma.h"
 
+/* Emulated machines are slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
 #define MEMORY		(2 * MiB)
 #define QUEUES_AT	(16 * MiB)	/* in the default window; entry 0 stays empty */
 #define SECOND_START	(1ULL << 59)

@@ -29,6 +29,10 @@
 #include <linux/userfaultfd.h>
 #include "kselftest_harness.h"
 
+/* Emulated machines are slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
 #define MEMORY		(16 * MiB)
 #define SECOND_START	(1ULL << 59)	/* bus address of a second window */
 #define LEVEL_SHIFT_MAX	21		/* entries in 16 MiB, the buddy allocator's most */
