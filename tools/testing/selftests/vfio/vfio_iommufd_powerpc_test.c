@@ -672,18 +672,20 @@ TEST_F(owner, only_one)
 	owner_iommufd(_metadata);
 }
 
-/* Until a while has passed in which the device has changed nothing. False: it does not stop. */
+/*
+ * Until the device has changed nothing three times in a row: an emulated one reads its medium in
+ * a thread that may not run for a while. False: it does not stop.
+ */
 static bool falls_silent(struct user *u)
 {
-	int i;
+	int i, quiet = 0;
 
-	for (i = 0; i < 2 * NVME_ENTRIES; i++) {
+	for (i = 0; i < 6 * NVME_ENTRIES && quiet < 3; i++) {
 		memset(u->d.m, GUARD, MEMORY);
 		usleep(NVME_GRACE_MS * 1000);
-		if (guards_hold(u->d.m, MEMORY, NULL))
-			return true;
+		quiet = guards_hold(u->d.m, MEMORY, NULL) ? quiet + 1 : 0;
 	}
-	return false;
+	return quiet == 3;
 }
 
 /*
