@@ -113,17 +113,19 @@ static inline long now_ms(void)
 
 static inline int nvme_wait_ready(struct nvme *n, __u32 ready)
 {
-	long end = now_ms() + NVME_TIMEOUT_MS;
+	long end = now_ms() + NVME_TIMEOUT_MS, now;
 	__u32 csts;
 
+	/* The time is that before the look: who does not run for a while must look once more. */
 	do {
+		now = now_ms();
 		csts = nvme_get(n, NVME_CSTS);
 		if (csts == ~0U)
 			return -EIO;
 		if ((csts & NVME_CSTS_RDY) == ready)
 			return 0;
 		usleep(1000);
-	} while (now_ms() < end);
+	} while (now < end);
 	return -ETIMEDOUT;
 }
 
@@ -143,11 +145,12 @@ static inline int nvme_completed(struct nvme *n, struct nvme_queue *q, int ms,
 				 unsigned int *cid, unsigned int *status)
 {
 	volatile struct nvme_completion *e = &q->cq[q->head];
-	long end = now_ms() + ms;
+	long end = now_ms() + ms, now;
 	__u32 v;
 
-	while (v = le32toh(e->cid_status), (v >> 16 & 1) != q->phase) {
-		if (now_ms() > end)
+	/* As in nvme_wait_ready() */
+	while (now = now_ms(), v = le32toh(e->cid_status), (v >> 16 & 1) != q->phase) {
+		if (now > end)
 			return nvme_get(n, NVME_CSTS) == ~0U ? -EIO : -ETIMEDOUT;
 		if (ms > NVME_GRACE_MS)
 			sched_yield();
