@@ -18,7 +18,7 @@ t()	# t NAME STATUS : STATUS 0 is a pass
 
 boot()
 {
-	timeout 90 "$w/boot" --smp 1 --out "$tmp/run" "$@" >"$tmp/out" 2>"$tmp/err"
+	timeout 300 "$w/boot" --smp 1 --out "$tmp/run" "$@" >"$tmp/out" 2>"$tmp/err"
 }
 
 rc=0; boot -- 'echo hello; false' || rc=$?
