@@ -65,6 +65,39 @@ in_opal() { NIP=$1 QEMU="" PATH=$tmp:$PATH boot -- true || [ $? = 3 ] && grep -q
 t "boot: a machine check in OPAL is QEMU's failure" "$(in_opal 000000003002d8e4; echo $?)"
 t "boot: a machine check elsewhere is not" "$(! in_opal c00000003002d8e4; echo $?)"
 
+# The same with two CPUs, where the kernel says whose it was: it dies, or a process does, as the verdict says
+cat >"$tmp/qemu-system-ppc64" <<'P'
+#!/bin/bash
+for a; do case $a in file:*) log=${a#file:} ;; file,id=verdict,path=*) verdict=${a#*path=} ;; esac; done
+cat >"$log" <<L
+INIT: Starting kernel
+$BEFORE
+[    1.000000] MCE: CPU1: machine check (Severe)  Real address Load (bad)  [Not recovered]
+[    1.000001] MCE: CPU1: $WHERE
+L
+if [ -n "$SAYS" ]; then
+	echo "$SAYS" >"$verdict"
+else
+	echo "[    1.000002] Kernel panic - not syncing: Unrecoverable Machine Check exception" >>"$log"
+fi
+exit 1
+P
+machine_check()	# machine_check WHERE [SAYS [BEFORE [OPTION...]]]: is it QEMU's failure?
+{
+	WHERE=$1 SAYS=${2:-} BEFORE=${3:-} QEMU="" PATH=$tmp:$PATH boot --smp 2 "${@:4}" -- true || true
+	grep -q '^boot: QEMU failed: a machine check in ' "$tmp/err"
+}
+xive='NIP: [c0000000000a1234] xive_esb_read+0x44/0x90'
+ours='NIP: [c0000000000a1234] pnv_pci_phb3_tce_invalidate+0x44/0x90'
+process='PID: 77 Comm: vfio_test NIP: [0000000010002a50]'
+killed=$'# stays: Test terminated unexpectedly by signal 7\nnot ok 1 live.v1.stays'
+t "boot: a machine check at the interrupt controller, or of a process, is QEMU's failure" \
+	"$(machine_check "$xive" && machine_check "$process" && machine_check "$process" "$killed"$'\nexit 1'; echo $?)"
+t "boot: with one CPU, in our code, or after another failure or complaint it is not" \
+	"$(! machine_check "$xive" '' '' --smp 1 && ! machine_check "$ours" && ! machine_check "$xive" '' 'WARNING: made up' &&
+	   ! machine_check "$process" "$killed"$'\nnot ok 2 live.v1.goes\nexit 1' &&
+	   ! machine_check "$process" $'not ok 1 live.v1.stays\nexit 1'; echo $?)"
+
 # A clone of the workbench, over the same base, with one hook that cannot apply.
 made=$tmp/tree/${build#"$root/"}
 mkdir -p "$made/src" "$tmp/tree/base/hooks"
