@@ -2025,6 +2025,12 @@ static void failed_costs_no_grace_period(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, h->pins, f->pins);
 }
 
+static void flush_everybodys(void)
+{
+	__flush_workqueue(system_unbound_wq);
+	__flush_workqueue(system_wq);
+}
+
 /*
  * The worker waits for a grace period, and for locks of pages. Other work of the kernel does
  * not wait for that: what is queued for everybody ends while none of ours can.
@@ -2036,11 +2042,14 @@ static void own_workqueue(struct kunit *test)
 	struct mm_iommu_region *mem;
 	struct holdup *h;
 
+	/* The boot may have queued what waits for a grace period itself, or comes after one. */
+	flush_everybodys();
+	rcu_barrier();
+	flush_everybodys();
 	KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua, 4 * P, &mem), 0);
 	h = holdup_start(test, NULL);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem), 0);
-	__flush_workqueue(system_unbound_wq);
-	__flush_workqueue(system_wq);
+	flush_everybodys();
 	KUNIT_EXPECT_EQ(test, pins_live(), f->pins + 4);
 	holdup_end(h);
 	KUNIT_EXPECT_TRUE(test, h->seen_over);
