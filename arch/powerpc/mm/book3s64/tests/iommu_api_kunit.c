@@ -1397,6 +1397,7 @@ static void price(struct kunit *test)
 #define THREADS		4
 #define SLOTS		40
 #define ROUNDS		400
+#define MOST_TRIES	10000	/* jiffies: its holder may get no CPU for seconds */
 
 struct crowd {
 	struct mm_struct *mm;
@@ -1467,7 +1468,7 @@ static int crowd_thread(void *arg)
 		cond_resched();
 		crowd_lookup(c, slot);
 		crowd_check(c, map_put(c->mm, c->ua + 2 * slot * P, 1) == 0);
-		for (tries = 0; tries < 1000; tries++) {
+		for (tries = 0; tries < MOST_TRIES; tries++) {
 			ret = mm_iommu_unregister(c->mm, mem);
 			if (ret != -EBUSY)
 				break;
@@ -1475,6 +1476,8 @@ static int crowd_thread(void *arg)
 			schedule_timeout_uninterruptible(1);
 		}
 		crowd_check(c, ret == 0);
+		if (ret)
+			break;
 	}
 	kthread_unuse_mm(c->mm);
 	if (atomic_dec_and_test(&c->left))
@@ -2296,7 +2299,7 @@ static void orphan_race(struct kunit *test)
 	struct fixture *f = test->priv;
 	struct mm_iommu_region *mem;
 	struct task_struct *t;
-	unsigned int i, tries;
+	unsigned int i, tries = 0;
 	unsigned long hpa;
 
 	KUNIT_ASSERT_NOT_NULL(test, l);
@@ -2314,7 +2317,7 @@ static void orphan_race(struct kunit *test)
 			udelay(i % 16);
 		mm_iommu_abandon(f->mm, mem);
 		/* The thread drops its reference soon, and then nothing is left. */
-		for (tries = 0; index_count(f->mm) && tries < 1000; tries++) {
+		for (; index_count(f->mm) && tries < MOST_TRIES; tries++) {
 			KUNIT_EXPECT_EQ(test, mm_iommu_drain(f->mm), 0);
 			schedule_timeout_uninterruptible(1);
 		}
