@@ -2157,6 +2157,7 @@ static bool uncharge_waits_outside(struct mm_struct *mm)
 	unsigned long end = jiffies + 30 * HZ;
 	bool outside = false;
 
+	/* The worker changes it, to what is seen here sooner or later. */
 	while (!outside || data_race(store->uncharge_delay) <= HZ / 10) {
 		if (time_after(jiffies, end))
 			return false;
