@@ -1301,11 +1301,7 @@ static bool tce_eeh_has(struct tce_container *container, struct eeh_pe *pe)
 	return found;
 }
 
-/*
- * The operation itself. If the group has left when it ends, its new owner does not know that it
- * would have to deactivate a reset: do it here. A reset waits for other resets of its PHB, so
- * the group may have left even before it begins.
- */
+/* The operation itself. If the group leaves meanwhile, its next owner does not know of a reset. */
 static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 			 const struct vfio_eeh_pe_op *op)
 {
@@ -1313,12 +1309,10 @@ static int tce_eeh_op_on(struct tce_container *container, struct eeh_pe *pe,
 	int ret;
 
 	eeh_pe_pass(pe);
-	ret = tce_eeh_op(pe, op);
-	if (reset && !tce_eeh_has(container, pe)) {
+	ret = tce_eeh_has(container, pe) ? tce_eeh_op(pe, op) : -ENODEV;
+	if (reset && !tce_eeh_has(container, pe))
 		eeh_pe_reset(pe, EEH_RESET_DEACTIVATE, true);
-		reset = false;
-	}
-	eeh_pe_unpass(pe, reset);
+	eeh_pe_unpass(pe);
 	return ret;
 }
 

@@ -82,7 +82,7 @@ static void slot_stays(struct kunit *test)
 	/* As if a user had one of its devices open */
 	eeh_pe_pass(pe);
 	ret = eeh_ops->reset(pe, EEH_RESET_HOT);
-	eeh_pe_unpass(pe, false);
+	eeh_pe_unpass(pe);
 
 	mutex_lock(&pci_slot_mutex);
 	list_del(&slot.list);
@@ -241,8 +241,9 @@ static struct {
 	struct eeh_pe *pe;
 	bool frozen;
 	bool stuck;			/* can't be thawed */
+	bool fails;			/* a reset, or ending one */
 	unsigned int resets, deactivated;
-	unsigned int fences;		/* accesses to frozen config space before a reset */
+	unsigned int fences;		/* accesses to config space, frozen or in reset */
 	unsigned int bars;		/* writes to BAR 0 */
 	struct completion closed;
 } last;
@@ -275,14 +276,14 @@ static int last_reset(struct eeh_pe *pe, int option)
 		last.deactivated++;
 	else
 		last.resets++;
-	return 0;
+	return last.fails ? -EIO : 0;
 }
 
 static int last_read_config(struct eeh_dev *edev, int where, int size, u32 *val)
 {
 	if (edev != last.d.edev)
 		return last.real->read_config(edev, where, size, val);
-	last.fences += last.frozen && !last.resets;
+	last.fences += last.frozen && !last.deactivated;
 	*val = 0;
 	return 0;
 }
@@ -291,7 +292,7 @@ static int last_write_config(struct eeh_dev *edev, int where, int size, u32 val)
 {
 	if (edev != last.d.edev)
 		return last.real->write_config(edev, where, size, val);
-	last.fences += last.frozen && !last.resets;
+	last.fences += last.frozen && !last.deactivated;
 	last.bars += where == PCI_BASE_ADDRESS_0;
 	return 0;
 }
@@ -320,7 +321,7 @@ static void last_make(struct kunit *test, int state, u16 vendor, u16 device)
 	KUNIT_ASSERT_NOT_NULL(test, last.pe);
 	last.pe->state = state;
 	atomic_inc(&last.pe->pass_dev_cnt);
-	last.frozen = true;
+	last.frozen = state & EEH_PE_ISOLATED;
 
 	last.real = eeh_ops;
 	last.ops = *eeh_ops;
@@ -346,16 +347,98 @@ static void last_end(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, eeh_pe_free_dev(last.d.edev, last.d.pdn));
 }
 
-#define FROZEN		(EEH_PE_ISOLATED | EEH_PE_CFG_BLOCKED)
-#define RESTRICTED	(FROZEN | EEH_PE_CFG_RESTRICTED)
+#define RESTRICTED	(EEH_PE_ISOLATED | EEH_PE_CFG_BLOCKED | EEH_PE_CFG_RESTRICTED)
 
-/* A user's reset that was left is deactivated, once. */
+static void user_resets(struct kunit *test)
+{
+	eeh_pe_pass(last.pe);
+	KUNIT_EXPECT_EQ(test, eeh_pe_reset(last.pe, EEH_RESET_HOT, true), 0);
+	eeh_pe_unpass(last.pe);
+}
+
+static void expect_in_reset(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, last.deactivated, 0U);
+	KUNIT_EXPECT_TRUE(test, last.frozen);
+	KUNIT_EXPECT_TRUE(test, last.pe->state & EEH_PE_CFG_BLOCKED);
+	KUNIT_EXPECT_TRUE(test, eeh_pe_passed(last.pe));
+}
+
+/* A user's reset goes on while the device is open. It is deactivated when that is closed, once. */
 static void close_ends_reset(struct kunit *test)
 {
-	last_make(test, FROZEN, 0x1af4, 0x1000);
+	last_make(test, 0, 0x1af4, 0x1000);
+	user_resets(test);
+	eeh_pe_pass(last.pe);
+	eeh_pe_unpass(last.pe);
+	expect_in_reset(test);
 	eeh_dev_release(last.pdev);
 	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
-	KUNIT_EXPECT_EQ(test, last.resets, 0U);
+	KUNIT_EXPECT_EQ(test, last.fences, 0U);
+	KUNIT_EXPECT_EQ(test, last.bars, 1U);
+	last_end(test);
+}
+
+/* So it is where config space is blocked by a mere freeze, too, also if the user has thawed it. */
+static void close_ends_reset_thawed(struct kunit *test)
+{
+	last_make(test, EEH_PE_CFG_RESTRICTED, 0x14e4, 0x168e);
+	user_resets(test);
+	last.frozen = false;
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
+	KUNIT_EXPECT_EQ(test, last.bars, 1U);
+	last_end(test);
+}
+
+/* Only the last of two devices ends it: the other one's user may be in the reset. */
+static void close_of_two(struct kunit *test)
+{
+	last_make(test, EEH_PE_CFG_RESTRICTED, 0x14e4, 0x168e);
+	user_resets(test);
+	KUNIT_EXPECT_EQ(test, eeh_dev_open(last.pdev), 0);
+	expect_in_reset(test);
+	eeh_dev_release(last.pdev);
+	expect_in_reset(test);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
+	KUNIT_EXPECT_EQ(test, last.bars, 1U);
+	last_end(test);
+}
+
+/* The device is closed in the middle of an operation, whose end is the last then. */
+static void close_in_operation(struct kunit *test)
+{
+	last_make(test, EEH_PE_CFG_RESTRICTED, 0x14e4, 0x168e);
+	eeh_pe_pass(last.pe);
+	KUNIT_EXPECT_EQ(test, eeh_pe_reset(last.pe, EEH_RESET_HOT, true), 0);
+	eeh_dev_release(last.pdev);
+	expect_in_reset(test);
+	eeh_pe_unpass(last.pe);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
+	KUNIT_EXPECT_EQ(test, last.bars, 1U);
+	last_end(test);
+}
+
+/* What could not be ended is ended by the next user: the host recovered, or firmware failed. */
+static void open_ends_reset(struct kunit *test)
+{
+	last_make(test, 0, 0x1af4, 0x1000);
+	user_resets(test);
+	last.pe->state |= EEH_PE_RECOVERING;
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 0U);
+	last.pe->state &= ~EEH_PE_RECOVERING;
+	last.fails = true;
+	KUNIT_EXPECT_EQ(test, eeh_dev_open(last.pdev), 0);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 2U);
+	last.fails = false;
+	KUNIT_EXPECT_EQ(test, eeh_dev_open(last.pdev), 0);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 3U);
+	KUNIT_EXPECT_EQ(test, last.bars, 1U);
+	eeh_dev_release(last.pdev);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 3U);
 	last_end(test);
 }
 
@@ -365,48 +448,19 @@ static void close_frozen(struct kunit *test)
 	last_make(test, RESTRICTED, 0x14e4, 0x168e);
 	eeh_dev_release(last.pdev);
 	KUNIT_EXPECT_EQ(test, last.fences, 0U);
-	KUNIT_EXPECT_EQ(test, last.resets, 0U);
-	/* It may have been a reset, after all. */
+	KUNIT_EXPECT_EQ(test, last.resets + last.deactivated, 0U);
+	last_end(test);
+}
+
+/* A reset that is made while no device is open ends with its operation. */
+static void closed_and_reset(struct kunit *test)
+{
+	last_make(test, EEH_PE_CFG_RESTRICTED, 0x14e4, 0x168e);
+	eeh_dev_release(last.pdev);
+	user_resets(test);
+	KUNIT_EXPECT_EQ(test, last.resets, 1U);
+	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
 	KUNIT_EXPECT_EQ(test, last.bars, 1U);
-	last_end(test);
-}
-
-/* A user's operation while a device is open: a reset stays, also a RESTRICTED PE's. */
-static void operation_while_open(struct kunit *test)
-{
-	last_make(test, RESTRICTED, 0x14e4, 0x168e);
-	eeh_pe_pass(last.pe);
-	eeh_pe_unpass(last.pe, true);
-	KUNIT_EXPECT_EQ(test, last.deactivated, 0U);
-	KUNIT_EXPECT_TRUE(test, eeh_pe_passed(last.pe));
-	eeh_dev_release(last.pdev);
-	last_end(test);
-}
-
-/* The device is closed while an operation runs, whose end is the last that knows of a reset. */
-static void operation_is_last(struct kunit *test)
-{
-	last_make(test, FROZEN, 0x1af4, 0x1000);
-	eeh_pe_pass(last.pe);
-	eeh_dev_release(last.pdev);
-	KUNIT_EXPECT_EQ(test, last.deactivated, 0U);
-	KUNIT_EXPECT_TRUE(test, eeh_pe_passed(last.pe));
-	last.pe->state |= EEH_PE_CFG_BLOCKED;
-	eeh_pe_unpass(last.pe, false);
-	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
-	last_end(test);
-}
-
-/* A reset that is made while no device is open ends with its call. */
-static void operation_resets(struct kunit *test)
-{
-	last_make(test, RESTRICTED, 0x14e4, 0x168e);
-	eeh_dev_release(last.pdev);
-	eeh_pe_pass(last.pe);
-	KUNIT_EXPECT_EQ(test, eeh_pe_reset(last.pe, EEH_RESET_HOT, true), 0);
-	KUNIT_EXPECT_TRUE(test, last.pe->state & EEH_PE_CFG_BLOCKED);
-	eeh_pe_unpass(last.pe, true);
-	KUNIT_EXPECT_EQ(test, last.deactivated, 1U);
 	last_end(test);
 }
 
@@ -473,11 +527,13 @@ static struct kunit_case pnv_eeh_cases[] = {
 	KUNIT_CASE(walk_ends),
 	KUNIT_CASE(walk_goes_on),
 	KUNIT_CASE(close_ends_reset),
+	KUNIT_CASE(close_ends_reset_thawed),
+	KUNIT_CASE(close_of_two),
+	KUNIT_CASE(close_in_operation),
+	KUNIT_CASE(open_ends_reset),
 	KUNIT_CASE(close_frozen),
 	KUNIT_CASE(close_frozen_reset),
-	KUNIT_CASE(operation_while_open),
-	KUNIT_CASE(operation_is_last),
-	KUNIT_CASE(operation_resets),
+	KUNIT_CASE(closed_and_reset),
 	KUNIT_CASE(open_without_thaw),
 	KUNIT_CASE(close_while_removed),
 	{}
