@@ -1967,7 +1967,7 @@ static void *take_turns(void *arg)
 }
 
 /* Threads that take turns with memory of which only one can have its own. */
-TEST_F_TIMEOUT(limit, threads_in_turn, 120)
+TEST_F(limit, threads_in_turn)
 {
 	struct turns turns = { .c = &self->c, .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct turn turn[4];
