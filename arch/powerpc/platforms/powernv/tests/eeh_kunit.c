@@ -232,6 +232,59 @@ static void walk_goes_on(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, eeh_pe_free_dev(d[i].edev, d[i].pdn));
 }
 
+/* ---- PEs that go ---- */
+
+struct tree_walk {
+	struct device_parts *d;
+	unsigned int steps[3];
+};
+
+/* The first child's device is removed when the walk is there, and with it that PE. */
+static void leave_here(struct eeh_dev *edev, void *data)
+{
+	struct tree_walk *walk = data;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		walk->steps[i] += edev == walk->d[i].edev;
+	if (edev == walk->d[1].edev && edev->pe)
+		eeh_pe_tree_remove(edev);
+}
+
+/* The PE at which a walk stands leaves the tree, as a VF's does: those behind it are reached. */
+static void tree_walk_goes_on(struct kunit *test)
+{
+	struct device_parts d[3];
+	struct tree_walk walk = { .d = d };
+	struct eeh_pe *pe;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		device_make(test, &d[i]);
+		d[i].edev->pe_config_addr = NO_PE - i;
+		KUNIT_ASSERT_NULL(test, eeh_pe_get(d[i].edev->controller, NO_PE - i));
+	}
+	pci_lock_rescan_remove();
+	KUNIT_EXPECT_EQ(test, eeh_pe_tree_insert(d[0].edev, NULL), 0);
+	pe = d[0].edev->pe;
+	for (i = 1; i < 3; i++)
+		KUNIT_EXPECT_EQ(test, eeh_pe_tree_insert(d[i].edev, pe), 0);
+	KUNIT_EXPECT_PTR_EQ(test, d[1].edev->pe->parent, pe);
+	eeh_pe_dev_traverse(pe, leave_here, &walk);
+	KUNIT_EXPECT_NULL(test, d[1].edev->pe);
+	KUNIT_EXPECT_GE(test, walk.steps[0], 1U);
+	KUNIT_EXPECT_EQ(test, walk.steps[1], 1U);
+	KUNIT_EXPECT_EQ(test, walk.steps[2], 1U);
+	/* The tree's and the children's: what has left goes with its device. None is the walk's. */
+	KUNIT_EXPECT_EQ(test, refcount_read(&pe->ref), 3U);
+	KUNIT_EXPECT_EQ(test, refcount_read(&d[2].edev->pe->ref), 1U);
+	for (i = 2; i >= 0; i -= 2)
+		eeh_pe_tree_remove(d[i].edev);
+	pci_unlock_rescan_remove();
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_TRUE(test, eeh_pe_free_dev(d[i].edev, d[i].pdn));
+}
+
 /* ---- the last user closes a device ---- */
 
 static struct {
@@ -526,6 +579,7 @@ static struct kunit_case pnv_eeh_cases[] = {
 	KUNIT_CASE(device_without_pe),
 	KUNIT_CASE(walk_ends),
 	KUNIT_CASE(walk_goes_on),
+	KUNIT_CASE(tree_walk_goes_on),
 	KUNIT_CASE(close_ends_reset),
 	KUNIT_CASE(close_ends_reset_thawed),
 	KUNIT_CASE(close_of_two),
