@@ -415,12 +415,15 @@ static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 	return want;
 }
 
+/* How often a busy hypervisor is asked at most where preemption is off */
+#define BUSY_TRIES	1000
+
 /*
  * Put back entry @i of @t. If the hypervisor refuses that, clear the entry and log it. If it also
  * refuses to clear the entry, the entry may lead where it should have led: then it holds that
- * page, too, besides what it held before.
+ * page, too, besides what it held before. Returns false in that case.
  */
-static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
+static bool one_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
 			const struct target *t, unsigned long i)
 {
 	struct old_fill f = { .tbl = g->tbl, .view = view };
@@ -430,7 +433,7 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 
 	if (old == new ||
 	    !g->tbl->it_ops->set_user(g->tbl, entry, 1, live ? fill_old : NULL, &f))
-		return;
+		return true;
 	if (!live || g->tbl->it_ops->set_user(g->tbl, entry, 1, NULL, NULL)) {
 		pr_warn_ratelimited("iommu: TCE %lx is unknown, memory stays pinned\n", entry);
 		if (t->mem)
@@ -439,29 +442,35 @@ static void one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 			iommu_user_pin_more(pfn_to_page((new & IOMMU_VIEW_UA) >> PAGE_SHIFT), 1);
 		if (!live)
 			view_change(g->tbl, view, new);
-		return;
+		return false;
 	}
 	pr_warn_ratelimited("iommu: TCE %lx could not be restored\n", entry);
 	if (held_count(g, view, 1, &err)) {
 		view_change(g->tbl, view, 0);
 		iommu_user_gather_range(g, entry, 1);
 	}
+	return true;
 }
 
 /*
  * Put back the @n entries of locked lines that a failed call should have set, from their view
- * words: with one call, or one by one if that fails, too.
+ * words: with one call, or one by one if that fails, too. Returns false if some stay unknown.
  */
-static void many_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
+static bool many_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
 			 unsigned long n, const struct target *t)
 {
 	struct old_fill f = { .tbl = g->tbl, .view = view };
+	unsigned int tries = BUSY_TRIES;
 	unsigned long i;
+	bool known = true;
+	int err;
 
-	if (!g->tbl->it_ops->set_user(g->tbl, entry, n, fill_old, &f))
-		return;
-	for (i = 0; i < n; i++)
-		one_restore(g, view + i, entry + i, t, i);
+	do
+		err = g->tbl->it_ops->set_user(g->tbl, entry, n, fill_old, &f);
+	while (err == -EAGAIN && --tries);
+	for (i = 0; err && i < n; i++)
+		known &= one_restore(g, view + i, entry + i, t, i);
+	return known;
 }
 
 /*
@@ -477,9 +486,13 @@ static int entries_change(struct iommu_user_gather *g, const struct iommu_span *
 
 	if (unlikely(ret)) {
 		held_uncount(g, span->view, n);
-		/* Some entries may have been cleared. Clearing them is repeated. */
-		if (room >= 0 && n > 1 && t->dir != DMA_NONE)
-			many_restore(g, span->view, entry, n, t);
+		/*
+		 * Some entries may have been cleared. Clearing them is repeated. But a busy
+		 * hypervisor must not be asked again and again where each time more stays held.
+		 */
+		if (room >= 0 && n > 1 && t->dir != DMA_NONE &&
+		    !many_restore(g, span->view, entry, n, t))
+			ret = -EIO;
 	} else {
 		for (i = 0; i < n; i++)
 			view_change(g->tbl, span->view + i, target_word(t, g->tbl, i));

@@ -692,16 +692,19 @@ static const long busy_codes[] = {
 
 /* Busy is no error: again, until it is not. */
 static void busy_at(struct kunit *test, long rc, unsigned long first, unsigned long n,
-		    unsigned long at)
+		    unsigned long at, bool restores)
 {
 	struct fixture *f = test->priv;
 	unsigned long done;
 
 	hv_fail(at, rc, 5);
+	hv.restores = restores;
 	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 7), &done), 0);
 	KUNIT_EXPECT_EQ(test, hv.times, 0U);
 	expect_model(test, "busy");
-	hv_fail(at, rc, 5);
+	/* Nothing stays held, if the old entries can't be put back at once either. */
+	hv_fail(at, rc, 50);
+	hv.restores = restores;
 	KUNIT_EXPECT_EQ(test, map(f, first, n, ua_of(f, 9), &done), 0);
 	KUNIT_EXPECT_EQ(test, hv.times, 0U);
 	expect_model(test, "busy");
@@ -714,12 +717,14 @@ static void busy_at(struct kunit *test, long rc, unsigned long first, unsigned l
 
 static void busy(struct kunit *test)
 {
-	unsigned int i;
+	unsigned int i, restores;
 
 	for (i = 0; i < ARRAY_SIZE(busy_codes); i++) {
-		busy_at(test, busy_codes[i], 60, 40, 70);
-		busy_at(test, busy_codes[i], 60, 1, 60);
-		busy_at(test, busy_codes[i], 500, 700, 1030);
+		for (restores = 0; restores < 2; restores++) {
+			busy_at(test, busy_codes[i], 60, 40, 70, restores);
+			busy_at(test, busy_codes[i], 60, 1, 60, restores);
+			busy_at(test, busy_codes[i], 500, 700, 1030, restores);
+		}
 	}
 }
 
