@@ -229,12 +229,14 @@ int iommu_user_pins_charge(struct iommu_table *tbl)
  * iommu_user_pins_uncharge() - uncharge the pages beyond the window's size
  * @tbl: revoked table without live entries. Entries that a hypervisor did not clear stay charged
  *
- * Context: may sleep; not under mmap_lock.
+ * Context: may sleep, for one RCU grace period; not under mmap_lock.
  */
 void iommu_user_pins_uncharge(struct iommu_table *tbl)
 {
 	long more;
 
+	/* A section may have cleared an entry, and not yet returned the room. */
+	synchronize_rcu();
 	mutex_lock(&tbl->it_grow);
 	more = atomic_long_read(&tbl->it_pin_room) - pins_window(tbl);
 	if (more > 0) {
