@@ -286,7 +286,7 @@ bool kvmppc_tce_registered(struct iommu_table *tbl, unsigned long ua, unsigned l
 		return true;
 	for (; left; left -= len, ua += len) {
 		len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
-		if (len <= (long)mask || (hpa & mask))
+		if (len <= (long)mask || ((ua | hpa) & mask))
 			return false;
 		len = min((unsigned long)len & ~mask, left);
 	}
