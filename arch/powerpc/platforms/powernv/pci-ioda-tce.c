@@ -26,6 +26,7 @@
 #include <linux/rculist.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 
 #include <asm/iommu.h>
 #include <asm/iommu_domain.h>
@@ -37,6 +38,13 @@
 
 /* Index bits plus page bits stay below this, as they always have on IODA2. */
 #define PNV_TCE_ADDR_BITS	54
+
+/*
+ * Guards every table's it_group_list. A table's groups may have different owners, which hold no
+ * lock in common: a container sets it in one while another, of which the firmware refused to
+ * close the window, goes back to the host. Readers use RCU, or real mode.
+ */
+static DEFINE_SPINLOCK(group_list_lock);
 
 /**
  * pnv_ioda_parse_tce_sizes - the IOMMU page sizes of a PHB
@@ -367,7 +375,7 @@ long pnv_pci_ioda2_create_domain_table(struct iommu_table_group *table_group,
  * @tbl: the table; the group takes a reference
  * @table_group: the group
  *
- * Context: may sleep; serialised by the group's owner.
+ * Context: may sleep. The group's owner serialises this for the group, not for the table.
  * Return: 0; -EBUSY: the group has a table there; -ENOMEM.
  */
 long pnv_pci_link_table_and_group(int node, int num, struct iommu_table *tbl,
@@ -383,7 +391,9 @@ long pnv_pci_link_table_and_group(int node, int num, struct iommu_table *tbl,
 		return -ENOMEM;
 
 	tgl->table_group = table_group;
+	spin_lock(&group_list_lock);
 	list_add_rcu(&tgl->next, &tbl->it_group_list);
+	spin_unlock(&group_list_lock);
 	WRITE_ONCE(table_group->tables[num], iommu_tce_table_get(tbl));
 	return 0;
 }
@@ -393,7 +403,10 @@ long pnv_pci_link_table_and_group(int node, int num, struct iommu_table *tbl,
  * @num: which window
  * @table_group: the group
  *
- * Context: may sleep; serialised by the group's owner.
+ * Hypercalls may still invalidate through the link until a grace period has passed: the group must
+ * stay as long.
+ *
+ * Context: may sleep. The group's owner serialises this for the group, not for the table.
  */
 void pnv_pci_unlink_table_and_group(int num, struct iommu_table_group *table_group)
 {
@@ -401,6 +414,7 @@ void pnv_pci_unlink_table_and_group(int num, struct iommu_table_group *table_gro
 	struct iommu_table_group_link *tgl;
 
 	WRITE_ONCE(table_group->tables[num], NULL);
+	spin_lock(&group_list_lock);
 	list_for_each_entry(tgl, &tbl->it_group_list, next) {
 		if (tgl->table_group == table_group) {
 			list_del_rcu(&tgl->next);
@@ -408,5 +422,6 @@ void pnv_pci_unlink_table_and_group(int num, struct iommu_table_group *table_gro
 			break;
 		}
 	}
+	spin_unlock(&group_list_lock);
 	iommu_tce_table_put(tbl);
 }

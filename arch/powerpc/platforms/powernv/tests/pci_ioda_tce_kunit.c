@@ -1279,6 +1279,50 @@ static void links(struct kunit *test)
 	iommu_tce_table_put(other);
 }
 
+#define LINK_ROUNDS	50000
+
+static bool table_has_group(struct iommu_table *tbl, struct iommu_table_group *group)
+{
+	struct iommu_table_group_link *tgl;
+	bool found = false;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(tgl, &tbl->it_group_list, next)
+		found |= tgl->table_group == group;
+	rcu_read_unlock();
+	return found;
+}
+
+/* A group of its own enters and leaves the table again and again. */
+static int link_own(struct race *race, int nr)
+{
+	struct iommu_table_group group = {};
+	int i;
+
+	for (i = 0; i < LINK_ROUNDS; i++) {
+		if (pnv_pci_link_table_and_group(NUMA_NO_NODE, 0, race->tbl, &group) ||
+		    !table_has_group(race->tbl, &group))
+			return -1;
+		pnv_pci_unlink_table_and_group(0, &group);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* The groups of a table have no lock in common. */
+static void race_links(struct kunit *test)
+{
+	struct race race = { .fn = link_own };
+	int ret;
+
+	race.tbl = table_make(0, 16, 31, 1, NULL, &ret);
+	KUNIT_ASSERT_NOT_NULL(test, race.tbl);
+	race_run(test, &race, THREADS);
+	KUNIT_EXPECT_TRUE(test, list_empty(&race.tbl->it_group_list));
+	KUNIT_EXPECT_EQ(test, 1U, kref_read(&race.tbl->it_kref));
+	iommu_tce_table_put(race.tbl);
+}
+
 /*
  * Who has found a table under RCU may look at it until the section ends, and finds that
  * it can't be had any more. Memory that is free is the next that is given out.
@@ -1464,6 +1508,7 @@ static struct kunit_case tce_test_cases[] = {
 	KUNIT_CASE(race_missing_levels),
 	KUNIT_CASE(race_reclaim),
 	KUNIT_CASE(links),
+	KUNIT_CASE(race_links),
 	KUNIT_CASE(freed_after_readers),
 	KUNIT_CASE(race_get_table),
 	KUNIT_CASE(phb3_kill),
