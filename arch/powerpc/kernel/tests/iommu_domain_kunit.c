@@ -182,7 +182,6 @@ static void fake_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 }
 
 static struct iommu_table_ops fake_table_ops = {
-	.get = pnv_tce_get,
 	.tce_kill = fake_kill,
 	.free = iommu_levels_destroy,
 };

@@ -71,90 +71,6 @@ unsigned long pnv_ioda_parse_tce_sizes(struct pnv_phb *phb)
 	return sizes;
 }
 
-/**
- * pnv_tce_set - map kernel memory in a host's own table
- * @tbl: the table
- * @index: first entry, as on the bus
- * @npages: entries
- * @uaddr: linear map address of the memory
- * @direction: what the device may do
- *
- * A device that may write may read too.
- *
- * Context: any with the MMU on.
- * Return: 0, or -ENOMEM with no entry changed.
- */
-int pnv_tce_set(struct iommu_table *tbl, long index, long npages,
-		unsigned long uaddr, enum dma_data_direction direction)
-{
-	const unsigned long first = index - tbl->it_offset, end = first + npages;
-	const unsigned long size = BIT(tbl->it_page_shift);
-	unsigned long i, n, tce = __pa(uaddr) & ~(size - 1);
-	struct iommu_span span;
-
-	for (i = first; i < end; i += span.nr) {
-		iommu_levels_walk(tbl, i, &span);
-		if (!span.tce) {
-			if (iommu_levels_grow_host(tbl, i, GFP_ATOMIC))
-				return -ENOMEM;
-			span.nr = 0;
-		}
-	}
-
-	tce |= iommu_direction_to_tce_perm(direction);
-	if (tce & TCE_PCI_WRITE)
-		tce |= TCE_PCI_READ;
-	for (i = first; i < end; i += n) {
-		iommu_levels_walk(tbl, i, &span);
-		n = min(span.nr, end - i);
-		for (__be64 *p = span.tce; p < span.tce + n; p++, tce += size)
-			iommu_tce_store(p, tce);
-	}
-	return 0;
-}
-
-/**
- * pnv_tce_clear - clear entries of a host's own table
- * @tbl: the table
- * @index: first entry, as on the bus
- * @npages: entries
- *
- * Holes are skipped whole.
- *
- * Context: any with the MMU on.
- */
-void pnv_tce_clear(struct iommu_table *tbl, long index, long npages)
-{
-	const unsigned long first = index - tbl->it_offset, end = first + npages;
-	struct iommu_span span;
-	unsigned long i, n;
-
-	for (i = first; i < end; i += n) {
-		iommu_levels_walk(tbl, i, &span);
-		n = min(span.nr, end - i);
-		if (!span.tce)
-			continue;
-		for (__be64 *p = span.tce; p < span.tce + n; p++)
-			WRITE_ONCE(*p, 0);
-	}
-}
-
-/**
- * pnv_tce_get - read an entry
- * @tbl: the table
- * @index: entry, as on the bus
- *
- * Context: RCU read side if @tbl has a view; any with the MMU on otherwise.
- * Return: the TCE, 0 where there is no level.
- */
-unsigned long pnv_tce_get(struct iommu_table *tbl, long index)
-{
-	struct iommu_span span;
-
-	iommu_levels_walk(tbl, index - tbl->it_offset, &span);
-	return span.tce ? iommu_tce_load(span.tce) : 0;
-}
-
 static void phb3_store(struct pnv_phb *phb, u64 val)
 {
 	__raw_writeq_be(val, phb->regs + PHB3_TCE_KILL);
@@ -224,26 +140,68 @@ void pnv_pci_ioda2_tce_kill(struct iommu_table *tbl, unsigned long index,
 	mb(); /* invalidate-before-drop */
 }
 
-static int pnv_ioda2_tce_set(struct iommu_table *tbl, long index, long npages,
-			     unsigned long uaddr, enum dma_data_direction direction,
-			     unsigned long attrs)
+/* A device that may write may read too. -ENOMEM: no entry has changed. */
+static int pnv_tce_set(struct iommu_table *tbl, long index, long npages,
+		       unsigned long uaddr, enum dma_data_direction direction,
+		       unsigned long attrs)
 {
-	int ret = pnv_tce_set(tbl, index, npages, uaddr, direction);
+	const unsigned long first = index - tbl->it_offset, end = first + npages;
+	const unsigned long size = BIT(tbl->it_page_shift);
+	unsigned long i, n, tce = __pa(uaddr) & ~(size - 1);
+	struct iommu_span span;
 
-	if (!ret)
-		pnv_pci_ioda2_tce_kill(tbl, index, npages);
-	return ret;
+	for (i = first; i < end; i += span.nr) {
+		iommu_levels_walk(tbl, i, &span);
+		if (!span.tce) {
+			if (iommu_levels_grow_host(tbl, i, GFP_ATOMIC))
+				return -ENOMEM;
+			span.nr = 0;
+		}
+	}
+
+	tce |= iommu_direction_to_tce_perm(direction);
+	if (tce & TCE_PCI_WRITE)
+		tce |= TCE_PCI_READ;
+	for (i = first; i < end; i += n) {
+		iommu_levels_walk(tbl, i, &span);
+		n = min(span.nr, end - i);
+		for (__be64 *p = span.tce; p < span.tce + n; p++, tce += size)
+			iommu_tce_store(p, tce);
+	}
+	pnv_pci_ioda2_tce_kill(tbl, index, npages);
+	return 0;
 }
 
-static void pnv_ioda2_tce_clear(struct iommu_table *tbl, long index, long npages)
+/* Holes are skipped whole. */
+static void pnv_tce_clear(struct iommu_table *tbl, long index, long npages)
 {
-	pnv_tce_clear(tbl, index, npages);
+	const unsigned long first = index - tbl->it_offset, end = first + npages;
+	struct iommu_span span;
+	unsigned long i, n;
+
+	for (i = first; i < end; i += n) {
+		iommu_levels_walk(tbl, i, &span);
+		n = min(span.nr, end - i);
+		if (!span.tce)
+			continue;
+		for (__be64 *p = span.tce; p < span.tce + n; p++)
+			WRITE_ONCE(*p, 0);
+	}
 	pnv_pci_ioda2_tce_kill(tbl, index, npages);
 }
 
+/* 0 where there is no level */
+static unsigned long pnv_tce_get(struct iommu_table *tbl, long index)
+{
+	struct iommu_span span;
+
+	iommu_levels_walk(tbl, index - tbl->it_offset, &span);
+	return span.tce ? iommu_tce_load(span.tce) : 0;
+}
+
 static struct iommu_table_ops pnv_ioda2_table_ops = {
-	.set = pnv_ioda2_tce_set,
-	.clear = pnv_ioda2_tce_clear,
+	.set = pnv_tce_set,
+	.clear = pnv_tce_clear,
 	.get = pnv_tce_get,
 #ifdef CONFIG_IOMMU_API
 	.tce_kill = pnv_pci_ioda2_tce_kill,
@@ -252,8 +210,8 @@ static struct iommu_table_ops pnv_ioda2_table_ops = {
 };
 
 static struct iommu_table_ops pnv_phb3_table_ops = {
-	.set = pnv_ioda2_tce_set,
-	.clear = pnv_ioda2_tce_clear,
+	.set = pnv_tce_set,
+	.clear = pnv_tce_clear,
 	.get = pnv_tce_get,
 #ifdef CONFIG_IOMMU_API
 	.tce_kill = pnv_pci_ioda2_tce_kill,

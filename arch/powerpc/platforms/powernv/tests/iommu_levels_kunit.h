@@ -15,9 +15,6 @@
 #define iommu_levels_reclaim		kunit_levels_reclaim
 #define iommu_levels_prune		kunit_levels_prune
 #define pnv_ioda_parse_tce_sizes	kunit_pnv_ioda_parse_tce_sizes
-#define pnv_tce_set			kunit_pnv_tce_set
-#define pnv_tce_clear			kunit_pnv_tce_clear
-#define pnv_tce_get			kunit_pnv_tce_get
 #define pnv_pci_ioda2_tce_kill_pe	kunit_pnv_pci_ioda2_tce_kill_pe
 #define pnv_pci_ioda2_tce_kill		kunit_pnv_pci_ioda2_tce_kill
 #define pnv_pci_table_ops		kunit_pnv_pci_table_ops

@@ -54,11 +54,8 @@ static void test_kill(struct iommu_table *tbl, unsigned long index, unsigned lon
 	atomic_inc(&kills);
 }
 
-static struct iommu_table_ops test_ops = {
-	.get = pnv_tce_get,
-	.tce_kill = test_kill,
-	.free = iommu_levels_destroy,
-};
+/* A PHB's, but for tce_kill() */
+static struct iommu_table_ops test_ops;
 
 static struct iommu_table *table_alloc(void)
 {
@@ -144,12 +141,15 @@ static void expect_nothing_left(struct kunit *test)
 
 static int tce_test_init(struct kunit *test)
 {
+	static struct pnv_phb phb;
 	struct fixture *f = kunit_kzalloc(test, sizeof(*f), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, f);
 	f->mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, f->mm);
 	prandom_seed_state(&f->rnd, 20180703);
+	test_ops = *pnv_pci_table_ops(&phb);
+	test_ops.tce_kill = test_kill;
 	rcu_barrier();
 	f->blocks = atomic_long_read(&iommu_levels_probe.blocks);
 	f->bytes = atomic_long_read(&iommu_levels_probe.bytes);
@@ -346,7 +346,7 @@ static int model_check_one(struct model *m, unsigned int s, unsigned long i)
 	struct tve tve = table_tve(tbl);
 	u64 want = m->tce[s][i], word;
 
-	if (pnv_tce_get(tbl, index) != want ||
+	if (tbl->it_ops->get(tbl, index) != want ||
 	    hw_walk(&tve, index << tbl->it_page_shift) != want)
 		return -1;
 	if (tbl->it_mm && (user_get(tbl, idx, &word) != want || word != model_word(want)))
@@ -399,7 +399,7 @@ static int model_step(struct kunit *test, struct model *m)
 			user_clear(tbl, idx, nr);
 			iommu_levels_reclaim(tbl, idx, nr);
 		} else {
-			pnv_tce_clear(tbl, idx + tbl->it_offset, nr);
+			tbl->it_ops->clear(tbl, idx + tbl->it_offset, nr);
 		}
 		model_clear(m, idx, nr);
 		return 0;
@@ -419,9 +419,9 @@ static int model_step(struct kunit *test, struct model *m)
 		}
 		if (tbl->it_mm)
 			return 0;
-		return pnv_tce_set(tbl, idx + tbl->it_offset, nr, (unsigned long)__va(pa),
-				   perm == 1 ? DMA_TO_DEVICE :
-				   perm == 2 ? DMA_FROM_DEVICE : DMA_BIDIRECTIONAL);
+		return tbl->it_ops->set(tbl, idx + tbl->it_offset, nr, (unsigned long)__va(pa),
+					perm == 1 ? DMA_TO_DEVICE :
+					perm == 2 ? DMA_FROM_DEVICE : DMA_BIDIRECTIONAL, 0);
 	}
 }
 
@@ -855,7 +855,8 @@ static int try_set(struct kunit *test, void *arg)
 		ret = user_set(tbl, idx, BIT(40) | RW, 0) ?:
 		      user_set(tbl, idx + 1, BIT(40) | RW, 0);
 	else
-		ret = pnv_tce_set(tbl, idx, 2, (unsigned long)__va(BIT(40)), DMA_BIDIRECTIONAL);
+		ret = tbl->it_ops->set(tbl, idx, 2, (unsigned long)__va(BIT(40)),
+				       DMA_BIDIRECTIONAL, 0);
 	if (ret && c->user) {
 		/* from the same state each time */
 		after = atomic_long_xchg(&iommu_levels_probe.fail_after, -1);
@@ -1119,8 +1120,9 @@ static int grow_same(struct race *race, int nr)
 		if (tbl->it_mm)
 			ret = user_set(tbl, idx, ((idx + 1) << 12) | RW, 0);
 		else
-			ret = pnv_tce_set(tbl, idx, 1, (unsigned long)__va((idx + 1) << 12),
-					  DMA_BIDIRECTIONAL);
+			ret = tbl->it_ops->set(tbl, idx, 1,
+					       (unsigned long)__va((idx + 1) << 12),
+					       DMA_BIDIRECTIONAL, 0);
 	}
 	return ret;
 }
