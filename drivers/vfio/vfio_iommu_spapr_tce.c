@@ -197,12 +197,6 @@ static struct tce_container *tce_container_next(struct tce_container *container,
 	return found;
 }
 
-/* An error of platform code, made one that an ioctl may return */
-static int tce_errno(long ret)
-{
-	return ret > 0 || ret < -MAX_ERRNO ? -EIO : ret;
-}
-
 /* Make current's mm the container's owner, unless it has another one. */
 static int tce_mm_set(struct tce_container *container)
 {
@@ -220,21 +214,13 @@ static int tce_mm_set(struct tce_container *container)
 
 /* ---- registered memory ---- */
 
-static int tce_region_cmp(u64 vaddr, u64 size, const struct tce_region *region)
-{
-	if (vaddr != region->vaddr)
-		return vaddr < region->vaddr ? -1 : 1;
-	if (size != region->size)
-		return size < region->size ? -1 : 1;
-	return 0;
-}
-
 static int tce_region_find_cmp(const void *key, const struct rb_node *node)
 {
-	const struct tce_region *want = key;
+	const struct tce_region *want = key, *region = rb_entry(node, struct tce_region, node);
 
-	return tce_region_cmp(want->vaddr, want->size,
-			      rb_entry(node, struct tce_region, node));
+	if (want->vaddr != region->vaddr)
+		return want->vaddr < region->vaddr ? -1 : 1;
+	return want->size < region->size ? -1 : want->size > region->size;
 }
 
 static int tce_region_add_cmp(struct rb_node *new, const struct rb_node *node)
@@ -350,35 +336,26 @@ static int tce_regions_forget(struct mm_struct *mm, u64 vaddr, u64 size)
 }
 
 /*
- * Claim a range for a registration, by a node in the tree: a second caller with the same range
- * fails immediately. -ESTALE: this container's unregistration of the range was refused.
+ * A node in the tree claims the range: a second call with the same range fails immediately.
+ * -ESTALE: unregistering the range was refused, see tce_regions_forget().
  */
-static int tce_region_claim(struct tce_container *container, struct tce_region *region)
-{
-	struct rb_node *node;
-	int ret = 0;
-
-	mutex_lock(&container->region_lock);
-	node = rb_find_add(&region->node, &container->regions, tce_region_add_cmp);
-	if (node)
-		ret = rb_entry(node, struct tce_region, node)->refused ? -ESTALE : -EBUSY;
-	mutex_unlock(&container->region_lock);
-	return ret;
-}
-
-/* -ESTALE: unregistering the range was refused, see tce_regions_forget(). */
 static int tce_region_try_register(struct tce_container *container, u64 vaddr, u64 size)
 {
 	struct mm_iommu_region *mem;
 	struct tce_region *region;
-	int ret;
+	struct rb_node *node;
+	int ret = 0;
 
 	region = kzalloc_obj(*region, GFP_KERNEL_ACCOUNT);
 	if (!region)
 		return -ENOMEM;
 	region->vaddr = vaddr;
 	region->size = size;
-	ret = tce_region_claim(container, region);
+	mutex_lock(&container->region_lock);
+	node = rb_find_add(&region->node, &container->regions, tce_region_add_cmp);
+	if (node)
+		ret = rb_entry(node, struct tce_region, node)->refused ? -ESTALE : -EBUSY;
+	mutex_unlock(&container->region_lock);
 	if (ret) {
 		kfree(region);
 		return ret;
@@ -468,13 +445,6 @@ static struct iommu_table_group *tce_first_table_group(struct tce_container *con
 	lockdep_assert_held(&container->lock);
 	group = list_first_entry_or_null(&container->groups, struct tce_group, next);
 	return group ? tce_table_group(group) : NULL;
-}
-
-static bool tce_has_windows_ops(struct iommu_table_group *table_group)
-{
-	const struct iommu_table_group_ops *ops = table_group->ops;
-
-	return ops && ops->create_table && ops->set_window && ops->unset_window;
 }
 
 static u64 tce_window_start(struct iommu_table *tbl)
@@ -590,7 +560,7 @@ static int tce_group_set_windows(struct tce_container *container,
 		tbl = tce_window(container, num);
 		if (!tbl)
 			continue;
-		ret = tce_errno(table_group->ops->set_window(table_group, num, tbl));
+		ret = table_group->ops->set_window(table_group, num, tbl);
 		if (ret)
 			break;
 	}
@@ -599,13 +569,6 @@ static int tce_group_set_windows(struct tce_container *container,
 			table_group->ops->unset_window(table_group, num);
 	return ret;
 }
-
-/* Arguments of create_table() */
-struct tce_window_shape {
-	u32 page_shift;
-	u32 levels;
-	u64 size;
-};
 
 /* Set a new table in all groups. On error it is set in none and has been put. */
 static int tce_window_set(struct tce_container *container, unsigned int num,
@@ -618,7 +581,7 @@ static int tce_window_set(struct tce_container *container, unsigned int num,
 	lockdep_assert_held(&container->lock);
 	list_for_each_entry(group, &container->groups, next) {
 		table_group = tce_table_group(group);
-		ret = tce_errno(table_group->ops->set_window(table_group, num, tbl));
+		ret = table_group->ops->set_window(table_group, num, tbl);
 		if (ret) {
 			/* KVM may have found it in a group. */
 			iommu_user_revoke(&tbl, 1);
@@ -631,7 +594,7 @@ static int tce_window_set(struct tce_container *container, unsigned int num,
 }
 
 static int tce_window_create(struct tce_container *container, unsigned int num,
-			     const struct tce_window_shape *shape)
+			     const struct vfio_iommu_spapr_tce_create *create)
 {
 	struct iommu_table_group *table_group = tce_first_table_group(container);
 	struct iommu_table *tbl = NULL;
@@ -639,17 +602,10 @@ static int tce_window_create(struct tce_container *container, unsigned int num,
 
 	if (!table_group)
 		return -ENXIO;
-	if (!tce_has_windows_ops(table_group))
-		return -EPERM;
-	if (shape->page_shift >= 64 ||
-	    !(table_group->pgsizes & BIT_ULL(shape->page_shift)) ||
-	    !shape->size || shape->size & (BIT_ULL(shape->page_shift) - 1))
-		return -EINVAL;
-
-	/* Charges what it allocates, and undoes both on error. */
-	ret = tce_errno(table_group->ops->create_table(table_group, num,
-						       shape->page_shift, shape->size,
-						       shape->levels, container->mm, &tbl));
+	/* Checks the arguments, charges what it allocates, and undoes both on error. */
+	ret = table_group->ops->create_table(table_group, num, create->page_shift,
+					     create->window_size, create->levels,
+					     container->mm, &tbl);
 	if (ret)
 		return ret;
 	/* Before a group has the table, as KVM and devices find it there. */
@@ -661,15 +617,19 @@ static int tce_window_create(struct tce_container *container, unsigned int num,
 static int tce_default_window_create(struct tce_container *container)
 {
 	struct iommu_table_group *table_group = tce_first_table_group(container);
-	struct tce_window_shape shape = { .page_shift = IOMMU_PAGE_SHIFT_4K, .levels = 1 };
+	struct vfio_iommu_spapr_tce_create create = {
+		.page_shift = IOMMU_PAGE_SHIFT_4K,
+		.levels = 1,
+	};
 	int ret;
 
 	if (!table_group)
 		return -ENODEV;
-	shape.size = table_group->tce32_size;
-	ret = tce_window_create(container, 0, &shape);
-	trace_vfio_spapr_tce_window_create(container, table_group->tce32_start, shape.size,
-					   shape.page_shift, shape.levels, ret);
+	create.window_size = table_group->tce32_size;
+	ret = tce_window_create(container, 0, &create);
+	trace_vfio_spapr_tce_window_create(container, table_group->tce32_start,
+					   create.window_size, create.page_shift,
+					   create.levels, ret);
 	if (!ret)
 		container->def_window_pending = false;
 	return ret;
@@ -1059,11 +1019,6 @@ static int tce_ioctl_create(struct tce_container *container, union tce_param *pa
 {
 	struct vfio_iommu_spapr_tce_create *create = &param->create;
 	u64 __user *out = arg + offsetof(typeof(*create), start_addr);
-	struct tce_window_shape shape = {
-		.page_shift = create->page_shift,
-		.levels = create->levels,
-		.size = create->window_size,
-	};
 	int ret = tce_mm_set(container), num;
 	struct iommu_table *tbl = NULL;
 	u64 start = 0;
@@ -1073,13 +1028,13 @@ static int tce_ioctl_create(struct tce_container *container, union tce_param *pa
 	if (mutex_lock_killable(&container->lock))
 		return -EINTR;
 	num = tce_window_slot(container);
-	ret = num < 0 ? num : tce_window_create(container, num, &shape);
+	ret = num < 0 ? num : tce_window_create(container, num, create);
 	if (!ret) {
 		tbl = iommu_tce_table_get(tce_window(container, num));
 		start = tce_window_start(tbl);
 	}
-	trace_vfio_spapr_tce_window_create(container, start, shape.size, shape.page_shift,
-					   shape.levels, ret);
+	trace_vfio_spapr_tce_window_create(container, start, create->window_size,
+					   create->page_shift, create->levels, ret);
 	mutex_unlock(&container->lock);
 	if (ret)
 		return ret;
@@ -1510,7 +1465,6 @@ static void *tce_iommu_open(unsigned long arg)
 
 /* May a group with @table_group join? */
 static int tce_group_check(struct tce_container *container,
-			   struct iommu_group *iommu_group,
 			   struct iommu_table_group *table_group)
 {
 	struct iommu_table_group *other;
@@ -1526,12 +1480,9 @@ static int tce_group_check(struct tce_container *container,
 		return -EBUSY;
 
 	list_for_each_entry(group, &container->groups, next) {
-		if (group->grp == iommu_group)
-			return -EBUSY;
 		other = tce_table_group(group);
 		/* Groups share tables, so they must be of the same kind of hardware. */
-		if (!other->ops || other->ops != table_group->ops ||
-		    !other->ops->shares_tables)
+		if (other->ops != table_group->ops || !other->ops->shares_tables)
 			return -EPERM;
 	}
 	return 0;
@@ -1553,7 +1504,7 @@ static int tce_iommu_attach_group(void *iommu_data, struct iommu_group *iommu_gr
 	group->grp = iommu_group;
 
 	mutex_lock(&container->lock);
-	ret = tce_group_check(container, iommu_group, table_group) ?:
+	ret = tce_group_check(container, table_group) ?:
 	      tce_group_set_windows(container, table_group);
 	if (ret) {
 		kfree(group);
