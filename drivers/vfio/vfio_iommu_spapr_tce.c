@@ -542,8 +542,7 @@ static void tce_windows_remove(struct tce_container *container, unsigned int mas
 	for (num = 0; num < ARRAY_SIZE(tbl); num++) {
 		if (!tbl[num])
 			continue;
-		trace_vfio_spapr_tce_window_remove(container, tce_window_start(tbl[num]),
-						   0);
+		trace_vfio_spapr_tce_window_remove(container, tce_window_start(tbl[num]));
 		tce_window_drop(container, num, tbl[num], NULL);
 	}
 }
@@ -1084,7 +1083,7 @@ static int tce_ioctl_remove(struct tce_container *container, union tce_param *pa
 		ret = -ENXIO;
 	} else if (container->def_window_pending && start == table_group->tce32_start) {
 		container->def_window_pending = false;
-		trace_vfio_spapr_tce_window_remove(container, start, 0);
+		trace_vfio_spapr_tce_window_remove(container, start);
 	} else if (mask) {
 		tce_windows_remove(container, mask);
 	} else {

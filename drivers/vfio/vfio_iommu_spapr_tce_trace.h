@@ -66,20 +66,17 @@ TRACE_EVENT(vfio_spapr_tce_window_create,
 );
 
 TRACE_EVENT(vfio_spapr_tce_window_remove,
-	TP_PROTO(void *container, u64 start, int ret),
-	TP_ARGS(container, start, ret),
+	TP_PROTO(void *container, u64 start),
+	TP_ARGS(container, start),
 	TP_STRUCT__entry(
 		__field(void *, container)
 		__field(u64, start)
-		__field(int, ret)
 	),
 	TP_fast_assign(
 		__entry->container = container;
 		__entry->start = start;
-		__entry->ret = ret;
 	),
-	TP_printk("container=%p start=0x%llx ret=%d",
-		  __entry->container, __entry->start, __entry->ret)
+	TP_printk("container=%p start=0x%llx", __entry->container, __entry->start)
 );
 
 TRACE_EVENT(vfio_spapr_tce_map,
