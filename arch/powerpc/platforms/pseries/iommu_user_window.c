@@ -92,19 +92,6 @@ static LIST_HEAD(user_windows);
 /* The next kernel is about to start: no window may be created. */
 static bool windows_closing;
 
-/**
- * struct replaced_window - a default window that was removed for a user's
- * @next: in replaced_windows
- * @pdn: node of the PE; held. It keeps the window's property.
- */
-struct replaced_window {
-	struct list_head next;
-	struct device_node *pdn;
-};
-
-/* All that are removed now; dma_win_init_mutex */
-static LIST_HEAD(replaced_windows);
-
 static struct user_window *to_window(struct iommu_table *tbl)
 {
 	return container_of(tbl, struct user_window, tbl);
@@ -289,22 +276,14 @@ static void table_forget(struct iommu_table *tbl)
 
 /* ---- the default window ---- */
 
-static struct replaced_window *replaced_window_find(struct device_node *pdn)
-{
-	struct replaced_window *r;
-
-	lockdep_assert_held(&dma_win_init_mutex);
-	list_for_each_entry(r, &replaced_windows, next)
-		if (r->pdn == pdn)
-			return r;
-	return NULL;
-}
-
-static bool default_window_find(struct device_node *pdn, struct default_window *d)
+/* The property stays while the window is replaced. */
+static bool default_window_find(struct iommu_table_group *table_group,
+				struct device_node *pdn, struct default_window *d)
 {
 	const __be32 *prop = of_get_property(pdn, DEFAULT_WINDOW, NULL);
 
-	if (!prop || replaced_window_find(pdn))
+	lockdep_assert_held(&dma_win_init_mutex);
+	if (!prop || table_group->default_replaced)
 		return false;
 	of_parse_dma_window(pdn, prop, &d->liobn, &d->start, &d->size);
 	return true;
@@ -339,44 +318,25 @@ static bool default_window_comes_back(struct device_node *pdn)
 }
 
 /* Remove all windows but the default one, and restore that. */
-static int windows_reset(struct pci_dev *pdev, struct device_node *pdn)
+static int windows_reset(struct iommu_table_group *table_group, struct pci_dev *pdev,
+			 struct device_node *pdn)
 {
-	struct replaced_window *r;
-
+	lockdep_assert_held(&dma_win_init_mutex);
 	if (reset_dma_window(pdev, pdn))
 		return -EIO;
-	r = replaced_window_find(pdn);
-	if (r) {
-		list_del(&r->next);
-		of_node_put(r->pdn);
-		kfree(r);
-	}
+	table_group->default_replaced = false;
 	default_property_restore(pdn);
 	return 0;
 }
 
 /* If it fails, default_window_find() finds none. */
-static void default_window_restore(struct pci_dev *pdev, struct device_node *pdn)
+static void default_window_restore(struct iommu_table_group *table_group, struct pci_dev *pdev,
+				   struct device_node *pdn)
 {
 	struct default_window d;
 
-	if (!default_window_find(pdn, &d))
-		windows_reset(pdev, pdn);
-}
-
-static int default_window_remove(struct device_node *pdn, u32 *tokens, unsigned long liobn)
-{
-	struct replaced_window *r = kzalloc_obj(*r);
-
-	if (!r)
-		return -ENOMEM;
-	if (__remove_dma_window(pdn, tokens, liobn)) {
-		kfree(r);
-		return -EIO;
-	}
-	r->pdn = of_node_get(pdn);
-	list_add(&r->next, &replaced_windows);
-	return 0;
+	if (!default_window_find(table_group, pdn, &d))
+		windows_reset(table_group, pdev, pdn);
 }
 
 /* ---- windows ---- */
@@ -451,13 +411,13 @@ static int window_open_dynamic(struct user_window *w, struct pci_dev *pdev,
 				       DDW_APPLICABLE_SIZE))
 		return -ENODEV;
 	if (d && default_window_comes_back(w->pdn)) {
-		ret = default_window_remove(w->pdn, w->tokens, d->liobn);
-		if (ret)
-			return ret;
+		if (__remove_dma_window(w->pdn, w->tokens, d->liobn))
+			return -EIO;
+		w->group->default_replaced = true;
 	}
 	ret = window_create(w, pdev);
 	if (ret && !user_has_windows(w->pdn))
-		default_window_restore(pdev, w->pdn);
+		default_window_restore(w->group, pdev, w->pdn);
 	return ret;
 }
 
@@ -469,8 +429,8 @@ static int window_open(struct user_window *w, struct pci_dev *pdev, int num)
 
 	lockdep_assert_held(&dma_win_init_mutex);
 	if (!others)
-		default_window_restore(pdev, w->pdn);
-	if (num || !default_window_find(w->pdn, &d))
+		default_window_restore(w->group, pdev, w->pdn);
+	if (num || !default_window_find(w->group, w->pdn, &d))
 		return window_open_dynamic(w, pdev, NULL);
 	if (w->tbl.it_page_shift == IOMMU_PAGE_SHIFT_4K && window_size(w) <= d.size) {
 		window_opened(w, d.liobn, d.start);
@@ -693,7 +653,7 @@ static int host_windows_remove(struct iommu_table_group *table_group, struct pci
 		if (prop && prop->length >= sizeof(*win))
 			ret = host_window_remove(pdn, prop->value) ?: ret;
 	}
-	if (windows_reset(pdev, pdn) && ret)
+	if (windows_reset(table_group, pdev, pdn) && ret)
 		return -EIO;
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
 		prop = of_find_property(pdn, names[i], NULL);
@@ -723,7 +683,7 @@ static int host_windows_take(struct iommu_table_group *table_group, struct pci_d
 
 	ret = host_windows_remove(table_group, pdev, pdn);
 	/* A window that was removed may have left entries in the default one. */
-	if (!ret && default_window_find(pdn, &d))
+	if (!ret && default_window_find(table_group, pdn, &d))
 		ret = tces_clear(d.liobn, d.start, d.size >> IOMMU_PAGE_SHIFT_4K,
 				 IOMMU_PAGE_SHIFT_4K);
 	if (ret)
@@ -745,8 +705,8 @@ static void host_window_make(struct iommu_table_group *table_group, struct pci_d
 	pdn = pci_dma_find(pci_device_to_OF_node(pdev), NULL);
 	if (!pdn || host_has_dynamic_window(pdn))
 		return;
-	default_window_restore(pdev, pdn);
-	if (!default_window_find(pdn, &d)) {
+	default_window_restore(table_group, pdev, pdn);
+	if (!default_window_find(table_group, pdn, &d)) {
 		pci_warn(pdev, "the default DMA window does not come back\n");
 		return;
 	}
@@ -790,7 +750,7 @@ static void group_query(struct iommu_table_group *table_group, struct pci_dev *p
 
 	if (user_has_windows(pdn))
 		return;
-	if (default_window_find(pdn, &d)) {
+	if (default_window_find(table_group, pdn, &d)) {
 		table_group->tce32_start = d.start;
 		table_group->tce32_size = d.size;
 	}
@@ -855,6 +815,7 @@ struct iommu_table_group_ops spapr_tce_table_group_ops = {
 static void device_windows(struct pci_dev *pdev, bool remove)
 {
 	struct iommu_group *group = iommu_group_get(&pdev->dev);
+	struct iommu_table_group *table_group = NULL;
 	struct user_window *w, *next;
 	bool removed = false, refused = false;
 
@@ -862,6 +823,7 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 	list_for_each_entry_safe(w, next, &user_windows, next) {
 		if (!group || w->group->group != group)
 			continue;
+		table_group = w->group;
 		if (!remove) {
 			pci_clear_master(pdev);
 		} else if (w->dynamic &&
@@ -876,9 +838,11 @@ static void device_windows(struct pci_dev *pdev, bool remove)
 		}
 	}
 	if (refused)
-		windows_reset(pdev, pci_dma_find(pci_device_to_OF_node(pdev), NULL));
+		windows_reset(table_group, pdev,
+			      pci_dma_find(pci_device_to_OF_node(pdev), NULL));
 	else if (removed)
-		default_window_restore(pdev, pci_dma_find(pci_device_to_OF_node(pdev), NULL));
+		default_window_restore(table_group, pdev,
+				       pci_dma_find(pci_device_to_OF_node(pdev), NULL));
 	mutex_unlock(&dma_win_init_mutex);
 	iommu_group_put(group);
 }

@@ -1064,7 +1064,7 @@ static void expect_returned(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, tbl->it_index, DEFAULT_LIOBN);
 	KUNIT_EXPECT_PTR_EQ(test, get_iommu_table_base(&pe.pdev.dev), (void *)tbl);
 	KUNIT_EXPECT_PTR_EQ(test, pe.group.tables[1], NULL);
-	KUNIT_EXPECT_TRUE(test, list_empty(&replaced_windows));
+	KUNIT_EXPECT_FALSE(test, pe.group.default_replaced);
 	host_table_put(&pe.group, 0);
 	hv_leave(0);
 }
@@ -1230,19 +1230,20 @@ static void replaced(struct kunit *test)
 	struct user_window *w = to_window(f->tbl);
 
 	pe_make(test, DEFAULT_WINDOW);
+	w->group = &pe.group;
 	w->pdn = of_node_get(&pe.node);
 
 	/* Not if the default one stays */
 	pe.removed = -1;
 	KUNIT_EXPECT_EQ(test, open_window(w), -EIO);
 	KUNIT_EXPECT_FALSE(test, w->open);
-	KUNIT_EXPECT_TRUE(test, list_empty(&replaced_windows));
+	KUNIT_EXPECT_FALSE(test, pe.group.default_replaced);
 
 	pe.removed = 0;
 	KUNIT_ASSERT_EQ(test, open_window(w), 0);
 	KUNIT_EXPECT_TRUE(test, w->dynamic);
 	KUNIT_EXPECT_TRUE(test, pe_has(DEFAULT_WINDOW));
-	KUNIT_EXPECT_FALSE(test, list_empty(&replaced_windows));
+	KUNIT_EXPECT_TRUE(test, pe.group.default_replaced);
 	KUNIT_EXPECT_EQ(test, pe.resets, 0U);
 	close_window(w);
 	KUNIT_EXPECT_EQ(test, pe.removes, 3U);
@@ -1263,6 +1264,7 @@ static void close_not_removed(struct kunit *test)
 	unsigned long done;
 
 	pe_make(test, DEFAULT_WINDOW);
+	w->group = &pe.group;
 	w->pdn = of_node_get(&pe.node);
 	KUNIT_ASSERT_EQ(test, open_window(w), 0);
 	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 16), &done), 0);
@@ -1284,7 +1286,7 @@ static void close_not_removed(struct kunit *test)
 	model_set(f, 131, 1, 0);
 	expect_model(test, "cleared");
 	mutex_lock(&dma_win_init_mutex);
-	windows_reset(&pe.pdev, &pe.node);
+	windows_reset(&pe.group, &pe.pdev, &pe.node);
 	mutex_unlock(&dma_win_init_mutex);
 }
 
