@@ -76,17 +76,10 @@ static unsigned long level_bytes(struct iommu_table *tbl)
 	return tbl->it_level_size * sizeof(__be64);
 }
 
-static bool leaf_has_tces(struct iommu_table *tbl)
-{
-	return !iommu_table_has_view(tbl) || tbl->it_view_off;
-}
-
-/* Bytes of a block @level steps above the leaves. */
+/* Bytes of a block @level steps above the leaves. A leaf with TCEs and view words has both. */
 static unsigned long block_bytes(struct iommu_table *tbl, unsigned int level)
 {
-	bool pair = !level && iommu_table_has_view(tbl) && leaf_has_tces(tbl);
-
-	return level_bytes(tbl) << pair;
+	return level_bytes(tbl) << (!level && tbl->it_view_off);
 }
 
 /*
@@ -613,8 +606,7 @@ static int leaf_alloc_split(struct iommu_table *tbl, gfp_t gfp)
 
 static bool leaf_is_split(struct iommu_table *tbl)
 {
-	return iommu_table_has_view(tbl) && tbl->it_view_off &&
-	       tbl->it_view_off != tbl->it_level_size;
+	return tbl->it_view_off && tbl->it_view_off != tbl->it_level_size;
 }
 
 /* Allocate the top level. If it is the only one, TCEs and view words may be separate. */
