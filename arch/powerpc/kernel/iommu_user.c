@@ -312,9 +312,13 @@ static void fill_target(void *arg, __be64 *tces, unsigned long n)
 	}
 }
 
+/* How often a busy hypervisor is asked again while preemption is off */
+#define BUSY_TRIES	500
+
 struct old_fill {
 	struct iommu_table *tbl;
-	const u64 *view;
+	u64 *view;
+	unsigned int tries;
 };
 
 /* The TCE for a live view word. The entry's reference or pin keeps the page. */
@@ -415,38 +419,47 @@ static long room_take(struct iommu_table *tbl, const u64 *view, unsigned long n,
 	return want;
 }
 
-/* How often a busy hypervisor is asked at most where preemption is off */
-#define BUSY_TRIES	1000
+/*
+ * Set @n entries to what their view words say, or clear them. A busy hypervisor is asked again,
+ * but not without end, as preemption is off.
+ */
+static int restore_set(struct old_fill *f, unsigned long entry, unsigned long n, bool live)
+{
+	int err;
+
+	do
+		err = f->tbl->it_ops->set_user(f->tbl, entry, n, live ? fill_old : NULL, f);
+	while (err == -EAGAIN && f->tries && f->tries--);
+	return err;
+}
 
 /*
  * Put back entry @i of @t. If the hypervisor refuses that, clear the entry and log it. If it also
  * refuses to clear the entry, the entry may lead where it should have led: then it holds that
  * page, too, besides what it held before. Returns false in that case.
  */
-static bool one_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
+static bool one_restore(struct iommu_user_gather *g, struct old_fill *f, unsigned long entry,
 			const struct target *t, unsigned long i)
 {
-	struct old_fill f = { .tbl = g->tbl, .view = view };
-	u64 old = iommu_view_get(view), new = target_word(t, g->tbl, i);
+	u64 old = iommu_view_get(f->view), new = target_word(t, g->tbl, i);
 	bool live = old & IOMMU_VIEW_LIVE;
 	int err = 0;
 
-	if (old == new ||
-	    !g->tbl->it_ops->set_user(g->tbl, entry, 1, live ? fill_old : NULL, &f))
+	if (old == new || !restore_set(f, entry, 1, live))
 		return true;
-	if (!live || g->tbl->it_ops->set_user(g->tbl, entry, 1, NULL, NULL)) {
+	if (!live || restore_set(f, entry, 1, false)) {
 		pr_warn_ratelimited("iommu: TCE %lx is unknown, memory stays pinned\n", entry);
 		if (t->mem)
 			mm_iommu_get(t->mem, 1);
 		else
 			iommu_user_pin_more(pfn_to_page((new & IOMMU_VIEW_UA) >> PAGE_SHIFT), 1);
 		if (!live)
-			view_change(g->tbl, view, new);
+			view_change(g->tbl, f->view, new);
 		return false;
 	}
 	pr_warn_ratelimited("iommu: TCE %lx could not be restored\n", entry);
-	if (held_count(g, view, 1, &err)) {
-		view_change(g->tbl, view, 0);
+	if (held_count(g, f->view, 1, &err)) {
+		view_change(g->tbl, f->view, 0);
 		iommu_user_gather_range(g, entry, 1);
 	}
 	return true;
@@ -459,17 +472,14 @@ static bool one_restore(struct iommu_user_gather *g, u64 *view, unsigned long en
 static bool many_restore(struct iommu_user_gather *g, u64 *view, unsigned long entry,
 			 unsigned long n, const struct target *t)
 {
-	struct old_fill f = { .tbl = g->tbl, .view = view };
-	unsigned int tries = BUSY_TRIES;
-	unsigned long i;
+	struct old_fill f = { .tbl = g->tbl, .view = view, .tries = BUSY_TRIES };
 	bool known = true;
-	int err;
+	unsigned long i;
 
-	do
-		err = g->tbl->it_ops->set_user(g->tbl, entry, n, fill_old, &f);
-	while (err == -EAGAIN && --tries);
-	for (i = 0; err && i < n; i++)
-		known &= one_restore(g, view + i, entry + i, t, i);
+	if (!restore_set(&f, entry, n, true))
+		return true;
+	for (i = 0; i < n; i++, f.view++)
+		known &= one_restore(g, &f, entry + i, t, i);
 	return known;
 }
 
