@@ -283,7 +283,7 @@ bool kvmppc_tce_registered(struct iommu_table *tbl, unsigned long ua, unsigned l
 	long len;
 
 	if (tbl->it_pins)
-		return true;
+		return !(ua & mask);
 	for (; left; left -= len, ua += len) {
 		len = mm_iommu_translate(tbl->it_mm, ua, &hpa);
 		if (len <= (long)mask || ((ua | hpa) & mask))
