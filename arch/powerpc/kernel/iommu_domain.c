@@ -161,42 +161,19 @@ void spapr_tce_domain_free(struct iommu_domain *domain)
 	kfree(td);
 }
 
-/* A container changes its own tables without attach_lock, and frees them: look, under RCU. */
-static struct iommu_table *group_table(struct iommu_table_group *table_group, unsigned int num)
-{
-	RCU_LOCKDEP_WARN(!rcu_read_lock_held(), "the container may free the table");
-	return READ_ONCE(table_group->tables[num]);
-}
-
-/* The domain's table that a group shows, or NULL. It stays under attach_lock. */
+/*
+ * The domain's table that a group shows, or NULL. It stays under attach_lock. A container
+ * changes its own tables without that lock, and frees them: RCU.
+ */
 static struct iommu_table *group_domain_table(struct iommu_table_group *table_group)
 {
 	struct iommu_table *tbl;
 
 	lockdep_assert_held(&attach_lock);
 
-	rcu_read_lock();
-	tbl = group_table(table_group, 0);
-	if (tbl && !tbl->it_domain)
-		tbl = NULL;
-	rcu_read_unlock();
-	return tbl;
-}
-
-/* A user's table, in whatever window: even one that the firmware did not close */
-static bool group_has_view(struct iommu_table_group *table_group)
-{
-	struct iommu_table *tbl;
-	unsigned int num;
-	bool found = false;
-
-	rcu_read_lock();
-	for (num = 0; num < IOMMU_TABLE_GROUP_MAX_TABLES; num++) {
-		tbl = group_table(table_group, num);
-		found |= tbl && iommu_table_has_view(tbl);
-	}
-	rcu_read_unlock();
-	return found;
+	guard(rcu)();
+	tbl = READ_ONCE(table_group->tables[0]);
+	return tbl && tbl->it_domain ? tbl : NULL;
 }
 
 /* Window 0 is no domain's, or the firmware refuses to close it. */
@@ -290,7 +267,8 @@ int spapr_tce_domain_attach(struct iommu_domain *domain,
 		;	/* another device of the group was first */
 	else if (!domain_fits(tbl, table_group))
 		ret = -EINVAL;
-	else if (group_has_view(table_group))
+	/* a container's, even in a window that the firmware did not close */
+	else if (!group_domain_table(table_group) && iommu_group_has_user_table(table_group))
 		ret = -EBUSY;
 	else
 		ret = group_show(table_group, tbl, dev);
@@ -532,19 +510,6 @@ void spapr_tce_domain_sync(struct iommu_domain *domain,
 	if (gather->end > gather->start)	/* nothing: start is ULONG_MAX */
 		domain_kill(domain_table(domain), gather->start,
 			    gather->end - gather->start + 1);
-}
-
-/**
- * spapr_tce_domain_flush_all - iommu_domain_ops::flush_iotlb_all
- * @domain: the domain
- *
- * Context: any.
- */
-void spapr_tce_domain_flush_all(struct iommu_domain *domain)
-{
-	struct iommu_table *tbl = domain_table(domain);
-
-	iommu_tce_kill(tbl, tbl->it_offset, tbl->it_size);
 }
 
 /* Without the region user space would map what no DMA reaches: never fail. */

@@ -59,7 +59,6 @@ int spapr_tce_domain_sync_map(struct iommu_domain *domain, unsigned long iova,
 			      size_t size);
 void spapr_tce_domain_sync(struct iommu_domain *domain,
 			   struct iommu_iotlb_gather *gather);
-void spapr_tce_domain_flush_all(struct iommu_domain *domain);
 
 void spapr_tce_get_resv_regions(struct device *dev,
 				struct iommu_table_group *table_group,

@@ -23,7 +23,6 @@
 #define spapr_tce_domain_iova_to_phys	kunit_spapr_tce_domain_iova_to_phys
 #define spapr_tce_domain_sync_map	kunit_spapr_tce_domain_sync_map
 #define spapr_tce_domain_sync		kunit_spapr_tce_domain_sync
-#define spapr_tce_domain_flush_all	kunit_spapr_tce_domain_flush_all
 #define spapr_tce_get_resv_regions	kunit_spapr_tce_get_resv_regions
 
 #include "../../platforms/powernv/tests/iommu_levels_kunit.h"
@@ -280,7 +279,6 @@ static const struct iommu_domain_ops domain_ops = {
 	.iova_to_phys = spapr_tce_domain_iova_to_phys,
 	.iotlb_sync_map = spapr_tce_domain_sync_map,
 	.iotlb_sync = spapr_tce_domain_sync,
-	.flush_iotlb_all = spapr_tce_domain_flush_all,
 	.free = spapr_tce_domain_free,
 };
 
