@@ -104,12 +104,19 @@ static bool domain_shape(struct iommu_table *tbl)
 	       tbl->it_indirect_levels == SPAPR_TCE_DOMAIN_LEVELS - 1;
 }
 
+/* A domain is for any number of groups. Where each has tables of its own, there are none. */
+static bool group_has_domains(struct iommu_table_group *table_group)
+{
+	return table_group && table_group->ops && table_group->ops->shares_tables;
+}
+
 /**
  * spapr_tce_domain_alloc - make a paging domain
  * @table_group: group of the device that the domain is for
  *
  * Context: may sleep.
- * Return: the domain; -EOPNOTSUPP: the platform has none; -ENOMEM.
+ * Return: the domain; -EOPNOTSUPP: the platform has none; -EINVAL: the PHB lacks the kernel's
+ * page size; -ENOMEM.
  */
 struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_group)
 {
@@ -117,14 +124,15 @@ struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_grou
 	struct iommu_table *tbl;
 	int ret;
 
-	if (!table_group || !table_group->ops ||
-	    !table_group->ops->create_domain_table)
+	if (!group_has_domains(table_group))
 		return ERR_PTR(-EOPNOTSUPP);
 
 	td = kzalloc_obj(*td, GFP_KERNEL_ACCOUNT);
 	if (!td)
 		return ERR_PTR(-ENOMEM);
-	ret = table_group->ops->create_domain_table(table_group, &tbl);
+	ret = table_group->ops->create_table(table_group, 0, PAGE_SHIFT,
+					     BIT_ULL(SPAPR_TCE_DOMAIN_SHIFT),
+					     SPAPR_TCE_DOMAIN_LEVELS, NULL, &tbl);
 	if (ret) {
 		kfree(td);
 		return ERR_PTR(ret);
@@ -206,7 +214,7 @@ int spapr_tce_domain_leave(struct iommu_table_group *table_group)
 /* Could a group of another PHB have made this table? */
 static bool domain_fits(struct iommu_table *tbl, struct iommu_table_group *table_group)
 {
-	return table_group->ops && table_group->ops->create_domain_table &&
+	return group_has_domains(table_group) &&
 	       table_group->pgsizes & IOMMU_PAGE_SIZE(tbl) &&
 	       table_group->max_levels > tbl->it_indirect_levels &&
 	       table_group->tce32_start == tbl->it_offset << tbl->it_page_shift;
@@ -543,8 +551,7 @@ void spapr_tce_get_resv_regions(struct device *dev,
 	struct resource *r;
 	int i;
 
-	if (!table_group || !table_group->ops ||
-	    !table_group->ops->create_domain_table || !dev_is_pci(dev))
+	if (!group_has_domains(table_group) || !dev_is_pci(dev))
 		return;
 
 	hose = pci_bus_to_host(to_pci_dev(dev)->bus);

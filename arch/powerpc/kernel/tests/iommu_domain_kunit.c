@@ -197,16 +197,17 @@ static struct iommu_table *fake_table(struct iommu_table_ops *ops)
 	return tbl;
 }
 
-static long fake_create(struct iommu_table_group *tg, struct iommu_table **ptbl)
+static long fake_create(struct iommu_table_group *tg, int num, __u32 page_shift,
+			__u64 window_size, __u32 levels, struct mm_struct *mm,
+			struct iommu_table **ptbl)
 {
 	struct iommu_table *tbl = fake_table(&fake_table_ops);
 	int ret;
 
 	if (!tbl)
 		return -ENOMEM;
-	tbl->it_domain = true;
-	ret = pnv_pci_ioda2_table_init(tbl, NUMA_NO_NODE, 0, PAGE_SHIFT, APERTURE, LEVELS,
-				       NULL);
+	tbl->it_domain = !mm;
+	ret = pnv_pci_ioda2_table_init(tbl, NUMA_NO_NODE, 0, page_shift, window_size, levels, mm);
 	if (ret) {
 		iommu_tce_table_put(tbl);
 		return ret;
@@ -266,7 +267,8 @@ static void fake_release(struct iommu_table_group *tg, struct device *dev)
 }
 
 static struct iommu_table_group_ops fake_ops = {
-	.create_domain_table = fake_create,
+	.shares_tables = true,
+	.create_table = fake_create,
 	.set_window = fake_set_window,
 	.unset_window = fake_unset_window,
 	.take_ownership = fake_take,

@@ -29,7 +29,6 @@
 #include <linux/spinlock.h>
 
 #include <asm/iommu.h>
-#include <asm/iommu_domain.h>
 #include <asm/iommu_levels.h>
 #include <asm/opal.h>
 #include <asm/tce.h>
@@ -286,45 +285,6 @@ int pnv_pci_ioda2_table_init(struct iommu_table *tbl, int nid, __u64 bus_offset,
 		 window_size, bus_offset, n, tbl->it_level_size);
 	return 0;
 }
-
-#ifdef CONFIG_IOMMU_API
-/**
- * pnv_pci_ioda2_create_domain_table - make the table of a paging domain
- * @table_group: a group of the PHB
- * @ptbl: the table, referenced
- *
- * [0, 2^50) in kernel pages: iommufd supports no larger ones, and a TVE has one page size.
- *
- * Context: may sleep.
- * Return: 0; -EINVAL: the PHB lacks this page size; -ENOMEM.
- */
-long pnv_pci_ioda2_create_domain_table(struct iommu_table_group *table_group,
-				       struct iommu_table **ptbl)
-{
-	struct pnv_ioda_pe *pe = container_of(table_group, struct pnv_ioda_pe,
-					      table_group);
-	int nid = pe->phb->hose->node, ret;
-	struct iommu_table *tbl;
-
-	if (!(table_group->pgsizes & PAGE_SIZE))
-		return -EINVAL;
-	tbl = pnv_pci_table_alloc(nid);
-	if (!tbl)
-		return -ENOMEM;
-
-	tbl->it_ops = pnv_pci_table_ops(pe->phb);
-	tbl->it_domain = true;
-	ret = pnv_pci_ioda2_table_init(tbl, nid, table_group->tce32_start, PAGE_SHIFT,
-				       BIT_ULL(SPAPR_TCE_DOMAIN_SHIFT),
-				       SPAPR_TCE_DOMAIN_LEVELS, NULL);
-	if (ret) {
-		iommu_tce_table_put(tbl);
-		return ret;
-	}
-	*ptbl = tbl;
-	return 0;
-}
-#endif
 
 /**
  * pnv_pci_link_table_and_group - add a table to a group

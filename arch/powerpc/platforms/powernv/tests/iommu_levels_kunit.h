@@ -19,7 +19,6 @@
 #define pnv_pci_ioda2_tce_kill		kunit_pnv_pci_ioda2_tce_kill
 #define pnv_pci_table_ops		kunit_pnv_pci_table_ops
 #define pnv_pci_ioda2_table_init	kunit_pnv_pci_ioda2_table_init
-#define pnv_pci_ioda2_create_domain_table	kunit_pnv_pci_ioda2_create_domain_table
 #define pnv_pci_link_table_and_group	kunit_pnv_pci_link_table_and_group
 #define pnv_pci_unlink_table_and_group	kunit_pnv_pci_unlink_table_and_group
 
