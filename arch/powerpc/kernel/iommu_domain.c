@@ -46,6 +46,7 @@
 #include <linux/device.h>
 #include <linux/iommu.h>
 #include <linux/lockdep.h>
+#include <linux/math.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/rcupdate.h>
@@ -61,8 +62,18 @@
 #define MSI32_START	0xffff0000UL
 #define MSI32_SIZE	0x10000UL
 
-#define DOMAIN_PAGES	BIT(SPAPR_TCE_DOMAIN_SHIFT - PAGE_SHIFT)
-#define DOMAIN_LEAF	BIT(SPAPR_TCE_DOMAIN_LEVEL_SHIFT)
+/*
+ * The shape of every domain's table: what TVE 0 reaches, four equal levels, kernel pages, as
+ * iommufd supports no larger ones and a TVE has one page size. Constants, as each map and
+ * unmap of a page walks all levels.
+ */
+#define DOMAIN_SHIFT	50
+#define DOMAIN_LEVELS	4
+/* log2 of the words of a level, at least IOMMU_LEVEL_MIN_SHIFT */
+#define LEVEL_SHIFT	DIV_ROUND_UP(DOMAIN_SHIFT - PAGE_SHIFT, DOMAIN_LEVELS)
+
+#define DOMAIN_PAGES	BIT(DOMAIN_SHIFT - PAGE_SHIFT)
+#define DOMAIN_LEAF	BIT(LEVEL_SHIFT)
 
 /**
  * struct tce_domain - a paging domain
@@ -96,77 +107,40 @@ static struct iommu_table *domain_table(struct iommu_domain *domain)
 	return to_tce_domain(domain)->tbl;
 }
 
-/* Is the table what domain_entry() expects? */
+/* Is the table what domain_walk() expects? */
 static bool domain_shape(struct iommu_table *tbl)
 {
 	return tbl->it_domain && !tbl->it_offset && tbl->it_page_shift == PAGE_SHIFT &&
 	       tbl->it_size == DOMAIN_PAGES && tbl->it_level_size == DOMAIN_LEAF &&
-	       tbl->it_indirect_levels == SPAPR_TCE_DOMAIN_LEVELS - 1;
+	       tbl->it_indirect_levels == DOMAIN_LEVELS - 1;
+}
+
+/* A group whose window the firmware did not close keeps the table. */
+static void domain_free(struct iommu_domain *domain)
+{
+	struct tce_domain *td = to_tce_domain(domain);
+
+	iommu_tce_table_put(td->tbl);
+	kfree(td);
+}
+
+/* The group that a device is in. It lives as long as the device. */
+static struct iommu_table_group *dev_table_group(struct device *dev)
+{
+	struct iommu_group *group = iommu_group_get(dev);
+	struct iommu_table_group *table_group;
+
+	if (!group)
+		return NULL;
+	table_group = iommu_group_get_iommudata(group);
+	iommu_group_put(group);
+	return table_group;
 }
 
 /* A domain is for any number of groups. Where each has tables of its own, there are none. */
 static bool group_has_domains(struct iommu_table_group *table_group)
 {
 	return table_group && table_group->ops && table_group->ops->shares_tables;
-}
-
-/**
- * spapr_tce_domain_alloc - make a paging domain
- * @table_group: group of the device that the domain is for
- *
- * Context: may sleep.
- * Return: the domain; -EOPNOTSUPP: the platform has none; -EINVAL: the PHB lacks the kernel's
- * page size; -ENOMEM.
- */
-struct iommu_domain *spapr_tce_domain_alloc(struct iommu_table_group *table_group)
-{
-	struct tce_domain *td;
-	struct iommu_table *tbl;
-	int ret;
-
-	if (!group_has_domains(table_group))
-		return ERR_PTR(-EOPNOTSUPP);
-
-	td = kzalloc_obj(*td, GFP_KERNEL_ACCOUNT);
-	if (!td)
-		return ERR_PTR(-ENOMEM);
-	ret = table_group->ops->create_table(table_group, 0, PAGE_SHIFT,
-					     BIT_ULL(SPAPR_TCE_DOMAIN_SHIFT),
-					     SPAPR_TCE_DOMAIN_LEVELS, NULL, &tbl);
-	if (ret) {
-		kfree(td);
-		return ERR_PTR(ret);
-	}
-
-	if (WARN_ON_ONCE(!domain_shape(tbl))) {
-		iommu_tce_table_put(tbl);
-		kfree(td);
-		return ERR_PTR(-EINVAL);
-	}
-
-	td->tbl = tbl;
-	td->root = tbl->it_root;
-	td->link_to_level = (unsigned long)__va(0) - IOMMU_LINK_VALID;
-	td->domain.pgsize_bitmap = PAGE_SIZE;
-	td->domain.geometry.aperture_end = BIT(SPAPR_TCE_DOMAIN_SHIFT) - 1;
-	td->domain.geometry.force_aperture = true;
-	return &td->domain;
-}
-
-/**
- * spapr_tce_domain_free - free a domain that no group shows any more
- * @domain: the domain
- *
- * A group whose window the firmware did not close keeps the table.
- *
- * Context: may sleep.
- */
-void spapr_tce_domain_free(struct iommu_domain *domain)
-{
-	struct tce_domain *td = to_tce_domain(domain);
-
-	iommu_tce_table_put(td->tbl);
-	kfree(td);
 }
 
 /*
@@ -184,14 +158,6 @@ static struct iommu_table *group_domain_table(struct iommu_table_group *table_gr
 	return tbl && tbl->it_domain ? tbl : NULL;
 }
 
-/* Window 0 is no domain's, or the firmware refuses to close it. */
-static int domain_leave(struct iommu_table_group *table_group)
-{
-	if (!group_domain_table(table_group))
-		return 0;
-	return table_group->ops->unset_window(table_group, 0);
-}
-
 /**
  * spapr_tce_domain_leave - take a group out of the domain it is in, if any
  * @table_group: the group
@@ -203,12 +169,10 @@ static int domain_leave(struct iommu_table_group *table_group)
  */
 int spapr_tce_domain_leave(struct iommu_table_group *table_group)
 {
-	int ret;
-
-	mutex_lock(&attach_lock);
-	ret = domain_leave(table_group);
-	mutex_unlock(&attach_lock);
-	return ret;
+	guard(mutex)(&attach_lock);
+	if (!group_domain_table(table_group))
+		return 0;
+	return table_group->ops->unset_window(table_group, 0);
 }
 
 /* Could a group of another PHB have made this table? */
@@ -233,7 +197,7 @@ static int group_show(struct iommu_table_group *table_group, struct iommu_table 
 
 	if (old) {
 		iommu_tce_table_get(old);
-		ret = domain_leave(table_group);
+		ret = table_group->ops->unset_window(table_group, 0);
 	} else {
 		/* without a host's table, too: the host may still have the bypass */
 		ret = table_group->ops->take_ownership(table_group, dev);
@@ -250,11 +214,28 @@ static int group_show(struct iommu_table_group *table_group, struct iommu_table 
 	return ret;
 }
 
+/* The group then shows @tbl, or on failure what it had before. */
+static int group_attach(struct iommu_table_group *table_group, struct iommu_table *tbl,
+			struct device *dev)
+{
+	struct iommu_table *old;
+
+	guard(mutex)(&attach_lock);
+	old = group_domain_table(table_group);
+	if (old == tbl)
+		return 0;	/* another device of the group was first */
+	if (!domain_fits(tbl, table_group))
+		return -EINVAL;
+	/* a container's, even in a window that the firmware did not close */
+	if (!old && iommu_group_has_user_table(table_group))
+		return -EBUSY;
+	return group_show(table_group, tbl, dev);
+}
+
 /**
  * spapr_tce_domain_attach - show a domain's table to a device's group
  * @domain: the domain
- * @table_group: the group
- * @dev: device of the group; the group's other devices follow
+ * @dev: the device; its group's other devices follow
  *
  * The domain may be attached to any number of groups, of several PHBs.
  *
@@ -263,24 +244,17 @@ static int group_show(struct iommu_table_group *table_group, struct iommu_table 
  * -EBUSY: a user's table is shown. Other errors are the platform's. On failure the group
  * has what it had before; if the firmware refuses that as well, no DMA.
  */
-int spapr_tce_domain_attach(struct iommu_domain *domain,
-			    struct iommu_table_group *table_group,
-			    struct device *dev)
+int spapr_tce_domain_attach(struct iommu_domain *domain, struct device *dev)
 {
-	struct iommu_table *tbl = domain_table(domain);
-	int ret = 0;
+	struct iommu_table_group *table_group = dev_table_group(dev);
+	int ret;
 
-	mutex_lock(&attach_lock);
-	if (group_domain_table(table_group) == tbl)
-		;	/* another device of the group was first */
-	else if (!domain_fits(tbl, table_group))
-		ret = -EINVAL;
-	/* a container's, even in a window that the firmware did not close */
-	else if (!group_domain_table(table_group) && iommu_group_has_user_table(table_group))
-		ret = -EBUSY;
-	else
-		ret = group_show(table_group, tbl, dev);
-	mutex_unlock(&attach_lock);
+	if (!table_group)
+		return -ENODEV;
+	ret = group_attach(table_group, domain_table(domain), dev);
+	/* The host's table is gone, for every device of the group. */
+	if (!ret)
+		set_iommu_table_base(dev, NULL);
 	return ret;
 }
 
@@ -293,16 +267,16 @@ int spapr_tce_domain_attach(struct iommu_domain *domain,
  */
 static __always_inline bool domain_walk(struct tce_domain *td, unsigned long idx, __be64 **tce)
 {
-	const unsigned int shift = SPAPR_TCE_DOMAIN_LEVEL_SHIFT;
+	const unsigned int shift = LEVEL_SHIFT;
 	const unsigned long mask = (DOMAIN_LEAF - 1) * sizeof(u64);
 	/* byte offsets into the levels above the leaf, the lowest level's lowest */
 	unsigned long at = idx >> (shift - ilog2(sizeof(u64)));
 	unsigned long link, base = td->link_to_level;
 
-	BUILD_BUG_ON(SPAPR_TCE_DOMAIN_LEVELS != 4);
+	BUILD_BUG_ON(DOMAIN_LEVELS != 4);
 	OPTIMIZER_HIDE_VAR(at);
 
-	if (at >> (SPAPR_TCE_DOMAIN_SHIFT - PAGE_SHIFT - shift + ilog2(sizeof(u64))))
+	if (at >> (DOMAIN_SHIFT - PAGE_SHIFT - shift + ilog2(sizeof(u64))))
 		return false;
 	link = iommu_tce_load((void *)td->root + (at >> 2 * shift & mask));
 	if (!(link & IOMMU_LINK_VALID))
@@ -348,7 +322,7 @@ static unsigned long domain_perm(int prot)
 	return prot & IOMMU_READ ? TCE_PCI_READ : 0;
 }
 
-/* spapr_tce_domain_map() of more than one page, or where there is no leaf yet */
+/* domain_map() of more than one page, or where there is no leaf yet */
 static noinline int domain_map_pages(struct tce_domain *td, unsigned long idx, u64 tce,
 				     size_t count, gfp_t gfp, size_t *mapped)
 {
@@ -375,7 +349,7 @@ static noinline int domain_map_pages(struct tce_domain *td, unsigned long idx, u
 	return 0;
 }
 
-/* spapr_tce_domain_unmap() of more than one page, or of a hole */
+/* domain_unmap() of more than one page, or of a hole */
 static noinline size_t domain_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 					  size_t pgsize, size_t count,
 					  struct iommu_iotlb_gather *gather)
@@ -401,23 +375,8 @@ static noinline size_t domain_unmap_pages(struct iommu_domain *domain, unsigned 
 	return n * pgsize;
 }
 
-/**
- * spapr_tce_domain_map - iommu_domain_ops::map_pages
- * @domain: the domain
- * @iova: bus address
- * @pa: memory
- * @pgsize: bytes of an IOMMU page, the domain's only one
- * @count: pages
- * @prot: IOMMU_READ and IOMMU_WRITE; a device that may write may read too
- * @gfp: for missing levels
- * @mapped: bytes that were mapped are added, also on failure
- *
- * Context: as @gfp allows.
- * Return: 0; -EINVAL: a TCE can't express @prot; -ERANGE: beyond the aperture; -ENOMEM.
- */
-int spapr_tce_domain_map(struct iommu_domain *domain, unsigned long iova,
-			 phys_addr_t pa, size_t pgsize, size_t count, int prot,
-			 gfp_t gfp, size_t *mapped)
+static int domain_map(struct iommu_domain *domain, unsigned long iova, phys_addr_t pa,
+		      size_t pgsize, size_t count, int prot, gfp_t gfp, size_t *mapped)
 {
 	struct tce_domain *td = to_tce_domain(domain);
 	const unsigned long perm = domain_perm(prot), idx = iova >> PAGE_SHIFT;
@@ -434,22 +393,9 @@ int spapr_tce_domain_map(struct iommu_domain *domain, unsigned long iova,
 	return 0;
 }
 
-/**
- * spapr_tce_domain_unmap - iommu_domain_ops::unmap_pages
- * @domain: the domain
- * @iova: bus address
- * @pgsize: bytes of an IOMMU page, the domain's only one
- * @count: pages
- * @gather: the range is added, for spapr_tce_domain_sync()
- *
- * Levels that lie wholly in the range are freed.
- *
- * Context: any.
- * Return: bytes unmapped, up to the first page that was not mapped.
- */
-size_t spapr_tce_domain_unmap(struct iommu_domain *domain, unsigned long iova,
-			      size_t pgsize, size_t count,
-			      struct iommu_iotlb_gather *gather)
+/* Up to the first page that is not mapped; levels that lie wholly in the range are freed. */
+static size_t domain_unmap(struct iommu_domain *domain, unsigned long iova, size_t pgsize,
+			   size_t count, struct iommu_iotlb_gather *gather)
 {
 	__be64 *p;
 
@@ -463,16 +409,7 @@ size_t spapr_tce_domain_unmap(struct iommu_domain *domain, unsigned long iova,
 	return PAGE_SIZE;
 }
 
-/**
- * spapr_tce_domain_iova_to_phys - iommu_domain_ops::iova_to_phys
- * @domain: the domain
- * @iova: bus address
- *
- * Context: any.
- * Return: physical address, 0 if nothing is mapped there.
- */
-phys_addr_t spapr_tce_domain_iova_to_phys(struct iommu_domain *domain,
-					  dma_addr_t iova)
+static phys_addr_t domain_iova_to_phys(struct iommu_domain *domain, dma_addr_t iova)
 {
 	u64 tce = 0;
 	__be64 *p;
@@ -489,35 +426,75 @@ static void domain_kill(struct iommu_table *tbl, unsigned long iova, size_t size
 	iommu_tce_kill(tbl, iova >> tbl->it_page_shift, size >> tbl->it_page_shift);
 }
 
-/**
- * spapr_tce_domain_sync_map - iommu_domain_ops::iotlb_sync_map
- * @domain: the domain
- * @iova: bus address
- * @size: bytes that have been mapped
- *
- * Context: any.
- * Return: 0.
- */
-int spapr_tce_domain_sync_map(struct iommu_domain *domain, unsigned long iova,
-			      size_t size)
+static int domain_sync_map(struct iommu_domain *domain, unsigned long iova, size_t size)
 {
 	domain_kill(domain_table(domain), iova, size);
 	return 0;
 }
 
-/**
- * spapr_tce_domain_sync - iommu_domain_ops::iotlb_sync
- * @domain: the domain
- * @gather: what has been unmapped and not been invalidated yet
- *
- * Context: any.
- */
-void spapr_tce_domain_sync(struct iommu_domain *domain,
-			   struct iommu_iotlb_gather *gather)
+static void domain_sync(struct iommu_domain *domain, struct iommu_iotlb_gather *gather)
 {
 	if (gather->end > gather->start)	/* nothing: start is ULONG_MAX */
 		domain_kill(domain_table(domain), gather->start,
 			    gather->end - gather->start + 1);
+}
+
+static const struct iommu_domain_ops domain_ops = {
+	.attach_dev = spapr_tce_paging_iommu_attach_dev,
+	.map_pages = domain_map,
+	.unmap_pages = domain_unmap,
+	.iova_to_phys = domain_iova_to_phys,
+	.iotlb_sync_map = domain_sync_map,
+	.iotlb_sync = domain_sync,
+	.free = domain_free,
+};
+
+static struct iommu_domain *group_domain_alloc(struct iommu_table_group *table_group)
+{
+	struct tce_domain *td;
+	struct iommu_table *tbl;
+	int ret;
+
+	if (!group_has_domains(table_group))
+		return ERR_PTR(-EOPNOTSUPP);
+
+	td = kzalloc_obj(*td, GFP_KERNEL_ACCOUNT);
+	if (!td)
+		return ERR_PTR(-ENOMEM);
+	ret = table_group->ops->create_table(table_group, 0, PAGE_SHIFT, BIT_ULL(DOMAIN_SHIFT),
+					     DOMAIN_LEVELS, NULL, &tbl);
+	if (ret) {
+		kfree(td);
+		return ERR_PTR(ret);
+	}
+
+	if (WARN_ON_ONCE(!domain_shape(tbl))) {
+		iommu_tce_table_put(tbl);
+		kfree(td);
+		return ERR_PTR(-EINVAL);
+	}
+
+	td->tbl = tbl;
+	td->root = tbl->it_root;
+	td->link_to_level = (unsigned long)__va(0) - IOMMU_LINK_VALID;
+	td->domain.ops = &domain_ops;
+	td->domain.pgsize_bitmap = PAGE_SIZE;
+	td->domain.geometry.aperture_end = BIT(DOMAIN_SHIFT) - 1;
+	td->domain.geometry.force_aperture = true;
+	return &td->domain;
+}
+
+/**
+ * spapr_tce_domain_alloc - make a paging domain
+ * @dev: device that the domain is for
+ *
+ * Context: may sleep.
+ * Return: the domain; -EOPNOTSUPP: the platform has none; -EINVAL: the PHB lacks the kernel's
+ * page size; -ENOMEM.
+ */
+struct iommu_domain *spapr_tce_domain_alloc(struct device *dev)
+{
+	return group_domain_alloc(dev_table_group(dev));
 }
 
 /* Without the region user space would map what no DMA reaches: never fail. */
@@ -535,7 +512,6 @@ static void resv_add(struct list_head *head, u64 start, u64 size,
 /**
  * spapr_tce_get_resv_regions - bus addresses that no TCE translates
  * @dev: a device of the group
- * @table_group: the group
  * @head: list to add to
  *
  * These are the PHB's MMIO windows, as the bridges keep requests to their own windows
@@ -543,15 +519,13 @@ static void resv_add(struct list_head *head, u64 start, u64 size,
  *
  * Context: may sleep.
  */
-void spapr_tce_get_resv_regions(struct device *dev,
-				struct iommu_table_group *table_group,
-				struct list_head *head)
+void spapr_tce_get_resv_regions(struct device *dev, struct list_head *head)
 {
 	struct pci_controller *hose;
 	struct resource *r;
 	int i;
 
-	if (!group_has_domains(table_group) || !dev_is_pci(dev))
+	if (!group_has_domains(dev_table_group(dev)) || !dev_is_pci(dev))
 		return;
 
 	hose = pci_bus_to_host(to_pci_dev(dev)->bus);

@@ -15,14 +15,8 @@
  * The code under test is built into this file once more, by other names and instrumented.
  */
 #define spapr_tce_domain_alloc		kunit_spapr_tce_domain_alloc
-#define spapr_tce_domain_free		kunit_spapr_tce_domain_free
 #define spapr_tce_domain_leave		kunit_spapr_tce_domain_leave
 #define spapr_tce_domain_attach		kunit_spapr_tce_domain_attach
-#define spapr_tce_domain_map		kunit_spapr_tce_domain_map
-#define spapr_tce_domain_unmap		kunit_spapr_tce_domain_unmap
-#define spapr_tce_domain_iova_to_phys	kunit_spapr_tce_domain_iova_to_phys
-#define spapr_tce_domain_sync_map	kunit_spapr_tce_domain_sync_map
-#define spapr_tce_domain_sync		kunit_spapr_tce_domain_sync
 #define spapr_tce_get_resv_regions	kunit_spapr_tce_get_resv_regions
 
 #include "../../platforms/powernv/tests/iommu_levels_kunit.h"
@@ -45,7 +39,6 @@
 #define RW		(TCE_PCI_READ | TCE_PCI_WRITE)
 #define APERTURE	BIT(50)
 #define LEVELS		4
-#define LEVEL_SHIFT	SPAPR_TCE_DOMAIN_LEVEL_SHIFT
 #define LEAF		BIT(LEVEL_SHIFT)	/* entries */
 
 #define TLB_SIZE	1024
@@ -275,15 +268,6 @@ static struct iommu_table_group_ops fake_ops = {
 	.release_ownership = fake_release,
 };
 
-static const struct iommu_domain_ops domain_ops = {
-	.map_pages = spapr_tce_domain_map,
-	.unmap_pages = spapr_tce_domain_unmap,
-	.iova_to_phys = spapr_tce_domain_iova_to_phys,
-	.iotlb_sync_map = spapr_tce_domain_sync_map,
-	.iotlb_sync = spapr_tce_domain_sync,
-	.free = spapr_tce_domain_free,
-};
-
 #define GROUPS	3
 
 struct fixture {
@@ -349,12 +333,10 @@ static void domain_test_exit(struct kunit *test)
 /* As the core's __iommu_domain_alloc() leaves it. */
 static struct iommu_domain *domain_make(struct fake_group *g)
 {
-	struct iommu_domain *domain = spapr_tce_domain_alloc(&g->tg);
+	struct iommu_domain *domain = group_domain_alloc(&g->tg);
 
-	if (!IS_ERR(domain)) {
+	if (!IS_ERR(domain))
 		domain->type = IOMMU_DOMAIN_UNMANAGED;
-		domain->ops = &domain_ops;
-	}
 	return domain;
 }
 
@@ -497,7 +479,7 @@ static struct model *model_make(struct kunit *test, struct fake_group *g)
 	model_place(m);
 	m->domain = domain_make(g);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(m->domain));
-	KUNIT_ASSERT_EQ(test, spapr_tce_domain_attach(m->domain, &g->tg, NULL), 0);
+	KUNIT_ASSERT_EQ(test, group_attach(&g->tg, domain_table(m->domain), NULL), 0);
 	return m;
 }
 
@@ -534,7 +516,7 @@ static void properties(struct kunit *test)
 
 	g->tg.ops = NULL;
 	KUNIT_EXPECT_PTR_EQ(test, domain_make(g), ERR_PTR(-EOPNOTSUPP));
-	KUNIT_EXPECT_PTR_EQ(test, spapr_tce_domain_alloc(NULL), ERR_PTR(-EOPNOTSUPP));
+	KUNIT_EXPECT_PTR_EQ(test, group_domain_alloc(NULL), ERR_PTR(-EOPNOTSUPP));
 	g->tg.ops = &fake_ops;
 }
 
@@ -801,7 +783,7 @@ static int owner_set(struct fake_group *g, struct iommu_domain **domains, unsign
 	int ret;
 
 	if (to >= FIRST)
-		return spapr_tce_domain_attach(domains[to], &g->tg, NULL);
+		return group_attach(&g->tg, domain_table(domains[to]), NULL);
 	ret = spapr_tce_domain_leave(&g->tg);
 	if (ret)
 		return ret;
@@ -895,13 +877,13 @@ static void owners_refused(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(domain));
 
 	other->tg.pgsizes = SZ_16M;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, group_attach(&other->tg, domain_table(domain), NULL), -EINVAL);
 	other->tg.pgsizes = g->tg.pgsizes;
 	other->tg.max_levels = LEVELS - 1;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, group_attach(&other->tg, domain_table(domain), NULL), -EINVAL);
 	other->tg.max_levels = LEVELS;
 	other->tg.tce32_start = SZ_64K;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, group_attach(&other->tg, domain_table(domain), NULL), -EINVAL);
 	other->tg.tce32_start = 0;
 	/* nothing has changed for the host */
 	KUNIT_EXPECT_FALSE(test, other->taken);
@@ -912,20 +894,20 @@ static void owners_refused(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, users);
 	users->it_mm = current->active_mm;
 	other->tg.tables[0] = users;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EBUSY);
+	KUNIT_EXPECT_EQ(test, group_attach(&other->tg, domain_table(domain), NULL), -EBUSY);
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_leave(&other->tg), 0);
 	KUNIT_EXPECT_PTR_EQ(test, other->tg.tables[0], users);
 	/* the firmware did not close the second window of a container that has gone */
 	other->tg.tables[0] = NULL;
 	other->tg.tables[1] = users;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), -EBUSY);
+	KUNIT_EXPECT_EQ(test, group_attach(&other->tg, domain_table(domain), NULL), -EBUSY);
 	KUNIT_EXPECT_PTR_EQ(test, other->tg.tables[0], NULL);
 	other->tg.tables[1] = NULL;
 	users->it_mm = NULL;
 	iommu_tce_table_put(users);
 	other->tg.tables[0] = other->host;
 
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(domain, &other->tg, NULL), 0);
+	KUNIT_EXPECT_EQ(test, group_attach(&other->tg, domain_table(domain), NULL), 0);
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_leave(&other->tg), 0);
 	fake_release(&other->tg, NULL);
 	iommu_domain_free(domain);
@@ -945,22 +927,22 @@ static void owners_firmware(struct kunit *test)
 
 	/* no window: the host has all back */
 	g->set_fails = -EIO;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), -EIO);
+	KUNIT_EXPECT_EQ(test, group_attach(&g->tg, domain_table(a), NULL), -EIO);
 	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], g->host);
 	KUNIT_EXPECT_FALSE(test, g->taken);
 	/* or nobody */
 	fake_take(&g->tg, NULL);
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), -EIO);
+	KUNIT_EXPECT_EQ(test, group_attach(&g->tg, domain_table(a), NULL), -EIO);
 	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], NULL);
 	KUNIT_EXPECT_TRUE(test, g->taken);
 	g->set_fails = 0;
 
 	/* replacing fails: the devices go on in the old domain */
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(a, &g->tg, NULL), 0);
+	KUNIT_EXPECT_EQ(test, group_attach(&g->tg, domain_table(a), NULL), 0);
 	tbl = g->tg.tables[0];
 	g->refuses = -EINVAL;
 	g->accepts = tbl;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(b, &g->tg, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, group_attach(&g->tg, domain_table(b), NULL), -EINVAL);
 	KUNIT_EXPECT_EQ(test, hw_read(g, 0), PAGE_SIZE | TCE_PCI_READ);
 	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], tbl);
 	KUNIT_EXPECT_EQ(test, kref_read(&tbl->it_kref), 2);
@@ -968,7 +950,7 @@ static void owners_firmware(struct kunit *test)
 
 	/* a window that stays is still invalidated, and outlives its domain */
 	g->unset_fails = -EIO;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(b, &g->tg, NULL), -EIO);
+	KUNIT_EXPECT_EQ(test, group_attach(&g->tg, domain_table(b), NULL), -EIO);
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_leave(&g->tg), -EIO);
 	KUNIT_EXPECT_PTR_EQ(test, g->tg.tables[0], tbl);
 	KUNIT_EXPECT_EQ(test, iommu_unmap(a, 0, PAGE_SIZE), PAGE_SIZE);
@@ -979,7 +961,7 @@ static void owners_firmware(struct kunit *test)
 
 	/* until the firmware thinks better of it */
 	g->unset_fails = 0;
-	KUNIT_EXPECT_EQ(test, spapr_tce_domain_attach(b, &g->tg, NULL), 0);
+	KUNIT_EXPECT_EQ(test, group_attach(&g->tg, domain_table(b), NULL), 0);
 	KUNIT_EXPECT_EQ(test, spapr_tce_domain_leave(&g->tg), 0);
 	fake_release(&g->tg, NULL);
 	iommu_domain_free(b);
