@@ -264,18 +264,6 @@ static void uncharge_work(struct work_struct *work)
 
 /* ---- index ---- */
 
-static void index_insert(struct mm_iommu_store *store, struct mm_iommu_region *region)
-{
-	lockdep_assert_held(&store->lock);
-	latch_tree_insert(&region->node, &store->regions, &mm_iommu_region_ops);
-}
-
-static void index_remove(struct mm_iommu_store *store, struct mm_iommu_region *region)
-{
-	lockdep_assert_held(&store->lock);
-	latch_tree_erase(&region->node, &store->regions, &mm_iommu_region_ops);
-}
-
 /* The region with the lowest address that ends above @ua, or NULL. */
 static struct mm_iommu_region *
 index_first_above(struct mm_iommu_store *store, unsigned long ua)
@@ -594,7 +582,7 @@ static int region_try_claim(struct mm_iommu_store *store, struct mm_iommu_region
 	guard(spinlock)(&store->lock);
 	have = mm_iommu_find_range(store, region->ua, region->end);
 	if (!have) {
-		index_insert(store, region);
+		latch_tree_insert(&region->node, &store->regions, &mm_iommu_region_ops);
 		*pregion = region;
 		return 0;
 	}
@@ -661,7 +649,7 @@ static int region_fill(struct mm_iommu_store *store, struct mm_iommu_region *reg
 static void region_unclaim(struct mm_iommu_store *store, struct mm_iommu_region *region)
 {
 	spin_lock(&store->lock);
-	index_remove(store, region);
+	latch_tree_erase(&region->node, &store->regions, &mm_iommu_region_ops);
 	region->claimed = false;
 	spin_unlock(&store->lock);
 	wake_up_all(&store->wait);
@@ -798,7 +786,7 @@ static void region_bury(struct mm_iommu_store *store, struct mm_iommu_region *re
 	lockdep_assert_held(&store->lock);
 	WARN_ON_ONCE(atomic64_read(&region->mapped) || region->claimed);
 	largest_forget(store, region);
-	index_remove(store, region);
+	latch_tree_erase(&region->node, &store->regions, &mm_iommu_region_ops);
 	list_move_tail(&region->link, &store->dead);
 	WRITE_ONCE(store->unpinning, store->unpinning + region_pages(region));
 	store->gp = get_state_synchronize_rcu();
