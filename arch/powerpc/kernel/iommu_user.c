@@ -328,7 +328,7 @@ static u64 old_tce(struct iommu_table *tbl, u64 word)
 	struct mm_iommu_run run = { .hpa = addr };
 
 	if (!tbl->it_pins)
-		mm_iommu_resolve(mm_iommu_find(mm_iommu_store(tbl->it_mm), addr), addr, &run);
+		mm_iommu_resolve(mm_iommu_find(tbl->it_mm, addr), addr, &run);
 	return run.hpa | iommu_user_word_perm(word);
 }
 
@@ -707,11 +707,10 @@ EXPORT_SYMBOL_GPL(iommu_user_finish);
 static struct mm_iommu_region *region_hold(struct iommu_table *tbl, unsigned long ua,
 					   unsigned long n)
 {
-	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
 	struct mm_iommu_region *mem;
 
 	rcu_read_lock();
-	mem = store ? mm_iommu_find(store, ua) : NULL;
+	mem = mm_iommu_find(tbl->it_mm, ua);
 	if (!mem)
 		mem = ERR_PTR(-EFAULT);
 	else if (!mm_iommu_get(mem, n))

@@ -79,15 +79,6 @@ noinline int iommu_line_wait(u64 *head)
 
 /* ---- regions and what entries hold of them ---- */
 
-/* The region that covers @ua; found is not held. Context: RCU reader, or MMU off. */
-static __always_inline struct mm_iommu_region *
-region_find(struct iommu_table *tbl, unsigned long ua)
-{
-	struct mm_iommu_store *store = mm_iommu_store(tbl->it_mm);
-
-	return likely(store) ? mm_iommu_find(store, ua) : NULL;
-}
-
 static __always_inline bool region_covers(const struct mm_iommu_region *mem,
 					  unsigned long ua)
 {
@@ -122,7 +113,7 @@ iommu_user_held_by(struct iommu_user_gather *g, unsigned long ua, int *err)
 		*err = IOMMU_USER_FULL;
 		return NULL;
 	}
-	mem = region_find(g->tbl, ua);
+	mem = mm_iommu_find(g->tbl->it_mm, ua);
 	if (unlikely(!mem)) {
 		*err = -EIO;
 		return NULL;
@@ -675,7 +666,7 @@ int iommu_user_try_map(struct iommu_user_gather *g, unsigned long entry, unsigne
 	if (unlikely(ua & (BIT(tbl->it_page_shift) - 1)))
 		err = err ?: -EINVAL;
 	for (g->done = 0; !err && g->done < n; g->done += set) {
-		mem = region_find(tbl, ua);
+		mem = mm_iommu_find(tbl->it_mm, ua);
 		if (unlikely(!mem))
 			return -EFAULT;
 		got = min(n - g->done, (mem->end - ua) >> tbl->it_page_shift);
@@ -764,7 +755,7 @@ int iommu_user_try_map_list(struct iommu_user_gather *g, unsigned long entry,
 		src.base = 0;
 		src.len = 0;
 		src.tce = 0;
-		src.mem = region_find(tbl, *src.list + delta);
+		src.mem = mm_iommu_find(tbl->it_mm, *src.list + delta);
 		if (unlikely(!src.mem))
 			return -EFAULT;
 		if (unlikely(!mm_iommu_get(src.mem, left)))
@@ -953,7 +944,7 @@ one_judge(struct iommu_table *tbl, u64 old, u64 word, struct mm_iommu_region *me
 		keep = mem && region_covers(mem, old & IOMMU_VIEW_UA) &&
 		       atomic64_read(&mem->mapped);
 		if (!keep) {
-			held = region_find(tbl, old & IOMMU_VIEW_UA);
+			held = mm_iommu_find(tbl->it_mm, old & IOMMU_VIEW_UA);
 			if (unlikely(!held))
 				return -EIO;
 		}
@@ -1023,7 +1014,7 @@ one_entry(struct iommu_table *tbl, unsigned long entry, u64 word, const bool set
 	if (unlikely(!span.view))
 		return set ? -ENOENT : 0;
 	if (set) {
-		mem = region_find(tbl, word & IOMMU_VIEW_UA);
+		mem = mm_iommu_find(tbl->it_mm, word & IOMMU_VIEW_UA);
 		if (unlikely(!mem))
 			return -EFAULT;
 		if (unlikely(!atomic64_read(&mem->mapped)))

@@ -78,8 +78,7 @@ int mm_iommu_put(struct mm_iommu_region *region, unsigned long n)
 /* The region of @mm that covers @ua and may be translated, or NULL */
 static struct mm_iommu_region *find_live(struct mm_struct *mm, unsigned long ua)
 {
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *region = store ? mm_iommu_find(store, ua) : NULL;
+	struct mm_iommu_region *region = mm_iommu_find(mm, ua);
 
 	/* region-words: they are valid only once @mapped is not 0. */
 	return region && atomic64_read_acquire(&region->mapped) ? region : NULL;

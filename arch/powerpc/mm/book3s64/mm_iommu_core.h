@@ -200,15 +200,19 @@ mm_iommu_find_range(struct mm_iommu_store *store, unsigned long ua, unsigned lon
 }
 
 /*
- * The region that covers @ua, or NULL. With the MMU off orphans are not found: the caller
- * that drops an orphan's last reference must be able to queue work.
+ * The region of @mm that covers @ua, or NULL. It is not held. With the MMU off orphans are not
+ * found: the caller that drops an orphan's last reference must be able to queue work.
  * Context: RCU read side, or MMU off.
  */
 static __always_inline struct mm_iommu_region *
-mm_iommu_find(struct mm_iommu_store *store, unsigned long ua)
+mm_iommu_find(struct mm_struct *mm, unsigned long ua)
 {
-	struct mm_iommu_region *region = READ_ONCE(store->largest);
+	struct mm_iommu_store *store = mm_iommu_store(mm);
+	struct mm_iommu_region *region;
 
+	if (unlikely(!store))
+		return NULL;
+	region = READ_ONCE(store->largest);
 	if (region && ua - region->ua < region->end - region->ua)
 		return region;
 	region = mm_iommu_find_range(store, ua, ua + 1);

@@ -100,12 +100,10 @@ static noinline notrace long find_get(struct mm_struct *mm, unsigned long ua,
 				      unsigned long size, unsigned int shift, bool write,
 				      unsigned long *hpa)
 {
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *region;
+	struct mm_iommu_region *region = mm_iommu_find(mm, ua);
 	unsigned long mask = BIT(shift) - 1;
 	struct mm_iommu_run run;
 
-	region = store ? mm_iommu_find(store, ua) : NULL;
 	if (!region)
 		return -EFAULT;
 	/* region-words: they are valid only once @mapped is not 0. */
@@ -128,8 +126,7 @@ static noinline notrace long find_get(struct mm_struct *mm, unsigned long ua,
 /* Drop references of @n TCEs that led into the region with @ua. */
 static noinline notrace int find_put(struct mm_struct *mm, unsigned long ua, unsigned long n)
 {
-	struct mm_iommu_store *store = mm_iommu_store(mm);
-	struct mm_iommu_region *region = store ? mm_iommu_find(store, ua) : NULL;
+	struct mm_iommu_region *region = mm_iommu_find(mm, ua);
 
 	return region ? mm_iommu_put(region, n) : -ENOENT;
 }
