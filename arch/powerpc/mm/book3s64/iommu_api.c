@@ -298,6 +298,11 @@ static unsigned long region_chunks(const struct mm_iommu_region *region)
 	return ((region->end - 1) >> shift) - (region->ua >> shift) + 1;
 }
 
+static unsigned long region_blocks(const struct mm_iommu_region *region)
+{
+	return DIV_ROUND_UP(region_chunks(region), MM_IOMMU_BLOCK_WORDS);
+}
+
 static size_t page_words_bytes(const struct mm_iommu_region *region)
 {
 	return sizeof(u64) << (region->chunk_shift - PAGE_SHIFT);
@@ -321,40 +326,19 @@ region_alloc(struct mm_iommu_store *store, unsigned long ua, unsigned long size)
 	return region;
 }
 
-/* Make room for the pointer to one more block. No reader reads it before @mapped is set. */
-static int block_room(struct mm_iommu_region *region)
-{
-	unsigned long all = DIV_ROUND_UP(region_chunks(region), MM_IOMMU_BLOCK_WORDS);
-	unsigned long room = clamp(2 * region->block_room, 1UL, all);
-	u64 **block;
-
-	if (region->nr_blocks < region->block_room)
-		return 0;
-	block = krealloc_array(region->block, room, sizeof(*block), MM_IOMMU_GFP);
-	if (!block)
-		return -ENOMEM;
-	region->metadata += (room - region->block_room) * sizeof(*block);
-	region->block = block;
-	region->block_room = room;
-	return 0;
-}
-
 /* The word of @chunk, which is in the last block or in the one to be allocated next. */
 static u64 *region_word_alloc(struct mm_iommu_region *region, unsigned long chunk)
 {
-	unsigned long at = chunk >> MM_IOMMU_BLOCK_SHIFT, words;
-	u64 *block;
+	u64 **block = &region->block[chunk >> MM_IOMMU_BLOCK_SHIFT];
+	unsigned long words;
 
-	if (at < region->nr_blocks)
-		return mm_iommu_chunk_word(region, chunk);
-	if (block_room(region))
-		return NULL;
-	words = min(region_chunks(region) - chunk, MM_IOMMU_BLOCK_WORDS);
-	block = kcalloc(words, sizeof(*block), MM_IOMMU_GFP);
-	if (!block)
-		return NULL;
-	region->metadata += words * sizeof(*block);
-	region->block[region->nr_blocks++] = block;
+	if (!*block) {
+		words = min(region_chunks(region) - chunk, MM_IOMMU_BLOCK_WORDS);
+		*block = kcalloc(words, sizeof(**block), MM_IOMMU_GFP);
+		if (!*block)
+			return NULL;
+		region->metadata += words * sizeof(**block);
+	}
 	return mm_iommu_chunk_word(region, chunk);
 }
 
@@ -399,10 +383,13 @@ static void region_unpin(struct mm_iommu_region *region)
 	u64 v;
 
 	WARN_ON_ONCE(atomic64_read(&region->mapped));
+	/* Device memory, or pinning has not begun */
+	if (!region->block)
+		return;
 	for (chunk = 0; ua < region->end; chunk++, ua = end) {
 		end = min((ua | (BIT(region->chunk_shift) - 1)) + 1, region->end);
 		/* Pinning recorded the chunks in this order and may have failed half way. */
-		if (chunk >> MM_IOMMU_BLOCK_SHIFT >= region->nr_blocks)
+		if (!region->block[chunk >> MM_IOMMU_BLOCK_SHIFT])
 			break;
 		v = *mm_iommu_chunk_word(region, chunk);
 		if (!v)
@@ -410,7 +397,7 @@ static void region_unpin(struct mm_iommu_region *region)
 		chunk_unpin(region, v, ua, (end - ua) >> PAGE_SHIFT);
 		cond_resched();
 	}
-	for (i = 0; i < region->nr_blocks; i++)
+	for (i = 0; i < region_blocks(region) && region->block[i]; i++)
 		kfree(region->block[i]);
 	kfree(region->block);
 }
@@ -529,7 +516,7 @@ static void region_link_runs(struct mm_iommu_region *region)
 }
 
 /*
- * Pin all of @region and record it, a batch at a time, so that a failure costs no metadata for
+ * Pin all of @region and record it, a batch at a time, so that a failure costs no words for
  * the rest. On failure region_unpin() undoes what was recorded.
  */
 static int region_pin(struct mm_iommu_region *region)
@@ -539,6 +526,10 @@ static int region_pin(struct mm_iommu_region *region)
 	int ret = 0;
 
 	BUILD_BUG_ON(!is_power_of_2(MM_IOMMU_BATCH));
+	region->block = kcalloc(region_blocks(region), sizeof(*region->block), MM_IOMMU_GFP);
+	if (!region->block)
+		return -ENOMEM;
+	region->metadata += region_blocks(region) * sizeof(*region->block);
 	pages = kvmalloc_array(MM_IOMMU_BATCH, sizeof(*pages), GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;

@@ -56,7 +56,7 @@
  * @ua: first user address
  * @end: the address after the last (regions never reach 2^64)
  * @mapped: 1 while alive plus one per live TCE; 0 = claimed or dead
- * @block: chunk words by blocks of MM_IOMMU_BLOCK_WORDS
+ * @block: chunk words by blocks of MM_IOMMU_BLOCK_WORDS; NULL if @dev
  * @dev_hpa: base of device memory, when @dev
  * @chunk_shift: log2 of what one chunk word covers
  * @dev: device memory, without struct pages: nothing is pinned or charged
@@ -68,8 +68,6 @@
  * @used: registrations (store->lock)
  * @charged: pages charged to locked_vm (the registering thread; then store->lock; then the
  *	worker)
- * @nr_blocks: blocks in @block
- * @block_room: blocks for which @block has room
  * @metadata: bytes allocated for this region, itself included
  * @contig: number of chunks held in one word
  * @store: whose region it is
@@ -94,8 +92,6 @@ struct mm_iommu_region {
 	bool stale;
 	unsigned long used;
 	unsigned long charged;
-	unsigned long nr_blocks;
-	unsigned long block_room;
 	unsigned long metadata;
 	unsigned long contig;
 	struct mm_iommu_store *store;
