@@ -32,9 +32,9 @@
 
 #include <linux/capability.h>
 #include <linux/debugfs.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
-#include <linux/rculist.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
@@ -92,7 +92,6 @@ static struct mm_iommu_store *store_alloc(struct mm_struct *mm)
 static struct mm_iommu_store *store_get(struct mm_struct *mm)
 {
 	struct mm_iommu_store *store = mm_iommu_store(mm);
-	static u64 last_id;
 
 	if (store || !unpin_wq)
 		return store;
@@ -105,8 +104,7 @@ static struct mm_iommu_store *store_get(struct mm_struct *mm)
 		kfree(store);
 		store = mm->context.iommu_store;
 	} else {
-		store->id = ++last_id;
-		list_add_tail_rcu(&store->next, &store_list);
+		list_add_tail(&store->next, &store_list);
 		/* index-node: lockless readers of the pointer see it initialised. */
 		smp_store_release(&mm->context.iommu_store, store);
 	}
@@ -146,13 +144,13 @@ void mm_iommu_exit(struct mm_struct *mm)
 		return;
 	mm->context.iommu_store = NULL;
 	spin_lock(&store_list_lock);
-	list_del_rcu(&store->next);
+	list_del(&store->next);
 	spin_unlock(&store_list_lock);
 
 	WARN_ON_ONCE(!RB_EMPTY_ROOT(&store->regions.tree[0]) || store->largest);
 	WARN_ON_ONCE(!list_empty(&store->dead) || !list_empty(&store->abandoned));
 	WARN_ON_ONCE(store->unpinning || atomic_long_read(&store->uncharging));
-	kfree_rcu(store, rcu);
+	kfree(store);
 }
 
 /* ---- locked_vm ---- */
@@ -980,80 +978,45 @@ void mm_iommu_orphan_put(struct mm_iommu_region *region)
 
 /* ---- debugfs: powerpc/mm_iommu ---- */
 
-/*
- * A reader's position: the first region of store @id that ends above @ua, or else of the
- * next store. No lock is held while a region is shown, and regions may come and go.
- */
-struct mm_iommu_cursor {
-	u64 id;
-	unsigned long ua;
-};
-
-/* The region at the cursor, or NULL at the end. Context: RCU read side. */
-static struct mm_iommu_region *cursor_region(struct mm_iommu_cursor *at)
+/* The store after @prev, or the first, with a reference of its mm. Drops that of @prev's. */
+static struct mm_iommu_store *store_next(struct mm_iommu_store *prev)
 {
-	struct mm_iommu_region *region;
 	struct mm_iommu_store *store;
 
-	list_for_each_entry_rcu(store, &store_list, next) {
-		if (store->id < at->id)
-			continue;
-		if (store->id > at->id) {
-			at->id = store->id;
-			at->ua = 0;
-		}
-		spin_lock(&store->lock);
-		region = index_first_above(store, at->ua);
-		spin_unlock(&store->lock);
-		if (region)
-			return region;
-	}
-	return NULL;
+	spin_lock(&store_list_lock);
+	store = list_prepare_entry(prev, &store_list, next);
+	list_for_each_entry_continue(store, &store_list, next)
+		/* Without references, mm_iommu_exit() waits for the lock. */
+		if (atomic_inc_not_zero(&store->mm->mm_count))
+			break;
+	if (list_entry_is_head(store, &store_list, next))
+		store = NULL;
+	spin_unlock(&store_list_lock);
+	if (prev)
+		mmdrop(prev->mm);
+	return store;
 }
 
-static void *regions_seq_start(struct seq_file *m, loff_t *pos)
-	__acquires(RCU)
+/*
+ * Show the region of @store with the lowest address that ends above @ua. Regions may come and
+ * go: no lock is held while one is shown, and its successor is found by address. Returns its
+ * end; 0: there is none.
+ */
+static unsigned long region_show(struct seq_file *m, struct mm_iommu_store *store,
+				 unsigned long ua)
 {
-	struct mm_iommu_cursor *at = m->private;
-
-	rcu_read_lock();
-	if (!*pos) {
-		at->id = 0;
-		at->ua = 0;
-		return SEQ_START_TOKEN;
-	}
-	return cursor_region(at);
-}
-
-static void *regions_seq_next(struct seq_file *m, void *v, loff_t *pos)
-{
-	struct mm_iommu_cursor *at = m->private;
-
-	++*pos;
-	if (v != SEQ_START_TOKEN)
-		at->ua = ((struct mm_iommu_region *)v)->end;
-	return cursor_region(at);
-}
-
-static void regions_seq_stop(struct seq_file *m, void *v)
-	__releases(RCU)
-{
-	rcu_read_unlock();
-}
-
-static int regions_seq_show(struct seq_file *m, void *v)
-{
-	struct mm_iommu_region *region = v;
+	struct mm_iommu_region *region;
 	long mapped;
 
-	if (v == SEQ_START_TOKEN) {
-		seq_puts(m, "pid comm ua size pages contiguous_chunks used mapped metadata_bytes\n");
+	guard(rcu)();
+	scoped_guard(spinlock, &store->lock)
+		region = index_first_above(store, ua);
+	if (!region)
 		return 0;
-	}
 	/* region-words: the registering thread writes the counts until @mapped is set. */
 	mapped = atomic64_read_acquire(&region->mapped);
-	seq_printf(m, "%d ", region->store->pid);
-	seq_escape(m, region->store->comm, " \t\n\\");
+	seq_printf(m, "%d ", store->pid);
+	seq_escape(m, store->comm, " \t\n\\");
 	seq_printf(m, " 0x%lx 0x%lx %lu %lu %lu %ld %lu%s\n",
 		   region->ua, region->end - region->ua,
 		   (region->end - region->ua) >> PAGE_SHIFT,
@@ -1061,40 +1024,34 @@ static int regions_seq_show(struct seq_file *m, void *v)
 		   mapped ? region->metadata : 0,
 		   !mapped ? " claimed" : region->dev ? " device" :
 		   READ_ONCE(region->orphan) ? " orphan" : "");
+	return region->end;
+}
+
+static int regions_show(struct seq_file *m, void *unused)
+{
+	struct mm_iommu_store *store = NULL;
+	unsigned long ua;
+
+	seq_puts(m, "pid comm ua size pages contiguous_chunks used mapped metadata_bytes\n");
+	while ((store = store_next(store))) {
+		ua = 0;
+		/* After an overflow all is shown again, in a larger buffer. */
+		do {
+			ua = region_show(m, store, ua);
+			cond_resched();
+		} while (ua && !seq_has_overflowed(m));
+	}
 	return 0;
 }
+DEFINE_SHOW_ATTRIBUTE(regions);
 
-static const struct seq_operations regions_seq_ops = {
-	.start = regions_seq_start,
-	.next = regions_seq_next,
-	.stop = regions_seq_stop,
-	.show = regions_seq_show,
-};
-
-static int regions_open(struct inode *inode, struct file *file)
-{
-	return seq_open_private(file, &regions_seq_ops, sizeof(struct mm_iommu_cursor));
-}
-
-static const struct file_operations regions_fops = {
-	.open = regions_open,
-	.read = seq_read,
-	.llseek = seq_lseek,
-	.release = seq_release_private,
-};
-
-static int __init mm_iommu_debugfs_init(void)
-{
-	debugfs_create_file("mm_iommu", 0400, arch_debugfs_dir, NULL,
-			    &regions_fops);
-	return 0;
-}
-device_initcall(mm_iommu_debugfs_init);
-
-static int __init mm_iommu_wq_init(void)
+static int __init mm_iommu_setup(void)
 {
 	/* Unpinning frees memory, so it must not wait for memory to create a thread. */
 	unpin_wq = alloc_workqueue("mm_iommu", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	return unpin_wq ? 0 : -ENOMEM;
+	if (!unpin_wq)
+		return -ENOMEM;
+	debugfs_create_file("mm_iommu", 0400, arch_debugfs_dir, NULL, &regions_fops);
+	return 0;
 }
-subsys_initcall(mm_iommu_wq_init);
+subsys_initcall(mm_iommu_setup);

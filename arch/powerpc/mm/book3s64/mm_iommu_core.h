@@ -117,9 +117,7 @@ struct mm_iommu_region {
  *	references the mm as @work does
  * @uncharge_delay: from one try to the next, jiffies; @uncharge_work's own
  * @wait: registrations that wait for a claim, or for @unpinning to shrink
- * @next: in the list of all stores (store_list_lock; readers: RCU)
- * @rcu: frees the store after its last reader
- * @id: stores are in the list in the order of their ids; immutable
+ * @next: in the list of all stores (store_list_lock)
  * @mm: whose store it is; immutable
  * @pid: process that charged or registered first; immutable
  * @comm: its name then; immutable
@@ -138,8 +136,6 @@ struct mm_iommu_store {
 	unsigned long uncharge_delay;
 	wait_queue_head_t wait;
 	struct list_head next;
-	struct rcu_head rcu;
-	u64 id;
 	struct mm_struct *mm;
 	pid_t pid;
 	char comm[TASK_COMM_LEN];

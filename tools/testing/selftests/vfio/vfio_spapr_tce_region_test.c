@@ -892,10 +892,10 @@ TEST_F(region, view)
 	EXPECT_EQ(0, view_find(self->m, &v));
 }
 
-/* Regions come and go between two reads of a list that is longer than a read. */
+/* Regions come and go between two reads of a list that is longer than a read, and than a page. */
 TEST_F(region, view_in_pieces)
 {
-	enum { MANY = 400 };
+	enum { MANY = 1500 };
 	unsigned long page = self->page, last = 0;
 	int fd, i, found = 0, order = 0;
 	char *m, *line, *end, text[600];

@@ -2362,55 +2362,103 @@ static struct seq_file *listing_open(struct kunit *test)
 	return m;
 }
 
-static bool can_lock(spinlock_t *lock)
+static void listing_show(struct kunit *test, struct seq_file *m)
 {
-	if (!spin_trylock(lock))
-		return false;
-	spin_unlock(lock);
-	return true;
+	m->count = 0;
+	KUNIT_EXPECT_EQ(test, m->op->show(m, NULL), 0);
+	m->buf[min(m->count, m->size - 1)] = 0;
 }
 
-/* One line after the other; how many are of @f's regions, and between how many it was locked */
-static unsigned int listing_read(struct fixture *f, struct seq_file *m, unsigned int *locked)
+/* Where @line is, which is there once */
+static unsigned long listing_find(struct kunit *test, struct seq_file *m, const char *line)
 {
-	struct mm_iommu_store *store = mm_iommu_store(f->mm);
-	unsigned int lines = 0;
-	loff_t pos = 0;
-	void *v;
+	const char *at = strstr(m->buf, line);
 
-	*locked = 0;
-	for (v = m->op->start(m, &pos); v; v = m->op->next(m, v, &pos)) {
-		*locked += !can_lock(&store->lock);
-		m->op->show(m, v);
-		if (v != SEQ_START_TOKEN)
-			lines += ((struct mm_iommu_region *)v)->store == store;
+	KUNIT_EXPECT_NOT_NULL_MSG(test, at, "no '%s' in\n%s", line, m->buf);
+	if (!at)
+		return 0;
+	KUNIT_EXPECT_NULL_MSG(test, strstr(at + 1, line), "twice '%s' in\n%s", line, m->buf);
+	return at - m->buf;
+}
+
+#define LISTING_SECONDS	20	/* at most */
+
+/*
+ * Takes a store's lock again and again, until it sees that a line of the list is half written:
+ * of those between @from and @to, which are the store's.
+ */
+struct listing_rival {
+	spinlock_t *lock;	/* the store's */
+	struct seq_file *m;
+	unsigned long from, to;
+	bool over, seen;
+	struct completion done;
+};
+
+static bool listing_half_line(struct listing_rival *r)
+{
+	/* The list is written concurrently, with the same bytes each time. */
+	unsigned long count = data_race(READ_ONCE(r->m->count));
+
+	if (count <= r->from || count >= r->to)
+		return false;
+	/* Likewise */
+	return data_race(READ_ONCE(r->m->buf[count - 1])) != '\n';
+}
+
+static int listing_rival_thread(void *arg)
+{
+	struct listing_rival *r = arg;
+
+	while (!READ_ONCE(r->over) && !r->seen) {
+		spin_lock(r->lock);
+		WRITE_ONCE(r->seen, listing_half_line(r));
+		spin_unlock(r->lock);
+		cond_resched();
 	}
-	m->op->stop(m, v);
-	m->buf[min(m->count, m->size - 1)] = 0;
-	return lines;
+	complete(&r->done);
+	return 0;
 }
 
 /* Those who register and map do not wait for a list that is being written. */
 static void listing_unlocked(struct kunit *test)
 {
+	struct listing_rival *r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	unsigned long ua = map_small(test, 16), at[8], end, i;
 	struct seq_file *m = listing_open(test);
-	struct fixture *f = test->priv;
 	struct mm_iommu_region *mem[8];
-	unsigned long ua = map_small(test, 16), i;
-	unsigned int locked;
+	struct fixture *f = test->priv;
+	struct task_struct *t;
 	char line[64];
 
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "one CPU can't both list and wait for the lock");
+	KUNIT_ASSERT_NOT_NULL(test, r);
 	for (i = 0; i < ARRAY_SIZE(mem); i++)
 		KUNIT_ASSERT_EQ(test, mm_iommu_register(f->mm, ua + 2 * i * P, P, &mem[i]), 0);
-	KUNIT_EXPECT_EQ(test, listing_read(f, m, &locked), ARRAY_SIZE(mem));
-	KUNIT_EXPECT_EQ(test, locked, 0U);
+	listing_show(test, m);
 	for (i = 0; i < ARRAY_SIZE(mem); i++) {
 		snprintf(line, sizeof(line), " 0x%lx 0x%lx 1 %lu 1 1 %lu\n", ua + 2 * i * P, P,
 			 mem[i]->contig, mem[i]->metadata);
-		KUNIT_EXPECT_NOT_NULL_MSG(test, strstr(m->buf, line), "no '%s' in\n%s", line,
-					  m->buf);
-		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
+		at[i] = listing_find(test, m, line);
+		KUNIT_EXPECT_GT(test, at[i], i ? at[i - 1] : 0);
 	}
+
+	r->lock = &mm_iommu_store(f->mm)->lock;
+	r->m = m;
+	r->from = at[0];
+	r->to = at[i - 1];
+	init_completion(&r->done);
+	t = kthread_run(listing_rival_thread, r, "mm_iommu_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t));
+	end = jiffies + LISTING_SECONDS * HZ;
+	while (!READ_ONCE(r->seen) && time_before(jiffies, end))
+		listing_show(test, m);
+	WRITE_ONCE(r->over, true);
+	wait_for_completion(&r->done);
+	KUNIT_EXPECT_TRUE(test, r->seen);
+	for (i = 0; i < ARRAY_SIZE(mem); i++)
+		KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, mem[i]), 0);
 }
 
 /* What the registering thread is still writing is not read: a batch has been recorded here. */
@@ -2422,7 +2470,6 @@ static void listing_claimed(struct kunit *test)
 	struct mm_iommu_region *claim;
 	struct registrant *r;
 	unsigned long ua;
-	unsigned int locked;
 	struct stall *s = map_stall(test, pages, BATCH_PAGES + 77, &ua);
 	char line[80];
 
@@ -2433,13 +2480,12 @@ static void listing_claimed(struct kunit *test)
 		/* The thread that writes it waits. */
 		KUNIT_EXPECT_GT(test, data_race(claim->metadata), sizeof(*claim));
 	}
-	KUNIT_EXPECT_EQ(test, listing_read(f, m, &locked), 1U);
+	listing_show(test, m);
 	complete_all(&s->go);
 	wait_for_completion(&r->done);
 	KUNIT_ASSERT_EQ(test, r->ret, 0);
-	KUNIT_EXPECT_EQ(test, locked, 0U);
 	snprintf(line, sizeof(line), " 0x%lx 0x%lx %lu 0 1 0 0 claimed\n", ua, pages * P, pages);
-	KUNIT_EXPECT_NOT_NULL_MSG(test, strstr(m->buf, line), "no '%s' in\n%s", line, m->buf);
+	listing_find(test, m, line);
 	KUNIT_EXPECT_EQ(test, mm_iommu_unregister(f->mm, r->mem), 0);
 }
 
