@@ -553,10 +553,13 @@ static bool claim_decided(struct mm_iommu_store *store, unsigned long ua,
 			  unsigned long size)
 {
 	struct mm_iommu_region *region;
+	bool decided;
 
-	guard(spinlock)(&store->lock);
+	spin_lock(&store->lock);
 	region = mm_iommu_find_range(store, ua, ua + size);
-	return !region || !region->claimed;
+	decided = !region || !region->claimed;
+	spin_unlock(&store->lock);
+	return decided;
 }
 
 /*

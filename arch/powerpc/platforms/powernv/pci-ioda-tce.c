@@ -321,8 +321,8 @@ long pnv_pci_link_table_and_group(int node, int num, struct iommu_table *tbl,
  * @num: which window
  * @table_group: the group
  *
- * Hypercalls may still invalidate through the link until a grace period has passed: the group must
- * stay as long.
+ * Hypercalls may still invalidate through the link until a grace period has passed. A PE that is
+ * freed meanwhile keeps its PHB.
  *
  * Context: may sleep. The group's owner serialises this for the group, not for the table.
  */
