@@ -235,7 +235,7 @@ void iommu_user_pins_uncharge(struct iommu_table *tbl)
 {
 	long more;
 
-	/* A section may have cleared an entry, and not yet returned the room. */
+	/* revoke: a section may have cleared an entry, and not yet returned the room. */
 	synchronize_rcu();
 	mutex_lock(&tbl->it_grow);
 	more = atomic_long_read(&tbl->it_pin_room) - pins_window(tbl);
