@@ -478,6 +478,7 @@ static bool many_restore(struct iommu_user_gather *g, u64 *view, unsigned long e
 
 	if (!restore_set(&f, entry, n, true))
 		return true;
+	f.tries = BUSY_TRIES;
 	for (i = 0; i < n; i++, f.view++)
 		known &= one_restore(g, &f, entry + i, t, i);
 	return known;
