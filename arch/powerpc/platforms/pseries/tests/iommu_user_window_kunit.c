@@ -34,8 +34,8 @@
 #define ENTRIES		2048U		/* four leaves */
 #define OFFSET		0x1000UL	/* of the window, in entries */
 #define WINDOW_LIOBN	0x80000021UL
-#define MEMORY_PAGES	80UL
-#define MEMORY		((MEMORY_PAGES * P) >> SHIFT)	/* in entries */
+#define MEMORY		1280UL	/* in entries, of whatever pages */
+#define MEMORY_PAGES	((MEMORY << SHIFT) / P)
 #define ALWAYS		~0U
 
 /* The PE's default window, where it is another than the user's */
@@ -606,6 +606,13 @@ static void refused(struct kunit *test)
 	}
 }
 
+/* For what happens when a call for many entries fails half way */
+static void calls_for_many(struct kunit *test)
+{
+	if (kind_of(test)->pins && P == BIT(SHIFT))
+		kunit_skip(test, "by what is pinned at a time, which may be one entry");
+}
+
 /* Nor does it take back what was there: such an entry is cleared, if that can be done. */
 static void not_restored(struct kunit *test)
 {
@@ -613,6 +620,7 @@ static void not_restored(struct kunit *test)
 	struct fixture *f = test->priv;
 	unsigned long done;
 
+	calls_for_many(test);
 	KUNIT_EXPECT_EQ(test, map(f, 30, 400, ua_of(f, 16), &done), 0);
 	hv_fail(131, H_HARDWARE, ALWAYS);
 	hv.restores = false;
@@ -637,6 +645,7 @@ static void unknown_state(struct kunit *test)
 	unsigned long done;
 	long more;
 
+	calls_for_many(test);
 	hv_fail(131, H_HARDWARE, ALWAYS);
 	hv.restores = false;
 	hv.sets = !k->single;	/* a single call changes nothing when it fails */
