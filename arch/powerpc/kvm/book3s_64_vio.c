@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * TCE tables of KVM guests: the file that user space holds, the hardware tables of a LIOBN,
  * and hypercalls in virtual mode, which provides what tries lack. book3s_64_vio.h has results
