@@ -365,6 +365,7 @@ static void last_make(struct kunit *test, int state, u16 vendor, u16 device)
 	device_make(test, &last.d);
 	last.pdev->vendor = vendor;
 	last.pdev->device = device;
+	device_initialize(&last.pdev->dev);
 	last.pdev->dev.archdata.edev = last.d.edev;
 	last.d.edev->pdev = last.pdev;
 	pci_lock_rescan_remove();
