@@ -219,6 +219,72 @@ TEST_F_TIMEOUT(slow, eeh_reset_of_two_groups, 120)
 	reset_against_unbind(_metadata, 2);
 }
 
+#define LATE		(64 * MiB)
+
+struct late {
+	struct container *c;
+	char *m;
+	__u64 start;
+	bool ended;
+};
+
+static void *map_late(void *arg)
+{
+	struct late *l = arg;
+
+	while (!do_map_at(l->c, l->start, l->m, LATE, RW))
+		;
+	__atomic_store_n(&l->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void *create_late(void *arg)
+{
+	struct late *l = arg;
+	__u64 start;
+
+	while (!do_create(l->c, 12, LATE, 1, &start))
+		if (do_remove(l->c, start))
+			break;
+	return NULL;
+}
+
+/*
+ * The last group goes while other threads map and create: what they do after that is undone,
+ * and nothing stays pinned.
+ */
+TEST_F_TIMEOUT(slow, group_closed_during_ioctls, 120)
+{
+	int round, outlasted = 0;
+	struct container c;
+	struct late l;
+	pthread_t t[2];
+	long pinned;
+	char *m;
+
+	m = anonymous(LATE);
+	memset(m, 1, LATE);
+	pinned = pages_pinned_steady();
+	for (round = 0; round < 20 && outlasted < 3; round++) {
+		ASSERT_EQ(0, container_open(&c, 0, VFIO_SPAPR_TCE_v2_IOMMU));
+		ASSERT_EQ(0, do_register(&c, m, LATE));
+		ASSERT_EQ(0, do_remove(&c, c.window));
+		l = (struct late){ .c = &c, .m = m };
+		ASSERT_EQ(0, do_create(&c, 12, LATE, 1, &l.start));
+		ASSERT_EQ(0, pthread_create(&t[0], NULL, map_late, &l));
+		ASSERT_EQ(0, pthread_create(&t[1], NULL, create_late, &l));
+		usleep(20000 + 5000 * round);
+		close(c.group);
+		c.group = -1;
+		outlasted += !__atomic_load_n(&l.ended, __ATOMIC_ACQUIRE);
+		pthread_join(t[0], NULL);
+		pthread_join(t[1], NULL);
+		container_close(&c);
+		EXPECT_EQ(pinned, settle(pages_pinned, pinned));
+	}
+	EXPECT_LT(0, outlasted);
+}
+
 /* Free blocks of the largest order, the size of a leaf below: 16 MiB with pages of 64K */
 static long largest_free(void)
 {
