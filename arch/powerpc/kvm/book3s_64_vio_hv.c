@@ -805,11 +805,10 @@ long kvmppc_tce_try(struct kvmppc_tce_call *c)
 }
 EXPORT_SYMBOL_GPL(kvmppc_tce_try);
 
+#ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
 /*
  * Real mode
  */
-
-#ifdef CONFIG_KVM_BOOK3S_HV_POSSIBLE
 
 /* With context tracking RCU does not wait for this core. */
 static __always_inline bool rm_begin(struct kvmppc_tce_call *c, struct kvm_vcpu *vcpu,
@@ -969,5 +968,4 @@ long kvmppc_rm_h_stuff_tce(struct kvm_vcpu *vcpu, unsigned long liobn,
 		ret = try_stuff(&c);
 	return rm_end(vcpu, &c, ret, &vcpu->stat.tce_stuff_rm);
 }
-
 #endif /* CONFIG_KVM_BOOK3S_HV_POSSIBLE */
