@@ -218,7 +218,7 @@ int main(void)
 	if (ret)
 		die("attach", ret);
 
-	if (host_has_real_mode())
+	if (host_is_power8())
 		bench_one("ref.real", SAMPLES, H_PARAMETER, 1, H_READ, 0, -1UL, 0, 0);
 	bench_one("ref.virtual", SAMPLES, H_PARAMETER, 1, H_PROD, -1UL, 0, 0, 0);
 	bench_one("ref.user", SAMPLES, WENT_UP, 1, NR_UP, 0, 0, 0, 0);

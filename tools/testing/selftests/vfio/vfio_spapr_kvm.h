@@ -121,8 +121,8 @@ asm(".pushsection .rodata\n"
 	".popsection\n");
 extern const char guest_code[], guest_code_end[];
 
-/* POWER8: hypercalls are tried in real mode first. */
-static inline bool host_has_real_mode(void)
+/* Before ISA 3.0: guests need a hash table. */
+static inline bool host_is_power8(void)
 {
 	const unsigned long arch_3_00 = 0x00800000;
 
@@ -240,7 +240,7 @@ static inline int vm_create(struct vm *vm, int nr_vcpus, unsigned long ram_size)
 	if (ret)
 		return ret;
 	/* A radix guest has none; where the host is radix too, that is what it gets. */
-	if (host_has_real_mode() && ioctl(vm->fd, KVM_PPC_ALLOCATE_HTAB, &htab_order))
+	if (host_is_power8() && ioctl(vm->fd, KVM_PPC_ALLOCATE_HTAB, &htab_order))
 		return -errno;
 	/*
 	 * On POWER8, neighbouring numbers are threads of one core where it has threads
@@ -390,6 +390,24 @@ out:
 	free(desc);
 	close(fd);
 	return value;
+}
+
+/*
+ * Does KVM try hypercalls in real mode first? An H_GET_TCE tells, which has all it needs there.
+ * A kernel need not, and does so on POWER8 only.
+ */
+static inline bool vcpu_real_mode(struct vcpu *v, __u64 liobn, __u64 ioba)
+{
+	long before = vcpu_stat(v->fd, "tce_get_rm");
+
+	vcpu_hcall(v, H_GET_TCE, liobn, ioba, 0, 0);
+	return vcpu_stat(v->fd, "tce_get_rm") > before;
+}
+
+/* Whoever knows that this kernel does says so: then it is a failure if it does not. */
+static inline bool real_mode_expected(void)
+{
+	return getenv("KVM_TCE_REAL_MODE");
 }
 
 /* The sum over the VM's vcpus, as debugfs shows it for the VM; -1 as above */

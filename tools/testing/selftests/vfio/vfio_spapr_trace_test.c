@@ -279,8 +279,8 @@ TEST_F(trace, hypercalls)
 {
 	const unsigned long liobn = 0x80000001, page = MAP_FROM, start = self->c.window;
 	struct vcpu *v = &self->vm.vcpu[0];
-	const bool rm = host_has_real_mode();
 	int ret, table;
+	bool rm;
 
 	if (access("/dev/kvm", R_OK | W_OK))
 		SKIP(return, "no /dev/kvm");
@@ -298,6 +298,7 @@ TEST_F(trace, hypercalls)
 	ASSERT_EQ(0, vm_group_give(&self->vm, self->c.group, table));
 	EXPECT_TRACED("kvm_tce_table", "liobn=0x%lx group=%d attached=1", liobn, groups[0]);
 
+	rm = vcpu_real_mode(v, liobn, start);
 	/* Nothing is there yet, so virtual mode does these on every machine. */
 	EXPECT_EQ(H_SUCCESS, vcpu_hcall(v, H_PUT_TCE, liobn, start + 0x3000, page | TCE_RW, 0));
 	EXPECT_TRACED("kvm_tce_hcall",
