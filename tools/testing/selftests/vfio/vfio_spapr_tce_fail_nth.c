@@ -490,17 +490,31 @@ static int sweep(const struct call *calls, int type, int victim, unsigned int nt
 	return hit;
 }
 
+/* What iommufd's calls lack; NULL: nothing */
+static const char *no_iommufd(void)
+{
+	int iommufd = iommufd_open(), device = cdev_open(0);
+
+	close(device);
+	close(iommufd);
+	if (iommufd < 0)
+		return "no iommufd";
+	if (device < 0)
+		return "no NVMe with a vfio cdev";
+	return is_pseries() ? "no paging domains" : NULL;
+}
+
 static void run(const char *name, const struct call *calls, int type, char *m)
 {
+	const char *without = "no such container";
 	struct container c;
 	unsigned int n;
 	int i, hit;
 	bool bad;
 
 	if (type == IOMMUFD) {
-		hit = iommufd_open();
-		close(hit);
-		hit = hit < 0 || is_pseries() ? -EOPNOTSUPP : 0;
+		without = no_iommufd();
+		hit = without ? -EOPNOTSUPP : 0;
 	} else {
 		hit = container_open(&c, 0, type);
 		if (!hit)
@@ -509,8 +523,7 @@ static void run(const char *name, const struct call *calls, int type, char *m)
 	bad = hit != -EOPNOTSUPP && sweep(calls, type, -1, 0, m) < 0;
 	for (i = 0; calls[i].make; i++) {
 		if (hit == -EOPNOTSUPP) {
-			ksft_test_result_skip("%s.%s: no such container here\n", name,
-					      calls[i].name);
+			ksft_test_result_skip("%s.%s: %s here\n", name, calls[i].name, without);
 			continue;
 		}
 		if (bad) {
