@@ -989,6 +989,18 @@ TEST_F(vm, attach_twice)
 		TH_LOG("%ld KiB less memory free after 8 rounds", lost);
 }
 
+/* However often it was attached: it is detached with its group. */
+TEST_F(vm, attached_twice_goes)
+{
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	ASSERT_EQ(0, vm_group_attach(&self->vm, self->c.group, self->table));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, b_page(0) | TCE_RW));
+	EXPECT_FALSE(region_live(&self->c, self->b))
+		TH_LOG("H_PUT_TCE reaches the window of a group that has left");
+}
+
 /* VFIO takes the window away: nothing is left of it here, and nothing can be set. */
 TEST_F(vm, window_goes)
 {
@@ -1052,6 +1064,23 @@ TEST_F(vm, first_group_goes)
 		EXPECT_TRUE(region_live(&self->c, self->b))
 			TH_LOG("H_PUT_TCE did nothing to the device that is left");
 	}
+}
+
+/* The one that was not attached goes last, both are in the container still: it is detached. */
+TEST_F(vm, last_group_goes)
+{
+	if (nr_groups < 2)
+		SKIP(return, "needs two IOMMU groups bound to vfio-pci");
+	DEVICE_OR_SKIP(open_window(self, 12, ENTRIES, 1));
+	ASSERT_EQ(0, attach(self, 12, ENTRIES));
+	self->c.second = group_join(&self->c, 1);
+	ASSERT_LE(0, self->c.second);
+	ASSERT_EQ(0, vm_group_add(&self->vm, self->c.second));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.group));
+	ASSERT_EQ(0, vm_group_del(&self->vm, self->c.second));
+	EXPECT_EQ(H_SUCCESS, vm_put(self->v, 0, b_page(0) | TCE_RW));
+	EXPECT_FALSE(region_live(&self->c, self->b))
+		TH_LOG("H_PUT_TCE reaches the window of groups that have left");
 }
 
 TEST_F(vm, both_attached_one_goes)
