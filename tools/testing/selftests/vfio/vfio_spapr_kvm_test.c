@@ -1170,6 +1170,60 @@ TEST_F(vm, not_contiguous)
 	EXPECT_FALSE(region_live(&self->c, self->a));
 }
 
+/* One huge page, then as much in small ones; NULL if that cannot be had */
+static char *huge_then_small(unsigned long huge)
+{
+	char *m = mmap(NULL, 3 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const int prot = PROT_READ | PROT_WRITE;
+	char path[100];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%lukB/nr_hugepages",
+		 huge / KiB);
+	f = fopen(path, "w");
+	if (!f || m == MAP_FAILED)
+		return NULL;
+	fprintf(f, "1\n");
+	fclose(f);
+	m = (char *)(((unsigned long)m + huge - 1) & -huge);
+	if (mmap(m, huge, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_HUGETLB |
+		 __builtin_ctzl(huge) << 26, -1, 0) == MAP_FAILED ||
+	    mmap(m + huge, huge, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED || madvise(m + huge, huge, MADV_NOHUGEPAGE))
+		return NULL;
+	return m;
+}
+
+/* What is behind a huge page in a region is not huge: one page of it is all that is the user's. */
+TEST_F(vm, huge_then_small)
+{
+	unsigned long huge = 2 * MiB;
+	char *m = NULL;
+	long ret;
+
+	DEVICE_OR_SKIP(open_window(self, 12, 16, 1));
+	if (!(self->c.pgsizes & huge))
+		huge = 16 * MiB;
+	if (self->c.pgsizes & huge && gup_finds(huge))
+		m = huge_then_small(huge);
+	if (!m)
+		SKIP(return, "no huge page of the size of an IOMMU page");
+	ASSERT_EQ(0, do_register(&self->c, m, 2 * huge));
+	ASSERT_EQ(0, vm_slot(&self->vm, 1, OUTSIDE_GPA, m, 2 * huge));
+	ASSERT_EQ(0, do_remove(&self->c, 0));
+	ASSERT_EQ(0, do_create(&self->c, __builtin_ctzl(huge), 16 * huge, 1, NULL));
+	ASSERT_EQ(0, attach(self, __builtin_ctzl(huge), 16));
+	ret = vm_put(self->v, huge, (OUTSIDE_GPA + huge) | TCE_RW);
+	EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER)
+		TH_LOG("H_PUT_TCE returns %ld", ret);
+	self->v->list[0] = htobe64((OUTSIDE_GPA + huge) | TCE_RW);
+	ret = vcpu_hcall(self->v, H_PUT_TCE_INDIRECT, LIOBN, huge, self->v->list_gpa, 1);
+	EXPECT_TRUE(ret == WENT_UP || ret == H_PARAMETER)
+		TH_LOG("H_PUT_TCE_INDIRECT returns %ld", ret);
+	EXPECT_EQ(0, do_unregister(&self->c, m, 2 * huge));
+	munmap(m, 2 * huge);
+}
+
 /* What threads tell each other */
 static bool ended(const bool *flag)
 {
